@@ -1,0 +1,210 @@
+"""One channel and its two stubs: opened at the first call, bound to that call's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import anyio
+import grpc.aio
+
+from milvus_import_pb.milvus_grpc import MilvusServiceStub
+from milvus_import_pb.proxy_grpc import ProxyStub
+
+from ._endpoint import Endpoint
+from ._errors import ClientClosedError
+
+logger = logging.getLogger("milvus_import")
+
+CLOSE_GRACE = 1.0
+"""Seconds close() gives the calls in flight."""
+
+ChannelOption = tuple[str, Any]
+
+_READS = (
+    (ProxyStub.SERVICE, "GetImportProgress"),
+    (ProxyStub.SERVICE, "ListImports"),
+    (MilvusServiceStub.SERVICE, "GetImportState"),
+    (MilvusServiceStub.SERVICE, "ListImportTasks"),
+)
+
+
+def channel_arguments(
+    endpoint: Endpoint,
+    max_receive_bytes: int,
+    max_send_bytes: int,
+    extra: Sequence[ChannelOption] = (),
+) -> list[ChannelOption]:
+    """Our channel arguments; those in ``extra`` win over ours of the same name."""
+    for name, size in (("receive", max_receive_bytes), ("send", max_send_bytes)):
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise TypeError(f"max_{name}_bytes is an int, not {size!r}")
+        if not 0 < size < 2**31:
+            raise ValueError(f"max_{name}_bytes is {size}; it must be 1 to 2**31-1")
+    for option in extra:
+        if not isinstance(option, tuple) or len(option) != 2 or not isinstance(option[0], str):
+            raise TypeError("channel_options holds an entry that is no pair of name and value")
+    options: dict[str, Any] = {
+        "grpc.max_receive_message_length": max_receive_bytes,
+        "grpc.max_send_message_length": max_send_bytes,
+        "grpc.service_config": json.dumps(_service_config(spread=endpoint.several)),
+        # Back 0.3-0.7 s after the server; gRPC's own values are up to 19 s late.
+        "grpc.initial_reconnect_backoff_ms": 200,
+        "grpc.max_reconnect_backoff_ms": 1000,
+        # A silently dropped connection is noticed in 22 s instead of never.
+        "grpc.keepalive_time_ms": 30_000,
+        "grpc.keepalive_timeout_ms": 20_000,
+        "grpc.http2.ping_timeout_ms": 20_000,
+    }
+    if endpoint.loopback:
+        options["grpc.enable_http_proxy"] = 0
+    options |= dict(extra)
+    return list(options.items())
+
+
+def _service_config(*, spread: bool) -> dict[str, Any]:
+    """gRPC's own retries, for the reads only, and an even spread over several addresses."""
+    return {
+        "loadBalancingConfig": [{"round_robin": {}} if spread else {"pick_first": {}}],
+        "methodConfig": [
+            {
+                "name": [{"service": service, "method": method} for service, method in _READS],
+                "retryPolicy": {
+                    "maxAttempts": 3,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "0.4s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+    }
+
+
+class Cancellable(Protocol):
+    """An RPC, or the task that runs it."""
+
+    def cancel(self) -> bool: ...
+
+
+@dataclass(slots=True)
+class Connection:
+    """An open channel with its stubs."""
+
+    channel: grpc.aio.Channel
+    loop: asyncio.AbstractEventLoop
+    process: int
+    proxy: ProxyStub
+    milvus: MilvusServiceStub
+    in_flight: set[Cancellable]
+    """Each RPC that has not ended, abandoned ones too."""
+
+
+class LazyChannel:
+    """Opens the connection when the first call asks for it, and closes it once."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        options: list[ChannelOption],
+        credentials: grpc.ChannelCredentials | None,
+        interceptors: Sequence[grpc.aio.ClientInterceptor],
+    ) -> None:
+        self.endpoint = endpoint
+        self.interceptors = tuple(interceptors)
+        self.closed = False
+        self._options = options
+        self._credentials = credentials
+        self._connection: Connection | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    def connection(self) -> Connection:
+        """The open connection of the running loop.
+
+        Raises ClientClosedError after close(), RuntimeError from another loop, another process
+        or without asyncio.
+        """
+        if self.closed:
+            raise ClientClosedError("this client is closed; make a new one")
+        loop = running_loop()
+        connection = self._connection
+        if connection is None or connection.loop is not loop or connection.process != os.getpid():
+            if connection is not None:
+                _check_rebinding(connection)
+            self._connection = connection = self._connect(loop)
+        return connection
+
+    def _connect(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        target, options, interceptors = self.endpoint.target, self._options, self.interceptors
+        channel = (
+            grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+            if self._credentials is None
+            else grpc.aio.secure_channel(
+                target, self._credentials, options=options, interceptors=interceptors
+            )
+        )
+        return Connection(
+            channel, loop, os.getpid(), ProxyStub(channel), MilvusServiceStub(channel), set()
+        )
+
+    async def close(self) -> None:
+        """Stop new calls, give those in flight up to a second, then cancel them. Idempotent.
+
+        Cancelling the closing only stops waiting for it; it goes on by itself.
+        """
+        self.closed = True
+        connection = self._connection
+        if connection is None:
+            return
+        if connection.loop is not running_loop():
+            _check_rebinding(connection)
+            self._connection = None  # its loop is closed: gRPC frees the channel with the object
+            return
+        if self._closing is None:
+            self._closing = connection.loop.create_task(_shut(connection))
+        with anyio.CancelScope(shield=True):
+            await asyncio.shield(self._closing)
+
+
+def _check_rebinding(connection: Connection) -> None:
+    """Refuse to leave a connection that is still another's."""
+    if connection.process != os.getpid():
+        raise RuntimeError(
+            "this client was used before the process forked; make the client after the fork"
+        )
+    if not connection.loop.is_closed():
+        raise RuntimeError(
+            "this client belongs to another event loop that still lives; "
+            "make one client for each event loop"
+        )
+
+
+async def _shut(connection: Connection) -> None:
+    await _settle(connection, CLOSE_GRACE)
+    for call in tuple(connection.in_flight):
+        call.cancel()
+    await _settle(connection, CLOSE_GRACE)
+    await connection.channel.close()
+
+
+async def _settle(connection: Connection, seconds: float) -> None:
+    """Wait until nothing is in flight, or for so long."""
+    end = connection.loop.time() + seconds
+    while connection.in_flight and connection.loop.time() < end:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)  # a set that empties has no event to wait for
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The running asyncio loop; a RuntimeError that says so where the await is not asyncio's."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "milvus-import works on asyncio (gRPC's Python async API does); "
+            "run it with asyncio.run or anyio.run(..., backend='asyncio')"
+        ) from None

@@ -1,0 +1,227 @@
+"""What a call may be told beside its arguments, and how a call's word beats the client's."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypedDict, cast
+
+import grpc
+
+if TYPE_CHECKING:
+    from ._models import CallRecord
+
+DEFAULT_TIMEOUT = 10.0
+LONGEST_TIMEOUT = 1e9
+
+MetadataValue = str | bytes
+Metadata = Mapping[str, MetadataValue | None] | Iterable[tuple[str, MetadataValue | None]]
+"""A mapping, or pairs where a key is to be sent more than once."""
+
+_KEY = re.compile(r"[0-9a-z_.-]+")
+_NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
+_GRPC_OWN = frozenset({"content-type", "te", "user-agent", "host", "connection"})
+
+
+class CallOptions(TypedDict, total=False):
+    """Options of one RPC. The same keys given to ``ImportClient`` are its defaults.
+
+    A key left out means the client's default, ``None`` means off, a value means that value.
+    Keep a set and vary it: ``**(options | {"timeout": 1})``.
+    """
+
+    timeout: float | None
+    """Seconds until the RPC must have ended, retries included; the server sees this deadline.
+    Default 10. 0 and less raise DeadlineExceededError unsent; inf and None mean no deadline;
+    NaN and more than 1e9 are a ValueError. Milvus 2.3 and early 2.4 crash when a read is reset
+    while they work on it, and a deadline resets it: keep 10 seconds or more with them."""
+
+    metadata: Metadata | None
+    """Metadata to send. Keys are lower-cased; values are printable ASCII, or bytes under keys
+    that end in ``-bin``. Merged with the client's key by key; ``None`` under a key drops that key.
+    ``metadata=None`` drops the client's metadata, but never the token or the database."""
+
+    wait_for_ready: bool | None
+    """True waits for a connection until the deadline instead of failing at once. It hides why
+    there is none: a refused port then ends as a bare DeadlineExceededError."""
+
+    compression: grpc.Compression | None
+    """``grpc.Compression.Gzip`` compresses the request. Milvus does not take deflate."""
+
+    call_credentials: grpc.CallCredentials | None
+    """Credentials gRPC asks for at each call; only over TLS."""
+
+    on_finish: Callable[[CallRecord], object] | None
+    """Called once when the RPC has ended, also when nobody waits for it any more.
+    ``on_finish=records.append`` is the idiom. What it raises is logged."""
+
+
+def _no_metadata() -> dict[str, tuple[MetadataValue, ...]]:
+    return {}
+
+
+@dataclass(slots=True)
+class CallSettings:
+    """CallOptions checked and merged, in the form a stub takes."""
+
+    secure: bool = False
+    fixed: dict[str, tuple[MetadataValue, ...]] = field(default_factory=_no_metadata, repr=False)
+    """The token and the database: sent with each call unless overridden under their own key."""
+    own: dict[str, tuple[MetadataValue, ...]] = field(default_factory=_no_metadata, repr=False)
+    """The metadata of the client and the call."""
+    timeout: float | None = DEFAULT_TIMEOUT
+    metadata: tuple[tuple[str, MetadataValue], ...] | None = field(default=None, repr=False)
+    """``fixed`` and ``own``, flat."""
+    wait_for_ready: bool | None = None
+    compression: grpc.Compression | None = None
+    call_credentials: grpc.CallCredentials | None = None
+    on_finish: Callable[[CallRecord], object] | None = None
+
+
+def merge(base: CallSettings, call: CallOptions) -> CallSettings:
+    """``base`` with the options of ``call`` over it. Pure: neither argument is changed.
+
+    Raises TypeError for an unknown key or a wrong type, ValueError for a wrong value.
+    """
+    if not call:
+        return base
+    settings = copy(base)
+    for key, value in call.items():
+        if key == "metadata":
+            settings.own = _merge_metadata(base.own, value)
+            settings.metadata = _flat(base.fixed | settings.own)
+        elif key in _CHECKS:
+            setattr(settings, key, None if value is None else _CHECKS[key](value))
+        else:
+            known = ", ".join(sorted(CallOptions.__optional_keys__))
+            raise TypeError(f"unknown call option {key!r}; the options are {known}")
+    if settings.call_credentials is not None and not settings.secure:
+        raise ValueError("call_credentials need TLS: use an https:// URI or tls=TLSConfig(...)")
+    return settings
+
+
+def client_settings(
+    *, secure: bool, fixed: Mapping[str, str | None], defaults: CallOptions
+) -> CallSettings:
+    """The settings of a client: its token and database (None: not given) and its defaults."""
+    known: dict[str, tuple[MetadataValue, ...]] = {
+        key: (value,) for key, value in fixed.items() if value
+    }
+    base = CallSettings(secure=secure, fixed=known, metadata=_flat(known))
+    return merge(base, defaults)
+
+
+def check_timeout(value: object, *, name: str = "timeout") -> float | None:
+    """Seconds as a float; None where the value means "no limit"."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} is seconds, an int or a float, not {value!r}")
+    if math.isnan(value):
+        raise ValueError(f"{name} is NaN; pass seconds, or None for no limit")
+    if value == math.inf:
+        return None
+    if value > LONGEST_TIMEOUT:
+        raise ValueError(f"{name} {value!r} is above 1e9 seconds; pass None for no limit")
+    return float(value)
+
+
+def _check_bool(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"wait_for_ready is True, False or None, not {value!r}")
+    return value
+
+
+def _check_compression(value: object) -> grpc.Compression:
+    if not isinstance(value, grpc.Compression):
+        raise TypeError(f"compression is grpc.Compression.Gzip or None, not {value!r}")
+    if value == grpc.Compression.Deflate:
+        raise ValueError("compression: Milvus does not take deflate; use grpc.Compression.Gzip")
+    return value
+
+
+def _check_credentials(value: object) -> grpc.CallCredentials:
+    if not isinstance(value, grpc.CallCredentials):
+        kind = type(value).__name__
+        raise TypeError(
+            f"call_credentials is a grpc.CallCredentials, not {kind}; "
+            "grpc.metadata_call_credentials makes one"
+        )
+    return value
+
+
+def _check_on_finish(value: object) -> Callable[[CallRecord], object]:
+    if not callable(value):
+        raise TypeError(f"on_finish is called with a CallRecord; {value!r} is not callable")
+    return value
+
+
+_CHECKS: dict[str, Callable[[object], object]] = {
+    "timeout": check_timeout,
+    "wait_for_ready": _check_bool,
+    "compression": _check_compression,
+    "call_credentials": _check_credentials,
+    "on_finish": _check_on_finish,
+}
+
+
+def _merge_metadata(
+    base: dict[str, tuple[MetadataValue, ...]], metadata: object
+) -> dict[str, tuple[MetadataValue, ...]]:
+    """``base`` overridden key by key; an empty tuple marks a key to drop."""
+    if metadata is None:
+        return {}
+    given: dict[str, tuple[MetadataValue, ...]] = {}
+    for key, value in _pairs(metadata):
+        name = _check_key(key)
+        given[name] = () if value is None else (*given.get(name, ()), _check_value(name, value))
+    return base | given
+
+
+def _pairs(metadata: object) -> Iterable[tuple[object, object]]:
+    if isinstance(metadata, Mapping):
+        return cast("Mapping[object, object]", metadata).items()
+    if isinstance(metadata, (str, bytes)) or not isinstance(metadata, Iterable):
+        kind = type(metadata).__name__
+        raise TypeError(f"metadata is a mapping or pairs of key and value, not {kind}")
+    entries = list(cast("Iterable[object]", metadata))
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, (tuple, list)) or len(cast("Sequence[object]", entry)) != 2:
+            raise TypeError(f"metadata entry {index} is no pair of key and value")
+    return cast("list[tuple[object, object]]", entries)
+
+
+def _check_key(key: object) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"a metadata key is a str, not {key!r}")
+    name = key.lower()
+    if not _KEY.fullmatch(name):
+        raise ValueError(f"metadata key {key!r}: gRPC takes only letters, digits and '_', '.', '-'")
+    if name.startswith("grpc-") or name in _GRPC_OWN:
+        raise ValueError(f"metadata key {key!r} is gRPC's own; it cannot be set here")
+    return name
+
+
+def _check_value(name: str, value: object) -> MetadataValue:
+    """Never puts the value itself in an error: it may be a secret."""
+    if name.endswith("-bin"):
+        if not isinstance(value, bytes):
+            kind = type(value).__name__
+            raise TypeError(f"metadata {name!r} ends in -bin: its value is bytes, not {kind}")
+        return value
+    if not isinstance(value, str):
+        kind = type(value).__name__
+        raise TypeError(f"metadata {name!r}: the value is a str (bytes go under -bin), not {kind}")
+    if found := _NOT_PRINTABLE.search(value):
+        raise ValueError(
+            f"metadata {name!r}: the character at index {found.start()} of its value is not "
+            f"printable ASCII; encode it, or send bytes under the key {name + '-bin'!r}"
+        )
+    return value
+
+
+def _flat(
+    metadata: Mapping[str, tuple[MetadataValue, ...]],
+) -> tuple[tuple[str, MetadataValue], ...] | None:
+    return tuple((key, value) for key, values in metadata.items() for value in values) or None

@@ -1,0 +1,37 @@
+"""What every test shares: the event loop, a fake Milvus, and one setting that scales all times."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+
+import hypothesis
+import pytest
+from milvus_import.testing import FakeMilvus
+
+SCALE = float(os.environ.get("MILVUS_IMPORT_TEST_SCALE", "1"))
+"""Multiplies every interval, timeout and guard of the tests."""
+
+hypothesis.settings.register_profile(
+    "default",
+    deadline=None,  # no test depends on how fast the machine is
+    derandomize=True,
+    print_blob=True,
+)
+hypothesis.settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def scale() -> float:
+    return SCALE
+
+
+@pytest.fixture
+async def fake() -> AsyncGenerator[FakeMilvus, None]:
+    async with FakeMilvus() as server:
+        yield server
