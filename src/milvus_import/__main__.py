@@ -1,0 +1,23 @@
+"""``milvus-import`` and ``python -m milvus_import``."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line, or say what it needs."""
+    try:
+        from ._cli import run  # noqa: PLC0415 - click and rich are an extra
+    except ModuleNotFoundError as error:
+        if error.name not in {"click", "rich"}:
+            raise
+        sys.stderr.write(
+            "milvus-import: the command line needs: pip install 'milvus-import[cli]'\n"
+        )
+        sys.exit(2)
+    run()
+
+
+if __name__ == "__main__":
+    main()
