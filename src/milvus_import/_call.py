@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from ._channel import Connection, LazyChannel
+from ._channel import Connection, Landing, LazyChannel
 from ._errors import CallError, ClientClosedError
 from ._models import CallRecord, Service
 from ._status import call_error
@@ -32,12 +33,13 @@ logger = logging.getLogger("milvus_import")
 ABANDONED_LIFETIME = 30.0
 """Seconds an RPC without a deadline may live on after its caller has left."""
 _OVERDUE = 1.0
+"""Seconds behind its deadline after which a call that gRPC did not end is given up."""
 
 _RequestT = TypeVar("_RequestT", bound=Message)
 _ReplyT = TypeVar("_ReplyT", bound=Message)
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Rpc(Generic[_RequestT, _ReplyT]):
     """One method of one service."""
 
@@ -45,11 +47,11 @@ class Rpc(Generic[_RequestT, _ReplyT]):
     path: str
     """``package.Service/Method``"""
     pick: Callable[[Connection], grpc.aio.UnaryUnaryMultiCallable[_RequestT, _ReplyT]]
+    name: str = field(init=False)
+    """The method without its service."""
 
-    @property
-    def name(self) -> str:
-        """The method without its service."""
-        return self.path.rpartition("/")[2]
+    def __post_init__(self) -> None:
+        self.name = self.path.rpartition("/")[2]
 
 
 @dataclass(slots=True)
@@ -159,18 +161,20 @@ async def _landing(
     landed: asyncio.Future[bool] = loop.create_future()
 
     def settle(_: object) -> None:
-        connection.in_flight.discard(watched)
+        connection.in_flight.pop(watched, None)
         if isinstance(watched, asyncio.Task) and not watched.cancelled():
             watched.exception()  # seen: asyncio does not log it as never retrieved
         if not landed.done():
             landed.set_result(True)
 
-    connection.in_flight.add(watched)
+    due = math.inf if timeout is None else flight.started + timeout + _OVERDUE
+    connection.in_flight[watched] = Landing(landed, due)
+    if connection.sweeper is None:
+        connection.sweep()
     watched.add_done_callback(settle)
-    backstop = None if timeout is None else loop.call_later(timeout + _OVERDUE, _overdue, landed)
     try:
         if not await landed:
-            connection.in_flight.discard(watched)
+            connection.in_flight.pop(watched, None)
             watched.cancel()
             flight.fail(grpc.StatusCode.INTERNAL, "gRPC neither started nor ended the call")
     except asyncio.CancelledError:
@@ -179,19 +183,6 @@ async def _landing(
         if flight.settings.on_finish is not None:
             watched.add_done_callback(lambda _: _report_late(connection, watched, flight))
         raise
-    finally:
-        if backstop is not None:
-            backstop.cancel()
-
-
-def _overdue(landed: asyncio.Future[bool], *, again: bool = True) -> None:
-    """The call should have ended by now. Look twice: a blocked loop delays gRPC's news too."""
-    if landed.done():
-        return
-    if again:
-        landed.get_loop().call_later(_OVERDUE, lambda: _overdue(landed, again=False))
-    else:
-        landed.set_result(False)
 
 
 async def _read(
@@ -241,13 +232,13 @@ def _report_late(
             await _read(watched, flight)
 
     reading = flight.loop.create_task(read())
-    connection.in_flight.add(reading)
-    reading.add_done_callback(connection.in_flight.discard)
+    connection.in_flight[reading] = None
+    reading.add_done_callback(lambda task: connection.in_flight.pop(task, None))
 
 
 def _unsent(channel: LazyChannel, rpc: Rpc[Any, Any], settings: CallSettings) -> CallError:
     endpoint = channel.endpoint
-    error = call_error(
+    return call_error(
         grpc.StatusCode.DEADLINE_EXCEEDED,
         "",
         method=rpc.name,
@@ -255,5 +246,3 @@ def _unsent(channel: LazyChannel, rpc: Rpc[Any, Any], settings: CallSettings) ->
         secure=endpoint.secure,
         timeout=settings.timeout,
     )
-    error.may_have_run = False
-    return error

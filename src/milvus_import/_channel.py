@@ -93,6 +93,16 @@ class Cancellable(Protocol):
 
 
 @dataclass(slots=True)
+class Landing:
+    """Whoever waits for an RPC to end, and when it must have."""
+
+    landed: asyncio.Future[bool]
+    """True: the RPC has ended; False: gRPC never ended it."""
+    due: float
+    late: bool = False
+
+
+@dataclass(slots=True)
 class Connection:
     """An open channel with its stubs."""
 
@@ -101,8 +111,24 @@ class Connection:
     process: int
     proxy: ProxyStub
     milvus: MilvusServiceStub
-    in_flight: set[Cancellable]
+    in_flight: dict[Cancellable, Landing | None]
     """Each RPC that has not ended, abandoned ones too."""
+    sweeper: asyncio.TimerHandle | None = None
+
+    def sweep(self) -> None:
+        """Each second while calls are in flight: give up those that gRPC left lying.
+
+        Looks twice, because a blocked loop delays gRPC's own news as well. One timer for all calls
+        costs less than one for each.
+        """
+        now = self.loop.time()
+        for landing in self.in_flight.values():
+            if landing is None or now < landing.due or landing.landed.done():
+                continue
+            if landing.late:
+                landing.landed.set_result(False)
+            landing.late = True
+        self.sweeper = self.loop.call_later(1.0, self.sweep) if self.in_flight else None
 
 
 class LazyChannel:
@@ -149,7 +175,7 @@ class LazyChannel:
             )
         )
         return Connection(
-            channel, loop, os.getpid(), ProxyStub(channel), MilvusServiceStub(channel), set()
+            channel, loop, os.getpid(), ProxyStub(channel), MilvusServiceStub(channel), {}
         )
 
     async def close(self) -> None:
@@ -189,6 +215,8 @@ async def _shut(connection: Connection) -> None:
     for call in tuple(connection.in_flight):
         call.cancel()
     await _settle(connection, CLOSE_GRACE)
+    if connection.sweeper is not None:
+        connection.sweeper.cancel()
     await connection.channel.close()
 
 

@@ -53,10 +53,9 @@ class InternalService:
         """The job's progress, with the Status' word beside its 0."""
         request = internal_pb2.GetImportProgressRequest(db_name=db_name, jobID=job_id)
         reply = await unary(self._channel, GET_IMPORT_PROGRESS, request, settings, timeout)
-        self._check(
-            GET_IMPORT_PROGRESS.name, reply.status, empty=not (reply.state or reply.ByteSize())
-        )
-        return reply.status.reason, decode_progress(reply, job_id)
+        status = reply.status
+        self._check(GET_IMPORT_PROGRESS.name, status, empty=not (reply.state or reply.ByteSize()))
+        return status.reason, decode_progress(reply, job_id)
 
     async def list_imports(
         self, collection_name: str, db_name: str, settings: CallSettings, timeout: float | None
