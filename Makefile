@@ -32,7 +32,7 @@ wheel: ## build the sdist and the wheel into dist/
 	@$(environment) wheel
 
 bench: ## measure latency, throughput and memory
-	@$(environment) check benchmarks/run.py $(ARGS)
+	@$(environment) bench benchmarks/run.py $(ARGS)
 
 soak: ## run for a long time under faults
 	@$(environment) check benchmarks/soak.py $(ARGS)

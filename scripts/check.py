@@ -162,7 +162,7 @@ def _proto(steps: Steps) -> None:
 
 
 def _folders() -> list[str]:
-    return [name for name in CHECKED if (ROOT / name).is_dir()]
+    return [name for name in CHECKED if any((ROOT / name).rglob("*.py"))]
 
 
 _ALONE = {"lint": lint, "types": types, "check-proto": check_proto, "proto": _proto}

@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
-HOME = ROOT / ".venvs"
+VENVS = ROOT / ".venvs"
 
 # What each environment holds: files of requirements/, then the project as a wheel, as an editable
 # install, or not at all.
 CONTENTS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "build": (("build",), None),
+    "bench": (("newest", "bench"), "wheel"),
     "check": (("newest", "cli", "test", "lint"), "wheel"),
     "demo": (("newest", "cli"), "wheel"),
     "dev": (("newest", "cli", "test", "lint", "build"), "editable"),
@@ -137,7 +138,7 @@ def make(
     wheel, or this folder for an editable install; a change there only replaces the project.
     """
     python = python or _this()
-    folder = HOME / name
+    folder = VENVS / name
     executable = folder / "bin" / "python"
     pins = _digest(python.build, str(folder), *requirements)
     with _alone(name):
@@ -148,6 +149,8 @@ def make(
             _fill(folder, python, requirements)
             _write_stamp(folder, stamp)
         if project is not None and stamp["project"] != _project_digest(project):
+            # Forgotten first: whatever stops the next line, the next run does it again.
+            _write_stamp(folder, stamp | {"project": ""})
             _replace_project(executable, project)
             _write_stamp(folder, stamp | {"project": _project_digest(project)})
     return executable
@@ -168,8 +171,8 @@ def pin_files(*names: str) -> list[Path]:
 def wheel() -> Path:
     """Build the sdist, and from that the wheel, into dist/; return the wheel."""
     python = make("build", requirements=pin_files("build"))
-    HOME.mkdir(exist_ok=True)
-    with _alone("wheel"), tempfile.TemporaryDirectory(dir=HOME, prefix="wheel-") as scratch:
+    VENVS.mkdir(exist_ok=True)
+    with _alone("wheel"), tempfile.TemporaryDirectory(dir=VENVS, prefix="wheel-") as scratch:
         _run(
             [python, "-m", "build", "--no-isolation", "--outdir", scratch, ROOT],
             "the wheel could not be built",
@@ -290,8 +293,8 @@ def _write_stamp(folder: Path, stamp: dict[str, str]) -> None:
 @contextmanager
 def _alone(name: str) -> Generator[None]:
     """Hold off another run that would make the same thing."""
-    HOME.mkdir(exist_ok=True)
-    with (HOME / f"{name}.lock").open("w") as lock:
+    VENVS.mkdir(exist_ok=True)
+    with (VENVS / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -1,0 +1,355 @@
+"""Measure the client against the raw stub, in adjacent pairs, on this machine: make bench.
+
+ARGS="--quick" measures less of everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+import grpc.aio
+
+from milvus_import import ImportClient, ImportProgressData, ImportProgressDetail, ImportState
+from milvus_import._internal import STATES, decode_progress
+from milvus_import_pb import common_pb2, internal_pb2
+from milvus_import_pb.proxy_grpc import ProxyStub
+
+HERE = Path(__file__).parent
+JOB = "449839014328146739"
+METADATA = (("client_request_id", "0123456789abcdef" * 2), ("x-tenant", "books"))
+REQUEST = internal_pb2.GetImportProgressRequest(db_name="", jobID=JOB)
+
+Work = Callable[[], Awaitable[object]]
+
+
+@dataclass
+class Row:
+    """One line of the table: pairs of (base, ours), as ratios."""
+
+    name: str
+    base: list[float]
+    ours: list[float]
+    unit: str
+    limit: str = ""
+
+    def __str__(self) -> str:
+        ratios = sorted(b / a for a, b in zip(self.base, self.ours, strict=True))
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        return (
+            f"| {self.name} | {statistics.median(self.base):,.0f} | "
+            f"{statistics.median(self.ours):,.0f} | {self.unit} | "
+            f"{middle:.3f} ({low:.3f}-{high:.3f}) | {self.limit} |"
+        )
+
+
+@contextmanager
+def served(script: str, reply: bytes) -> Generator[int, None, None]:
+    """A canned server in its own process; its port."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(reply)
+        file.flush()
+        command = [sys.executable, str(HERE / script), file.name]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                yield int(process.stdout.readline())
+            finally:
+                process.stdin.close()
+
+
+def reply_of(details: int) -> internal_pb2.GetImportProgressResponse:
+    """A job with so many files under way."""
+    return internal_pb2.GetImportProgressResponse(
+        status=common_pb2.Status(),
+        state=3,
+        progress=40,
+        collection_name="books",
+        imported_rows=400 * details,
+        total_rows=1_000 * details,
+        create_time="2026-01-02T03:04:05Z",
+        task_progresses=[
+            internal_pb2.ImportTaskProgress(
+                file_name=f"[data/part-{i:05}.parquet]",
+                file_size=1_000_000,
+                progress=40,
+                state="InProgress",
+                imported_rows=400,
+                total_rows=1_000,
+            )
+            for i in range(details)
+        ],
+    )
+
+
+async def latency(work: Work, calls: int) -> float:
+    """Microseconds a call, one after the other."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        await work()
+    return (time.perf_counter() - start) / calls * 1e6
+
+
+async def throughput(work: Work, calls: int) -> float:
+    """Calls a second, 64 at once."""
+    left = iter(range(calls))
+
+    async def caller() -> None:
+        for _ in left:
+            await work()
+
+    start = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(64):
+            group.create_task(caller())
+    return calls / (time.perf_counter() - start)
+
+
+async def pairs(
+    measure: Callable[[Work, int], Awaitable[float]], base: Work, ours: Work, calls: int, count: int
+) -> tuple[list[float], list[float]]:
+    """Measure the two in turn, so that a drift of the machine meets both; the order alternates."""
+    await measure(base, calls)
+    await measure(ours, calls)
+    found: tuple[list[float], list[float]] = ([], [])
+    for index in range(count):
+        gc.collect()
+        for which in (0, 1) if index % 2 else (1, 0):
+            found[which].append(await measure((base, ours)[which], calls))
+    return found
+
+
+async def calls(rounds: int) -> list[Row]:
+    """Latency and throughput against the raw stub and the same decode."""
+    rows: list[Row] = []
+    for details in (1, 0, 10, 100, 1_000):
+        with served("canned_server.py", reply_of(details).SerializeToString()) as port:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                stub = ProxyStub(channel)
+
+                async def raw(stub: ProxyStub = stub) -> ImportProgressData:
+                    return decode_progress(await stub.GetImportProgress(REQUEST, timeout=10), JOB)
+
+                async def raw_metadata(stub: ProxyStub = stub) -> ImportProgressData:
+                    reply = await stub.GetImportProgress(REQUEST, timeout=10, metadata=METADATA)
+                    return decode_progress(reply, JOB)
+
+                async with ImportClient(f"127.0.0.1:{port}") as client:
+
+                    async def ours(client: ImportClient = client) -> object:
+                        return await client.get_import_progress(JOB)
+
+                    async def ours_metadata(client: ImportClient = client) -> object:
+                        return await client.get_import_progress(JOB, metadata=METADATA)
+
+                    n = 200 if details < 1_000 else 50
+                    name = f"latency, {details} file{'s' * (details != 1)}"
+                    if details == 1:
+                        found = await pairs(latency, raw, raw, n, rounds)
+                        rows.append(Row("noise: latency, raw stub against itself", *found, "us"))
+                        found = await pairs(throughput, raw, raw, 10 * n, rounds // 2)
+                        rows.append(Row("noise: 64 at once, raw against itself", *found, "calls/s"))
+                    found = await pairs(latency, raw, ours, n, rounds)
+                    rows.append(Row(name, *found, "us", "<= 1.05"))
+                    if details == 1:
+                        found = await pairs(latency, raw_metadata, ours_metadata, n, rounds)
+                        rows.append(Row(f"{name}, metadata", *found, "us", "<= 1.10"))
+                        found = await pairs(throughput, raw, ours, 10 * n, rounds // 2)
+                        rows.append(Row("64 at once", *found, "calls/s", ">= 0.90"))
+                        found = await pairs(
+                            throughput, raw_metadata, ours_metadata, 10 * n, rounds // 2
+                        )
+                        rows.append(Row("64 at once, metadata", *found, "calls/s", ">= 0.80"))
+    return rows
+
+
+def bare_decode(reply: internal_pb2.GetImportProgressResponse) -> ImportProgressData:
+    """The least that makes the same dataclass of a reply."""
+    details = [
+        ImportProgressDetail(
+            t.file_name,
+            t.file_size,
+            t.progress,
+            t.complete_time,
+            t.state,
+            t.imported_rows,
+            t.total_rows,
+            t.reason,
+        )
+        for t in reply.task_progresses
+    ]
+    return ImportProgressData(
+        reply.collection_name,
+        JOB,
+        reply.complete_time,
+        STATES.get(reply.state, ImportState.NONE),
+        reply.progress,
+        reply.imported_rows,
+        reply.total_rows,
+        reply.reason,
+        sum([detail.file_size for detail in details]),
+        details,
+        reply.create_time,
+        "internal",
+    )
+
+
+def decoding(rounds: int) -> list[Row]:
+    """Decode alone against a bare positional comprehension."""
+    rows: list[Row] = []
+    for details in (1, 10, 100, 1_000):
+        reply = internal_pb2.GetImportProgressResponse.FromString(
+            reply_of(details).SerializeToString()
+        )
+        n = max(20_000 // (details + 10), 20)
+        found: tuple[list[float], list[float]] = ([], [])
+        for index in range(rounds):
+            for which in (0, 1) if index % 2 else (1, 0):
+                gc.collect()
+                start = time.perf_counter()
+                for _ in range(n):
+                    if which:
+                        decode_progress(reply, JOB)
+                    else:
+                        bare_decode(reply)
+                found[which].append((time.perf_counter() - start) / n * 1e6)
+        rows.append(Row(f"decode, {details} files", *found, "us", "<= 1.05"))
+    return rows
+
+
+def importing(rounds: int) -> Row:
+    """Import time, in fresh processes."""
+    found: tuple[list[float], list[float]] = ([], [])
+    codes = (
+        "import grpc.aio, anyio, google.protobuf.message, google.protobuf.descriptor_pool",
+        "import milvus_import",
+    )
+    for index in range(rounds):
+        for which in (0, 1) if index % 2 else (1, 0):
+            timed = f"t = time.perf_counter(); {codes[which]}; print(time.perf_counter() - t)"
+            done = subprocess.run(
+                [sys.executable, "-c", f"import time; {timed}"],
+                capture_output=True,
+                check=True,
+                text=True,
+            )
+            found[which].append(float(done.stdout) * 1e3)
+    return Row("import milvus_import", *found, "ms", "<= 1.15")
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def memory(count: int) -> str:
+    """Bytes a call in flight, of a server that never answers."""
+    silent = await asyncio.start_server(_swallow, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    async with ImportClient(f"127.0.0.1:{port}", timeout=600) as client:
+        warm = asyncio.create_task(client.get_import_progress(JOB))
+        await asyncio.sleep(0.5)
+        gc.collect()
+        before = resident()
+        tasks = [asyncio.create_task(client.get_import_progress(JOB)) for _ in range(count)]
+        await asyncio.sleep(3)
+        used = (resident() - before) / count
+        for task in (warm, *tasks):
+            task.cancel()
+        await asyncio.gather(warm, *tasks, return_exceptions=True)
+    silent.close()
+    return f"memory a call in flight, {count:,} of them: {used / 1000:.1f} kB (at most 30)"
+
+
+async def _swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while await reader.read(65_536):
+        pass
+    writer.close()
+
+
+async def peers(rounds: int) -> list[str]:
+    """The same question over REST, as others ask it."""
+    aiohttp, requests = import_module("aiohttp"), import_module("requests")  # only for this
+    body = json.dumps({"code": 0, "data": {"jobId": JOB, "state": "Importing", "progress": 40}})
+    lines: list[str] = []
+    with served("canned_http.py", body.encode()) as port:
+        url = f"http://127.0.0.1:{port}/v2/vectordb/jobs/import/get_progress"
+
+        async def by_requests() -> object:
+            answer = requests.post(url, json={"jobId": JOB}, timeout=10)
+            return answer.json()
+
+        times = [await latency(by_requests, 50) for _ in range(rounds)]
+        lines.append(f"peer: requests.post per call: {statistics.median(times):,.0f} us")
+        async with aiohttp.ClientSession() as session:
+
+            async def by_aiohttp() -> object:
+                async with session.post(url, json={"jobId": JOB}) as answer:
+                    return await answer.json()
+
+            times = [await latency(by_aiohttp, 100) for _ in range(rounds)]
+            lines.append(f"peer: aiohttp, kept alive: {statistics.median(times):,.0f} us")
+            rates = [await throughput(by_aiohttp, 1_000) for _ in range(max(rounds // 2, 2))]
+            lines.append(f"peer: aiohttp, 64 at once: {statistics.median(rates):,.0f} calls/s")
+    return lines
+
+
+def watching(jobs: int, seconds: int) -> str:
+    """Watch many jobs in a fresh process, at a tick a second."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "watch.py"), str(jobs), str(seconds)],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
+def machine() -> str:
+    """What this was measured on."""
+    names = ("grpcio", "protobuf", "anyio")
+    packages = ", ".join(f"{name} {version(name)}" for name in names)
+    return (
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}, {packages}"
+    )
+
+
+async def main() -> None:
+    """Measure everything and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    quick = parser.parse_args().quick
+    rounds = 8 if quick else 40
+    print(machine(), end="\n\n")
+    print("| what | raw | ours | unit | ours/raw, median (quartiles) | target |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for row in [*await calls(rounds), *decoding(rounds), importing(8 if quick else 21)]:
+        print(row, flush=True)
+    print()
+    print(await memory(2_000 if quick else 10_000))
+    for jobs in (1_000, 5_000):
+        print(watching(jobs, 10 if quick else 60), flush=True)
+    for line in await peers(3 if quick else 11):
+        print(line)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,155 @@
+"""Watch many jobs of one server at a tick a second, and hold what was told against what was sent.
+
+python watch.py JOBS SECONDS
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from milvus_import import ImportClient, WaitTimeoutError
+from milvus_import_pb import common_pb2, internal_pb2
+from milvus_import_pb.proxy_grpc import ProxyStub
+
+_FIRST = 450_000_000_000_000_000
+
+
+async def serve(jobs: int) -> None:
+    """In a process of its own: at each question a tenth of the jobs has moved on."""
+    rng = random.Random(1)
+    progresses = [0] * jobs
+    ids = [str(_FIRST + i) for i in range(jobs)]
+
+    async def list_imports(
+        _: internal_pb2.ListImportsRequest, context: object
+    ) -> internal_pb2.ListImportsResponse:
+        del context
+        for index in rng.sample(range(jobs), jobs // 10):
+            progresses[index] = min(progresses[index] + 1, 99)
+        order = list(range(jobs))
+        rng.shuffle(order)
+        return internal_pb2.ListImportsResponse(
+            status=common_pb2.Status(),
+            jobIDs=[ids[i] for i in order],
+            states=[3] * jobs,
+            reasons=[""] * jobs,
+            progresses=[progresses[i] for i in order],
+            collection_names=["books"] * jobs,
+        )
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        list_imports,
+        request_deserializer=internal_pb2.ListImportsRequest.FromString,
+        response_serializer=internal_pb2.ListImportsResponse.SerializeToString,
+    )
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(ProxyStub.SERVICE, {"ListImports": handler}),)
+    )
+    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+    await server.start()
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+class Recorder(grpc.aio.UnaryUnaryClientInterceptor):
+    """Keeps what the server sent."""
+
+    def __init__(self) -> None:
+        self.ticks: list[dict[str, int]] = []
+
+    async def intercept_unary_unary(
+        self,
+        continuation: Callable[[Any, Any], Awaitable[Any]],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request: Any,
+    ) -> Any:
+        """Look at the reply on its way."""
+        call = await continuation(client_call_details, request)
+        reply = await call
+        self.ticks.append(dict(zip(reply.jobIDs, reply.progresses, strict=True)))
+        return call
+
+
+async def watch(port: int, jobs: int, seconds: int) -> str:
+    """Follow them all, first for the cost, then for the count."""
+    cost = await measured(port, seconds / 2)
+    recorder = Recorder()
+    told: list[tuple[str, int]] = []
+    async with ImportClient(
+        f"127.0.0.1:{port}", service="internal", interceptors=[recorder]
+    ) as client:
+        with suppress(WaitTimeoutError):
+            async for job in client.watch_all(timeout=seconds / 2, interval=1.0):
+                told.append((job.job_id, job.progress))  # noqa: PERF401 - kept when time runs out
+    sent = expected(recorder.ticks)
+    right = sorted(told) == sorted(sent)
+    return (
+        f"watch of {jobs:,} jobs at a tick a second for {seconds} s: {cost}; {len(sent):,} changes "
+        f"in {len(recorder.ticks)} ticks, {'each told once' if right else 'LOST OR DOUBLED'}"
+    )
+
+
+async def measured(port: int, seconds: float) -> str:
+    """The processor time and the memory it takes."""
+    async with ImportClient(f"127.0.0.1:{port}", service="internal") as client:
+        await client.list_imports("none")
+        gc.collect()
+        memory, cpu, start = resident(), time.process_time(), time.perf_counter()
+        with suppress(WaitTimeoutError):
+            async for job in client.watch_all(timeout=seconds, interval=1.0):
+                del job
+        used = (time.process_time() - cpu) / (time.perf_counter() - start)
+        grown = (resident() - memory) / 1e6
+    return f"{used:.1%} of a core (at most 5 %), {grown:.1f} MB more (at most 40)"
+
+
+def expected(ticks: list[dict[str, int]]) -> list[tuple[str, int]]:
+    """Every difference between one tick and the next."""
+    changes: list[tuple[str, int]] = []
+    before: dict[str, int] = {}
+    for tick in ticks:
+        changes += [
+            (job_id, percent) for job_id, percent in tick.items() if percent != before.get(job_id)
+        ]
+        before = tick
+    return changes
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    """Start the server beside us and watch it."""
+    jobs, seconds = int(sys.argv[1]), int(sys.argv[2])
+    command = [sys.executable, __file__, str(jobs), "0", "serve"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        try:
+            print(asyncio.run(watch(port, jobs, seconds)))
+        finally:
+            server.stdin.close()
+
+
+if __name__ == "__main__":
+    if sys.argv[3:] == ["serve"]:
+        asyncio.run(serve(int(sys.argv[1])))
+    else:
+        main()
