@@ -107,9 +107,7 @@ class Services:
             else:
                 self._prefer(backend, good=True)
                 return answer
-        nobody = unsupported(answers, self._channel.endpoint.target)
-        nobody.record = record
-        raise nobody
+        raise unsupported(answers, self._channel.endpoint.target, record)
 
     def _prefer(self, backend: Backend, *, good: bool) -> None:
         """This one has answered: it is asked first from now on."""

@@ -44,7 +44,8 @@ class CallError(MilvusImportError):
     """The status text, as the server or gRPC wrote it."""
 
     record: CallRecord | None
-    """What is known about the RPC; None where none was sent."""
+    """What is known about the RPC; None where none was sent, or where gRPC itself said OK and the
+    reply is at fault."""
 
     may_have_run: bool
     """Whether the server may have acted on the request although no answer arrived."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 import grpc
 
@@ -45,56 +46,69 @@ _DID_NOT_RUN: Final = frozenset(
         Code.NOT_FOUND,
     }
 )
-_NEVER_SENT: Final = re.compile(
+# The same, by the words of those codes that may mean either.
+_NOT_ACTED_ON: Final = re.compile(
     r"failed to connect|connections to all backends failing|name resolution|DNS resolution"
-    r"|WRONG_VERSION_NUMBER|CERTIFICATE_VERIFY_FAILED|Hostname Verification|empty address list",
+    r"|errors resolving|empty address list|CLIENT: Sent message larger|SERVER: Received message"
+    r"|grpc: received message larger|cross cluster routing|node not match|proxy is not ready",
     re.IGNORECASE,
 )
 
 # Where gRPC's words are recognised, ours are put beside them. First match wins.
+# gRPC's words are those of grpcio 1.66 to 1.85, which differ.
 _TLS_FAULTS: Final = (
     (r"WRONG_VERSION_NUMBER", "the server answers without TLS: write http://, or drop tls="),
     (
         r"CERTIFICATE_VERIFY_FAILED",
-        "the server's certificate is not signed by a trusted CA: pass tls=TLSConfig(ca=...)",
+        "the server's certificate has no trusted CA, or has expired: pass tls=TLSConfig(ca=...)",
     ),
     (
-        r"Hostname Verification Check failed",
+        r"Hostname Verification Check failed|Peer name .* is not in peer certificate",
         "the server's certificate names another host: use that, or TLSConfig(server_name=...)",
     ),
 )
 _NOT_GRPC: Final = (
-    r"Failed parsing HTTP/2|http1\.x|Trying to connect an http1",
-    "an HTTP server answers there, not gRPC: check the port (Milvus: 19530, internal 19529)",
+    (
+        r"Failed parsing HTTP/2|http1\.x",
+        "an HTTP server answers there, not gRPC: check the port; if it expects TLS, write https://",
+    ),
+    (
+        r"missing selected ALPN",
+        "a server with TLS answers there, but not gRPC: check the port",
+    ),
+)
+_REFUSED: Final = "nothing listens there: check host and port (19530, internal 19529)"
+_PROXY: Final = (
+    "a proxy variable (grpc_proxy, https_proxy, http_proxy) sends this call to another address: "
+    "unset it, or pass channel_options=[('grpc.enable_http_proxy', 0)]"
 )
 _MENDS: Final[dict[grpc.StatusCode, tuple[tuple[str, str], ...]]] = {
-    Code.UNAVAILABLE: (
-        *_TLS_FAULTS,
-        _NOT_GRPC,
-        (
-            r"Connection refused",
-            "nothing listens there: check host and port (19530, internal 19529)",
-        ),
-        (r"(DNS|name) resolution|Domain name not found", "the host name is not known: check it"),
-    ),
+    Code.UNAVAILABLE: (*_TLS_FAULTS, *_NOT_GRPC),
     Code.UNAUTHENTICATED: (
         (r"missing authorization", "pass token='user:password', or user= and password="),
         (
             r"invalid token format",
             "pass the plain token as token=, without 'Bearer'; it is encoded here",
         ),
-        (r"auth check failure", "check the user and the password, or the API key"),
+        (
+            r"auth check failure",
+            "check the user and the password, or the API key; token= takes them without 'Bearer'",
+        ),
     ),
     Code.PERMISSION_DENIED: (
         (r"", "grant the user a role with that privilege, or use another user"),
     ),
     Code.RESOURCE_EXHAUSTED: (
         (
-            r"[Rr]eceived message larger than max",
+            r"SERVER: Received message larger|grpc: received message larger",
+            "the request is larger than the server takes: name fewer files at once",
+        ),
+        (
+            r"Received message larger than max",
             "the reply is above max_receive_bytes: raise it on the client",
         ),
         (
-            r"([Ss]ent|send) message larger than max",
+            r"CLIENT: Sent message larger than max",
             "the request is above max_send_bytes: raise it on the client",
         ),
     ),
@@ -103,11 +117,19 @@ _MENDS: Final[dict[grpc.StatusCode, tuple[tuple[str, str], ...]]] = {
             r"cross cluster routing|node not match",
             "drop the metadata keys 'cluster' and 'serverid': they name another server",
         ),
+        (r"[Pp]roxy is not ready", "the server is starting: try again in a moment"),
+    ),
+    Code.INTERNAL: (
+        (r"could not be parsed", "is this Milvus? Check the address, and what is in between"),
     ),
 }
+# What gRPC tried last: an address, or a name that it could not resolve.
+_TRIED: Final = re.compile(
+    r"(?:last error: \w+: ipv[46]:|errors resolving |resolution failed for )(\S+:([0-9]+)): "
+)
 EMPTY_REPLY: Final = "the reply is empty; the coordinator may be away"
 _NOT_READY: Final = re.compile(r"proxy is not ready|service not ready", re.IGNORECASE)
-_PERMANENT: Final = re.compile("|".join(p for p, _ in (*_TLS_FAULTS, _NOT_GRPC)))
+_PERMANENT: Final = re.compile("|".join(p for p, _ in (*_TLS_FAULTS, *_NOT_GRPC)))
 
 # Milvus' codes: not ready, unavailable, request limit, rate limit, resource short.
 _TRANSIENT_CODES: Final = frozenset({1, 2, 4, 8, 12})
@@ -124,6 +146,16 @@ _STATUS_MENDS: Final = (
     (r"database not found", "check db_name"),
     (r"partition not found", "check partition_name"),
 )
+_STARTING: Final = "the server is starting, or a part of it is away: try again in a moment"
+_TOO_OFTEN: Final = "the server limits how often it is asked: poll less often, or try again later"
+_CODE_MENDS: Final = {
+    1: _STARTING,
+    2: _STARTING,
+    4: _TOO_OFTEN,
+    8: _TOO_OFTEN,
+    12: "the server is short of memory or disk: try again later",
+}
+_OLD_CODE_MENDS: Final = {49: _TOO_OFTEN, 56: _STARTING}
 
 
 def call_error(
@@ -136,44 +168,83 @@ def call_error(
     record: CallRecord | None = None,
     timeout: float | None = None,
 ) -> CallError:
-    """The error for an RPC that did not end in OK: what was tried, what came back, what to do."""
+    """The error for an RPC that did not end in OK: what was tried, what came back, what to do.
+
+    A deadline without a ``record`` was over before anything was sent.
+    """
     what = f"{method} at {target}"
-    if code is Code.DEADLINE_EXCEEDED:
+    unsent = code is Code.DEADLINE_EXCEEDED and record is None
+    if unsent:
+        text = f"{what}: not sent, nothing is left of the timeout"
+        text += "" if timeout is None else f" of {timeout:g} s"
+    elif code is Code.DEADLINE_EXCEEDED:
         text = f"{what}: no answer" + ("" if timeout is None else f" within {timeout:g} s")
     else:
         text = f"{what}: {code.name}"
     if details and details.lower() not in {"deadline exceeded", "context deadline exceeded"}:
         text += f" ({quote(details)})"
+    mend = "Allow more time" if unsent else _mend(code, details, target, secure=secure)
     return _CLASSES.get(code, CallError)(
-        f"{text}. {mend}" if (mend := _mend(code, details, secure=secure)) else text,
+        f"{text}. {mend}" if mend else text,
         code=code,
         details=details,
         record=record,
-        may_have_run=code not in _DID_NOT_RUN and not _NEVER_SENT.search(details),
+        may_have_run=not (unsent or code in _DID_NOT_RUN or _NOT_ACTED_ON.search(details)),
     )
 
 
-def _mend(code: grpc.StatusCode, details: str, *, secure: bool) -> str:
+def _mend(code: grpc.StatusCode, details: str, target: str, *, secure: bool) -> str:
     for pattern, advice in _MENDS.get(code, ()):
         if re.search(pattern, details):
             return _sentence(advice)
     if code is Code.UNAVAILABLE:
-        return _sentence(
-            "if the server answers without TLS, write http://"
-            if secure
-            else "the server may be restarting; if it expects TLS, write https://"
-        )
+        return _sentence(_unavailable_mend(details, target, secure=secure))
     if code is Code.DEADLINE_EXCEEDED:
-        return "Check that the address is reachable and speaks gRPC" + (
-            ", and with TLS" if secure else " without TLS"
+        return (
+            "Check that the address is reachable and speaks gRPC "
+            f"{'with' if secure else 'without'} TLS; if the server is only slow, allow more time"
         )
     return ""
 
 
-def unsupported(answers: dict[Service, str], target: str) -> UnsupportedServerError:
+def _unavailable_mend(details: str, target: str, *, secure: bool) -> str:
+    tried = _TRIED.search(details)
+    if tried and not re.search(rf":{tried[2]}(,|$)", target):
+        return _PROXY
+    if re.search(r"resol(ution|ving)|Domain name not found", details):
+        return "the host name cannot be resolved: check it"
+    if "No such file" in details:
+        return "there is no such socket: check the path"
+    if "Connection refused" in details:
+        alone = tried is None or (unquote(tried[1]) in target and "," not in target)
+        return _REFUSED if alone else f"{_REFUSED}. {_hidden(secure=secure)}"
+    if "failed to connect" not in details:
+        return "the connection broke, or the server is going away; it may be restarting: try again"
+    return "the server may be restarting; " + (
+        "if it wants a client certificate, pass tls=TLSConfig(cert=..., key=...); "
+        "if it answers without TLS, write http://"
+        if secure
+        else "if it expects TLS, write https://"
+    )
+
+
+def _hidden(*, secure: bool) -> str:
+    """What a refused address may hide. gRPC tells of one only, and localhost has [::1] too."""
+    return "That is one address of several and hides the others' faults (name one to see it): " + (
+        "if the server answers without TLS, write http://; if its certificate is not trusted, "
+        "TLSConfig(ca=...); if it names another host, TLSConfig(server_name=...); "
+        "if it wants the client's, TLSConfig(cert=..., key=...)"
+        if secure
+        else "if it expects TLS, write https://"
+    )
+
+
+def unsupported(
+    answers: dict[Service, str], target: str, record: CallRecord | None = None
+) -> UnsupportedServerError:
     """Every service that was asked said UNIMPLEMENTED; ``answers`` holds their words."""
     said = "; ".join(f"{service} service: {quote(text)}" for service, text in answers.items())
-    if len(answers) == 2 and "unknown method" in answers["internal"]:
+    if "unknown method" in answers.get("internal", ""):
         mend = "this is the internal port of Milvus 2.3, which has no such call: use port 19530"
     elif len(answers) == 2:
         mend = "is this Milvus? Its proxy listens on 19530 (public) and 19529 (internal, 2.4+)"
@@ -181,11 +252,12 @@ def unsupported(answers: dict[Service, str], target: str) -> UnsupportedServerEr
         mend = "the internal service is on port 19529 of Milvus 2.4+: use that, or service='auto'"
     else:
         mend = "the public service is on port 19530: use that, or service='auto'"
-    details = " / ".join(answers.values())
+    what = "this call" if record is None else record.method.rpartition("/")[2]
     return UnsupportedServerError(
-        f"{target} does not know the method ({said}). {_sentence(mend)}",
+        f"{what} at {target}: UNIMPLEMENTED ({said}). {_sentence(mend)}",
         code=Code.UNIMPLEMENTED,
-        details=details,
+        details=" / ".join(answers.values()),
+        record=record,
     )
 
 
@@ -204,7 +276,7 @@ def raise_for_status(status: Status, method: str, target: str, service: Service)
     code = f"code {status.code}" if status.code else f"error_code {status.error_code}"
     reason = quote(status.reason or status.detail or "no reason given")
     text = f"{method} at {target} was refused: {reason} ({code})"
-    if mend := _status_mend(error_class, f"{status.reason}\n{status.detail}"):
+    if mend := _status_mend(error_class, status):
         text += f". {_sentence(mend)}"
     raise error_class(
         text,
@@ -228,11 +300,16 @@ def _refusal_class(status: Status) -> type[RefusedError]:
     return RefusedError
 
 
-def _status_mend(error_class: type[RefusedError], text: str) -> str:
+def _status_mend(error_class: type[RefusedError], status: Status) -> str:
     if error_class is JobNotFoundError:
         return "check the job id and the server; a server forgets an ended job after some hours"
     if error_class is JobLimitError:
         return "try again when some of the server's jobs have ended"
+    if status.code in _CODE_MENDS:
+        return _CODE_MENDS[status.code]
+    if not status.code and status.error_code in _OLD_CODE_MENDS:
+        return _OLD_CODE_MENDS[status.error_code]
+    text = f"{status.reason}\n{status.detail}"
     return next((mend for pattern, mend in _STATUS_MENDS if re.search(pattern, text)), "")
 
 

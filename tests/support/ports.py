@@ -1,0 +1,128 @@
+"""Ports where no Milvus is: dead, silent, a black hole, an HTTP server, one that breaks off."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import cast
+
+HOST = "127.0.0.1"
+
+_SETTINGS = b"\0\0\0\4\0\0\0\0\0"  # an empty frame of HTTP/2
+_PREFACE_LENGTH, _FRAME_HEADER_LENGTH, _DATA = 24, 9, 0
+
+
+@contextmanager
+def dead_port() -> Generator[int, None, None]:
+    """Refuses connections: bound, so that nobody else gets it, but not listened on."""
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        yield _port(listener)
+
+
+@contextmanager
+def silent_port() -> Generator[int, None, None]:
+    """The kernel accepts; then nobody reads and nobody answers."""
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        listener.listen(64)
+        yield _port(listener)
+
+
+@contextmanager
+def blackhole_port() -> Generator[int, None, None]:
+    """Packets vanish, as behind a firewall that drops them.
+
+    The queue of connections is full, and Linux then leaves each further SYN unanswered.
+    """
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        listener.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        try:
+            for filler in fillers:
+                filler.setblocking(False)
+                with suppress(BlockingIOError):
+                    filler.connect(listener.getsockname())
+            yield _port(listener)
+        finally:
+            for filler in fillers:
+                filler.close()
+
+
+@asynccontextmanager
+async def http_port(tls: ssl.SSLContext | None = None) -> AsyncGenerator[int, None]:
+    """An HTTP/1.1 server, as a web console or a REST gateway would be."""
+    answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer)
+        await writer.drain()
+
+    async with _serving(serve, tls) as port:
+        yield port
+
+
+@asynccontextmanager
+async def breaking_port() -> AsyncGenerator[int, None]:
+    """Speaks HTTP/2 until it has a request, then resets the connection."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(_PREFACE_LENGTH)
+        writer.write(_SETTINGS)
+        kind = None
+        while kind != _DATA:
+            header = await reader.readexactly(_FRAME_HEADER_LENGTH)
+            await reader.readexactly(int.from_bytes(header[:3], "big"))
+            kind = header[3]
+        writer.transport.abort()
+
+    async with _serving(serve) as port:
+        yield port
+
+
+@asynccontextmanager
+async def nameless_dns() -> AsyncGenerator[int, None]:
+    """A name server that knows no name."""
+
+    class Answers(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = cast("asyncio.DatagramTransport", transport)
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            no_such_name = data[:2] + b"\x81\x83" + data[4:6] + bytes(6) + data[12:]
+            self.transport.sendto(no_such_name, addr)
+
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(Answers, (HOST, 0))
+    try:
+        yield _port(transport.get_extra_info("socket"))
+    finally:
+        transport.close()
+
+
+@asynccontextmanager
+async def _serving(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    tls: ssl.SSLContext | None = None,
+) -> AsyncGenerator[int, None]:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, EOFError, ssl.SSLError):
+            await serve(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(handle, HOST, 0, ssl=tls)
+    try:
+        yield _port(server.sockets[0])
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def _port(listener: socket.socket) -> int:
+    port: int = listener.getsockname()[1]
+    return port
