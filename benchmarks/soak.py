@@ -1,0 +1,44 @@
+"""Many calls through broken connections to a broken server; what each ended in: make soak.
+
+ARGS="--calls 5000" is a shorter run. Ends by itself after --seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
+
+from soaking import Outcome, soak
+
+
+def told(outcome: Outcome) -> list[str]:
+    """The figures, a line each."""
+    ended = sum(outcome.calls.values())
+    lines = [f"{ended:,} calls in {outcome.seconds:.0f} s, 64 at once"]
+    lines += [f"  {what}: {count:,}" for what, count in outcome.calls.most_common()]
+    lines.append("broken: " + ", ".join(f"{w} {n}" for w, n in outcome.breaks.most_common()))
+    lines.append(f"wrong answers or ends: {len(outcome.wrong)} {outcome.wrong[:3] or ''}")
+    lines.append(f"left after close: {len(outcome.left_behind)} {outcome.left_behind[:3] or ''}")
+    lines.append(f"memory: {outcome.grown:+.1f} MB from the first tenth of the calls to the end")
+    return lines
+
+
+def main() -> None:
+    """Run it and tell; exit code 1 if anything is not as it must be."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=50_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=600.0, help="the longest it may take")
+    arguments = parser.parse_args()
+    outcome = asyncio.run(soak(arguments.calls, seed=arguments.seed, seconds=arguments.seconds))
+    print("\n".join(told(outcome)))
+    short = sum(outcome.calls.values()) < arguments.calls
+    sys.exit(bool(outcome.wrong or outcome.left_behind or short))
+
+
+if __name__ == "__main__":
+    main()
