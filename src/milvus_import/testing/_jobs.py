@@ -174,8 +174,10 @@ class FakeJob:
             _pair("partition", "_default"),
             _pair("failed_reason", self.reason if self.state == "Failed" else ""),
         ]
-        if self.progress:
+        if self.progress or self.state == "Failed":
             infos.append(_pair("progress_percent", str(self.progress)))
+        if number in {common_pb2.ImportPersisted, common_pb2.ImportCompleted}:
+            infos.append(_pair("persist_cost", "0.65"))
         return milvus_pb2.GetImportStateResponse(
             status=common_pb2.Status(),
             state=number,
@@ -188,7 +190,12 @@ class FakeJob:
 
 def state_number(name: str) -> int:
     """The number of a state; a number as text stands for itself."""
-    return int(name) if name.isdigit() else internal_pb2.ImportJobState.Value(name)
+    if name.isdecimal():
+        return int(name)
+    if name not in internal_pb2.ImportJobState.keys():  # noqa: SIM118 - no dict, it has no `in`
+        known = ", ".join(internal_pb2.ImportJobState.keys())
+        raise ValueError(f"unknown state {name!r}; there are {known}, and numbers as text")
+    return internal_pb2.ImportJobState.Value(name)
 
 
 def _pair(key: str, value: str) -> common_pb2.KeyValuePair:

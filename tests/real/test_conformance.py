@@ -1,0 +1,133 @@
+"""FakeMilvus(version="2.3") answers as the real Milvus 2.3.5 does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+import anyio
+import grpc.aio
+import pytest
+from real_place import Place, raw_channel
+
+from milvus_import.testing import FakeFile, FakeJob, FakeMilvus
+from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
+from milvus_import_pb.milvus_grpc import MilvusServiceStub
+from milvus_import_pb.proxy_grpc import ProxyStub
+
+pytestmark = pytest.mark.anyio
+
+State = milvus_pb2.GetImportStateResponse
+
+
+@pytest.fixture
+async def simulated() -> AsyncGenerator[FakeMilvus, None]:
+    async with FakeMilvus(version="2.3") as server:
+        yield server
+
+
+async def ask_job(channel: grpc.aio.Channel) -> object:
+    return await MilvusServiceStub(channel).GetImportState(
+        milvus_pb2.GetImportStateRequest(task=12345), timeout=30
+    )
+
+
+async def ask_native(channel: grpc.aio.Channel) -> object:
+    return await ProxyStub(channel).GetImportProgress(
+        internal_pb2.GetImportProgressRequest(jobID="12345"), timeout=30
+    )
+
+
+async def outcome(ask: Callable[[grpc.aio.Channel], Awaitable[object]], uri: str) -> object:
+    """The reply, or the status that came instead."""
+    async with raw_channel(uri) as channel:
+        try:
+            return await ask(channel)
+        except grpc.aio.AioRpcError as error:
+            return error.code(), error.details()
+
+
+@pytest.mark.parametrize("port", ["public", "internal"])
+@pytest.mark.parametrize("ask", [ask_job, ask_native])
+async def test_unknown_jobs_services_and_methods_are_told_in_the_same_words(
+    place: Place,
+    simulated: FakeMilvus,
+    ask: Callable[[grpc.aio.Channel], Awaitable[object]],
+    port: str,
+) -> None:
+    real, fake = (
+        (place.server.uri, simulated.public_uri)
+        if port == "public"
+        else (place.server.internal_uri, simulated.internal_uri)
+    )
+    assert await outcome(ask, fake) == await outcome(ask, real)
+
+
+async def test_each_state_of_a_job_is_told_in_the_same_fields(
+    place: Place, simulated: FakeMilvus
+) -> None:
+    books = await place.collection()
+    good = await place.client.create_import(books, [await place.rows_file(200_000)])
+    bad = await place.client.create_import(books, ["/nowhere.json"])
+    seen: list[State] = []
+    last: dict[str, State] = {}
+    while len(last) < 2 or not all(has_ended(reply) for reply in last.values()):
+        for job_id in (good, bad):
+            request = milvus_pb2.GetImportStateRequest(task=int(job_id))
+            reply = await place.stub.GetImportState(request, timeout=30)
+            if reply != last.get(job_id):
+                seen.append(reply)
+                last[job_id] = reply
+        await anyio.sleep(0.02)
+    listed = await place.stub.ListImportTasks(
+        milvus_pb2.ListImportTasksRequest(collection_name=books), timeout=30
+    )
+    assert {reply.state for reply in seen} >= {
+        common_pb2.ImportPending,
+        common_pb2.ImportStarted,
+        common_pb2.ImportCompleted,
+        common_pb2.ImportFailed,
+    }
+    for real in seen:
+        simulated.add_job(as_fake(real, rows=200_000))
+        async with raw_channel(simulated.public_uri) as channel:
+            stub = MilvusServiceStub(channel)
+            fake = await stub.GetImportState(
+                milvus_pb2.GetImportStateRequest(task=real.id), timeout=30
+            )
+        assert comparable(fake) == comparable(real)
+    assert list(listed.tasks) == [last[good], last[bad]]
+
+
+def has_ended(reply: State) -> bool:
+    return reply.state in {common_pb2.ImportCompleted, common_pb2.ImportFailed}
+
+
+def as_fake(real: State, rows: int) -> FakeJob:
+    """The simulated job that stands where the real one stood."""
+    infos = {info.key: info.value for info in real.infos}
+    states = {
+        common_pb2.ImportPending: "Pending",
+        common_pb2.ImportCompleted: "Completed",
+        common_pb2.ImportFailed: "Failed",
+    }
+    return FakeJob(
+        job_id=str(real.id),
+        collection_name=infos["collection"],
+        state=states.get(real.state, "Importing"),
+        progress=int(infos.get("progress_percent", "0")),
+        reason=infos["failed_reason"],
+        files=[FakeFile(name=infos["files"], rows=rows)],
+        create_ts=real.create_ts,
+    )
+
+
+def comparable(reply: State) -> State:
+    """A reply without what only a server that stores rows can know."""
+    copy = State()
+    copy.CopyFrom(reply)
+    copy.collection_id = 0
+    del copy.segment_ids[:]
+    for info in copy.infos:
+        if info.key == "persist_cost":
+            info.value = ""
+    return copy

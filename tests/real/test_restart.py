@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import anyio
+import pytest
+from real_milvus import RealMilvus
+from real_place import place_at
+
+from milvus_import import (
+    ImportFailedError,
+    ImportProgressData,
+    MilvusImportError,
+    UnavailableError,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.timeout(240)
+async def test_a_watch_outlives_a_killed_server_and_learns_that_the_job_failed() -> None:
+    progress: list[ImportProgressData] = []
+    faults: list[MilvusImportError] = []
+    runs, missed = anyio.Event(), anyio.Event()
+
+    def note(seen: ImportProgressData) -> None:
+        progress.append(seen)
+        if seen.state == "Importing" and seen.progress > 0:
+            runs.set()
+
+    def bear(error: MilvusImportError, _: float) -> None:
+        faults.append(error)
+        missed.set()
+
+    with RealMilvus() as server:
+        async with place_at(server) as place:
+            books, path = await place.collection(), await place.rows_file(1_000_000)
+            job_id = await place.client.create_import(books, [path])
+
+            async def watch_to_the_end() -> None:
+                with pytest.raises(
+                    ImportFailedError, match="task marked failed as service restarted"
+                ):
+                    await place.client.wait(
+                        job_id,
+                        interval=0.5,
+                        on_progress=note,
+                        on_fault=bear,
+                    )
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(watch_to_the_end)
+                await runs.wait()
+                await anyio.to_thread.run_sync(server.kill)
+                await missed.wait()
+                await anyio.to_thread.run_sync(server.start, 120.0)
+    assert isinstance(faults[0], UnavailableError)
+    assert [seen.state for seen in progress][-2:] == ["Importing", "Failed"]
+    assert sum(seen.done for seen in progress) == 1
