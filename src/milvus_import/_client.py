@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from types import TracebackType
 from typing import Self, Unpack
 
+import anyio.lowlevel
 import grpc.aio
 
 from ._auto import ServiceChoice, Services
@@ -123,7 +124,8 @@ class ImportClient:
         ``tls``: certificates and names; makes a URI without a scheme mean TLS.
         ``service``: "internal" (port 19529, Milvus 2.4+), "public" (19530), or "auto" to find out.
         ``max_receive_bytes``, ``max_send_bytes``: the largest message, default 64 MiB.
-        ``interceptors``: gRPC client interceptors for unary calls, the first outermost.
+        ``interceptors``: gRPC client interceptors, the first outermost. Every call here is unary;
+        those for streams may stand in the list and are never asked.
         ``channel_options``: gRPC channel arguments; they win over ours of the same name.
         ``defaults``: CallOptions for every call of this client.
 
@@ -147,9 +149,11 @@ class ImportClient:
             defaults=defaults,
         )
         for interceptor in interceptors:
-            if not isinstance(interceptor, grpc.aio.UnaryUnaryClientInterceptor):
+            if not isinstance(interceptor, grpc.aio.ClientInterceptor):
                 kind = type(interceptor).__name__
                 raise TypeError(f"interceptors: {kind} is no grpc.aio.UnaryUnaryClientInterceptor")
+        if tls is not None and tls.server_name:
+            channel_options = [("grpc.ssl_target_name_override", tls.server_name), *channel_options]
         self._channel = LazyChannel(
             endpoint,
             channel_arguments(endpoint, max_receive_bytes, max_send_bytes, channel_options),
@@ -265,6 +269,7 @@ class ImportClient:
         if idempotency_key is not None:
             key = check_idempotency_key(idempotency_key)
             settings = merge(settings, {"metadata": {"idempotency-key": key}})
+        await anyio.lowlevel.checkpoint()  # cancelled already: no job is started
         return await self._services.create_import(order, settings)
 
     def watch(

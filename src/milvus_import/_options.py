@@ -18,12 +18,25 @@ DEFAULT_TIMEOUT = 10.0
 LONGEST_TIMEOUT = 1e9
 
 MetadataValue = str | bytes
-Metadata = Mapping[str, MetadataValue | None] | Iterable[tuple[str, MetadataValue | None]]
+Metadata = Mapping[str, MetadataValue | None] | Sequence[tuple[str, MetadataValue | None]]
 """A mapping, or pairs where a key is to be sent more than once."""
 
 _KEY = re.compile(r"[0-9a-z_.-]+")
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
-_GRPC_OWN = frozenset({"content-type", "te", "user-agent", "host", "connection"})
+# Refused, replaced or silently dropped by gRPC on the way.
+_GRPC_OWN = frozenset(
+    {
+        "connection",
+        "content-length",
+        "content-type",
+        "endpoint-load-metrics-bin",
+        "host",
+        "lb-cost-bin",
+        "te",
+        "user-agent",
+        "x-envoy-peer-metadata",
+    }
+)
 
 
 class CallOptions(TypedDict, total=False):
@@ -88,6 +101,9 @@ def merge(base: CallSettings, call: CallOptions) -> CallSettings:
     """
     if not call:
         return base
+    if not isinstance(call, dict):
+        kind = type(call).__name__
+        raise TypeError(f"call options are a dict such as {{'timeout': 5}}, not {kind}")
     settings = copy(base)
     for key, value in call.items():
         if key == "metadata":
@@ -118,13 +134,13 @@ def check_timeout(value: object, *, name: str = "timeout") -> float | None:
     """Seconds as a float; None where the value means "no limit"."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} is seconds, an int or a float, not {value!r}")
-    if math.isnan(value):
+    if isinstance(value, float) and math.isnan(value):
         raise ValueError(f"{name} is NaN; pass seconds, or None for no limit")
     if value == math.inf:
         return None
     if value > LONGEST_TIMEOUT:
         raise ValueError(f"{name} {value!r} is above 1e9 seconds; pass None for no limit")
-    return float(value)
+    return float(max(value, -LONGEST_TIMEOUT))  # an int may be too large for a float
 
 
 def _check_bool(value: object) -> bool:
@@ -196,7 +212,7 @@ def _check_key(key: object) -> str:
     if not isinstance(key, str):
         raise TypeError(f"a metadata key is a str, not {key!r}")
     name = key.lower()
-    if not _KEY.fullmatch(name):
+    if not (key.isascii() and _KEY.fullmatch(name)):
         raise ValueError(f"metadata key {key!r}: gRPC takes only letters, digits and '_', '.', '-'")
     if name.startswith("grpc-") or name in _GRPC_OWN:
         raise ValueError(f"metadata key {key!r} is gRPC's own; it cannot be set here")

@@ -17,7 +17,7 @@ Files = Sequence[str | Sequence[str]]
 columns)."""
 
 OptionValue = str | bool | int | float | timedelta
-ImportOptions = Mapping[str, OptionValue] | Iterable[tuple[str, OptionValue]]
+ImportOptions = Mapping[str, OptionValue] | Sequence[tuple[str, OptionValue]]
 """Milvus' import options by name: a mapping, or pairs."""
 
 
@@ -143,10 +143,8 @@ def _duration(value: object) -> str:
         raise TypeError(
             f"option 'timeout' is seconds, a timedelta or text such as '300s': {value!r}"
         )
-    if not 0 < seconds <= 1e9:
-        raise ValueError(
-            f"option 'timeout' is {value!r}; it must be above 0 and at most 1e9 seconds"
-        )
+    if not 1e-6 <= seconds <= 1e9:
+        raise ValueError(f"option 'timeout' is {value!r}; it must be 1e-6 to 1e9 seconds")
     return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
 
 

@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from milvus_import._models import Service
+from milvus_import._request import check_job_id
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 from milvus_import_pb.milvus_grpc import MilvusServiceStub
 from milvus_import_pb.proxy_grpc import ProxyStub
@@ -32,6 +34,14 @@ _OPTIONS = (
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
 )
 
+_SERVICES: Mapping[str, Service] = {
+    ProxyStub.SERVICE: "internal",
+    MilvusServiceStub.SERVICE: "public",
+}
+_TYPES = {**ProxyStub.METHODS, **MilvusServiceStub.METHODS}
+"""The request and the reply type of each method; no name is in both services."""
+
+Version = Literal["2.3", "2.6"]
 Context = grpc.aio.ServicerContext[Any, Any]
 Answer = Callable[[Any], Message]
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -41,14 +51,18 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 class Received:
     """One call as the server saw it."""
 
-    service: Literal["internal", "public"]
+    service: Service
+    """The service that was asked for."""
     method: str
     request: Any
+    """The request message."""
     metadata: Metadata = field(repr=False)
     time_remaining: float | None
     """Seconds to the client's deadline when the call arrived; None without one."""
     reset: bool = False
     """Whether the client ended the call before it was answered, which crashes Milvus 2.3."""
+    arrived: float = field(default_factory=time.monotonic)
+    """When, on ``time.monotonic``."""
 
     def values(self, key: str) -> list[str | bytes]:
         """The values of one metadata key."""
@@ -71,12 +85,14 @@ class FakeMilvus:
     ``clock``: seconds for jobs with ``seconds``; a ManualClock puts it in the test's hands.
     ``tls``: a PEM key and certificate; ``client_ca`` makes it mutual.
     ``public_port``, ``internal_port``: 0 takes a free port. A server started again keeps them.
+
+    ``version``, ``token`` and ``clock`` are attributes too, and may be set while it runs.
     """
 
     def __init__(
         self,
         *,
-        version: Literal["2.3", "2.6"] = "2.6",
+        version: Version = "2.6",
         token: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         tls: tuple[bytes, bytes] | None = None,
@@ -90,13 +106,17 @@ class FakeMilvus:
         """The jobs by id. Delete one, and the server has forgotten it."""
         self.received: list[Received] = []
         """Every call that arrived, in order."""
+        self.refused: list[Received] = []
+        """Calls for the other port's service, or for a method this version lacks: UNIMPLEMENTED."""
+        self.import_seconds: float | None = 1.0
+        """``seconds`` of the jobs that ``create_import`` makes; 0: they complete at once."""
         self.metadata: Metadata = ()
         """Sent ahead of each reply."""
         self.trailing_metadata: Metadata = ()
         """Sent behind each reply."""
-        self._version = version
-        self._authorization = token and base64.b64encode(token.encode()).decode()
-        self._clock = clock
+        self.version: Version = version
+        self.token = token
+        self.clock = clock
         self._tls = tls
         self._client_ca = client_ca
         self._injections: list[_Injection] = []
@@ -130,35 +150,21 @@ class FakeMilvus:
 
     async def start(self) -> None:
         """Listen. After ``stop`` it starts again on the same ports, with its jobs."""
-        internal: dict[str, Answer] = {
-            "GetImportProgress": self._get_import_progress,
-            "ListImports": self._list_imports,
-            "ImportV2": self._import_v2,
-        }
-        public: dict[str, Answer] = {
-            "GetImportState": self._get_import_state,
-            "ListImportTasks": self._list_import_tasks,
-            "Import": self._import,
-        }
-        if self._version == "2.3":
-            internal.clear()
-        self.internal_port = await self._serve(
-            _Handlers(self, "internal", ProxyStub.SERVICE, ProxyStub.METHODS, internal),
-            self.internal_port,
-        )
-        self.public_port = await self._serve(
-            _Handlers(self, "public", MilvusServiceStub.SERVICE, MilvusServiceStub.METHODS, public),
-            self.public_port,
-        )
+        try:
+            self.internal_port = await self._serve("internal", self.internal_port)
+            self.public_port = await self._serve("public", self.public_port)
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self, grace: float | None = None) -> None:
         """Stop listening and drop what is in flight, after ``grace`` seconds. Jobs are kept."""
         servers, self._servers = self._servers, []
         await asyncio.gather(*[server.stop(grace) for server in servers])
 
-    async def _serve(self, handlers: _Handlers, port: int) -> int:
+    async def _serve(self, service: Service, port: int) -> int:
         server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers((handlers,))
+        server.add_generic_rpc_handlers((_Handlers(self, service),))
         address = f"{_HOST}:{port}"
         if self._tls is None:
             port = server.add_insecure_port(address)
@@ -167,19 +173,41 @@ class FakeMilvus:
                 [self._tls], self._client_ca, self._client_ca is not None
             )
             port = server.add_secure_port(address, credentials)
-        await server.start()
         self._servers.append(server)
+        await server.start()
         return port
+
+    def answers(self, service: Service) -> dict[str, Answer]:
+        """What this version answers on a service, by method."""
+        if service == "public":
+            return {
+                "GetImportState": self._get_import_state,
+                "ListImportTasks": self._list_import_tasks,
+                "Import": self._import,
+            }
+        if self.version == "2.3":
+            return {}
+        return {
+            "GetImportProgress": self._get_import_progress,
+            "ListImports": self._list_imports,
+            "ImportV2": self._import_v2,
+        }
 
     def add_job(self, job: FakeJob | None = None, **fields: Any) -> FakeJob:
         """Give the server a job, or make one: ``add_job(collection_name="books", seconds=600)``.
 
-        ``fields`` are FakeJob's. Without ``job_id`` it gets the next free one.
+        ``fields`` are FakeJob's. Without ``job_id`` it gets the next free one. Raises ValueError
+        for a job id or a state that no Milvus has.
         """
+        if job is not None and fields:
+            raise TypeError("pass a FakeJob or its fields, not both")
         job = job or FakeJob(**fields)
         if not job.job_id:
             job.job_id, self._next_id = str(self._next_id), self._next_id + 1
-        job.started = self._clock()
+        check_job_id(job.job_id)
+        for state in (job.state, *(state for state, _ in job.script)):
+            state_number(state)
+        job.started = self.clock()
         self.jobs[job.job_id] = job
         return job
 
@@ -201,10 +229,10 @@ class FakeMilvus:
         """Forget every fault asked for."""
         self._injections.clear()
 
-    def take_fault(self, method: str) -> Fault | None:
-        """The fault for this call, if one is due."""
+    def take_fault(self, method: str, *, named: bool = False) -> Fault | None:
+        """The fault for this call, if one is due; ``named``: only one asked for by method."""
         for injection in self._injections:
-            if injection.method in {None, method}:
+            if injection.method == method or (injection.method is None and not named):
                 if injection.times is not None:
                     injection.times -= 1
                     if injection.times <= 0:
@@ -214,10 +242,10 @@ class FakeMilvus:
 
     async def authenticate(self, metadata: Metadata, context: Context) -> None:
         """What the public service says to missing or wrong credentials."""
-        if self._authorization is None:
+        if self.token is None:
             return
         given = dict(metadata).get("authorization")
-        if given == self._authorization:
+        if given == base64.b64encode(self.token.encode()).decode():
             return
         text = "auth check failure, please check username and password are correct"
         if given is None:
@@ -234,12 +262,12 @@ class FakeMilvus:
         job = self.jobs.get(request.jobID)
         if job is None:
             return internal_pb2.GetImportProgressResponse(status=_no_job(request.jobID))
-        return job.at(self._clock()).internal_reply()
+        return job.at(self.clock()).internal_reply()
 
     def _list_imports(
         self, request: internal_pb2.ListImportsRequest
     ) -> internal_pb2.ListImportsResponse:
-        jobs = [job.at(self._clock()) for job in self._of(request.collection_name)]
+        jobs = [job.at(self.clock()) for job in self._of(request.collection_name)]
         jobs.reverse()  # a real server's order is random
         return internal_pb2.ListImportsResponse(
             status=common_pb2.Status(),
@@ -262,8 +290,8 @@ class FakeMilvus:
     ) -> milvus_pb2.GetImportStateResponse:
         job = self.jobs.get(str(request.task))
         if job is not None:
-            return self._public(job.at(self._clock()))
-        if self._version == "2.3":
+            return self._public(job.at(self.clock()))
+        if self.version == "2.3":
             reason = f"key not found[key=by-dev/meta/importtask/{request.task}]"
             status = common_pb2.Status(error_code=1, code=1000, reason=reason, detail=reason)
             return milvus_pb2.GetImportStateResponse(status=status)
@@ -272,7 +300,7 @@ class FakeMilvus:
     def _list_import_tasks(
         self, request: milvus_pb2.ListImportTasksRequest
     ) -> milvus_pb2.ListImportTasksResponse:
-        jobs = [job.at(self._clock()) for job in self._of(request.collection_name)]
+        jobs = [job.at(self.clock()) for job in self._of(request.collection_name)]
         return milvus_pb2.ListImportTasksResponse(
             status=common_pb2.Status(), tasks=[self._public(job) for job in jobs]
         )
@@ -283,7 +311,7 @@ class FakeMilvus:
         return milvus_pb2.ImportResponse(status=common_pb2.Status(), tasks=[int(job.job_id)])
 
     def _public(self, job: FakeJob) -> milvus_pb2.GetImportStateResponse:
-        return job.old_public_reply() if self._version == "2.3" else job.public_reply()
+        return job.old_public_reply() if self.version == "2.3" else job.public_reply()
 
     def _of(self, collection_name: str) -> list[FakeJob]:
         jobs = self.jobs.values()
@@ -301,7 +329,7 @@ class FakeMilvus:
             collection_name=collection_name,
             db_name=db_name,
             files=[FakeFile(name=group) for group in groups],
-            seconds=1.0,
+            seconds=self.import_seconds,
             auto_commit=commits,
         )
 
@@ -309,79 +337,76 @@ class FakeMilvus:
 class _Handlers(grpc.GenericRpcHandler):
     """Finds the handler of a method; unknown ones are answered in the words of a grpc-go server."""
 
-    def __init__(
-        self,
-        server: FakeMilvus,
-        service: Literal["internal", "public"],
-        full_name: str,
-        types: Mapping[str, tuple[type[Message], type[Message]]],
-        answers: Mapping[str, Answer],
-    ) -> None:
+    def __init__(self, server: FakeMilvus, service: Service) -> None:
         self._server = server
-        self._service: Literal["internal", "public"] = service
-        self._full_name = full_name
-        self._types = types
-        self._answers = answers
+        self._service: Service = service
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        _, service, method = handler_call_details.method.split("/")
-        if service != self._full_name:
-            return _unimplemented(f"unknown service {service}")
-        if method not in self._answers:
-            return _unimplemented(f"unknown method {method} for service {service}")
+        _, full_name, method = handler_call_details.method.split("/")
+        asked: Service = _SERVICES.get(full_name, self._service)
+        answer = self._server.answers(asked).get(method)
+        refusal = None
+        if full_name not in _SERVICES or asked != self._service:
+            refusal = f"unknown service {full_name}"
+        elif answer is None:
+            refusal = f"unknown method {method} for service {full_name}"
 
         async def handle(request: Any, context: Context) -> Message | bytes:
-            return await self._handle(method, request, context)
+            received = _received(asked, method, request, context)
+            try:
+                if answer is None or refusal is not None:
+                    await self._refuse(received, refusal or "", context)
+                return await self._answer(received, answer, context)
+            except asyncio.CancelledError:
+                received.reset = True
+                raise
 
         return grpc.unary_unary_rpc_method_handler(
             handle,
-            request_deserializer=self._types[method][0].FromString,
+            request_deserializer=_TYPES[method][0].FromString if method in _TYPES else None,
             response_serializer=_serialize,
         )
 
-    async def _handle(self, method: str, request: Any, context: Context) -> Message | bytes:
-        server = self._server
-        metadata: Metadata = tuple(
-            (key, value) for key, value in context.invocation_metadata() or ()
-        )
-        remaining = context.time_remaining()
-        received = Received(self._service, method, request, metadata, remaining)
-        server.received.append(received)
-        try:
-            return await self._answer(method, request, received, context)
-        except asyncio.CancelledError:
-            received.reset = True
-            raise
+    async def _refuse(self, received: Received, details: str, context: Context) -> NoReturn:
+        self._server.refused.append(received)
+        fault = self._server.take_fault(received.method, named=True)
+        if fault is not None:
+            await _act(fault, context)
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, details)
 
     async def _answer(
-        self, method: str, request: Any, received: Received, context: Context
+        self, received: Received, answer: Answer, context: Context
     ) -> Message | bytes:
         server = self._server
+        server.received.append(received)
         if server.metadata:
             await context.send_initial_metadata(server.metadata)
         context.set_trailing_metadata(server.trailing_metadata)
-        fault = server.take_fault(method)
+        fault = server.take_fault(received.method)
         if fault is not None:
-            if fault.delay:
-                await asyncio.sleep(fault.delay)
-            if fault.code is not None:
-                await context.abort(fault.code, fault.details)
+            await _act(fault, context)
             if fault.reply is not None:
                 return fault.reply
             if fault.status is not None:
-                return self._types[method][1](status=fault.status)
+                return _TYPES[received.method][1](status=fault.status)
         if self._service == "public":
             await server.authenticate(received.metadata, context)
-        return self._answers[method](request)
+        return answer(received.request)
 
 
-def _unimplemented(details: str) -> grpc.RpcMethodHandler[Any, Any]:
-    async def refuse(_: bytes, context: Context) -> bytes:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, details)
+def _received(service: Service, method: str, request: Any, context: Context) -> Received:
+    metadata = tuple((key, value) for key, value in context.invocation_metadata() or ())
+    return Received(service, method, request, metadata, context.time_remaining())
 
-    return grpc.unary_unary_rpc_method_handler(refuse)
+
+async def _act(fault: Fault, context: Context) -> None:
+    """The part of a fault that comes before any answer."""
+    if fault.delay:
+        await asyncio.sleep(fault.delay)
+    if fault.code is not None:
+        await context.abort(fault.code, fault.details)
 
 
 def _serialize(reply: Message | bytes) -> bytes:

@@ -1,0 +1,41 @@
+"""Trace every RPC with OpenTelemetry's own gRPC instrumentation.
+
+    pip install milvus-import opentelemetry-instrumentation-grpc opentelemetry-sdk
+    python examples/tracing.py http://localhost:19530 449839014328146739
+
+The interceptors make a client span for each RPC and send its ``traceparent``, which Milvus takes
+up: the server's spans then hang below yours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from opentelemetry import trace
+from opentelemetry.instrumentation.grpc import (
+    aio_client_interceptors,  # pyright: ignore[reportUnknownVariableType]
+)
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+
+from milvus_import import ImportClient
+
+
+async def main(uri: str, job_id: str) -> None:
+    """Ask for a job's progress under a span of our own."""
+    tracer = trace.get_tracer("examples.tracing")
+    interceptors = aio_client_interceptors()  # type: ignore[no-untyped-call]
+    async with ImportClient(uri, interceptors=interceptors) as client:
+        with tracer.start_as_current_span("look at the import"):
+            response = await client.get_import_progress(job_id)
+    print(response.data.state, f"{response.data.fraction:.0%}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
+    trace.set_tracer_provider(provider)
+    asyncio.run(main(*sys.argv[1:]))

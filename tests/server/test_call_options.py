@@ -1,0 +1,588 @@
+from __future__ import annotations
+
+import ast
+import base64
+import gzip
+import inspect
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import grpc
+import grpc.aio
+import pytest
+from certificates import make_certificates
+from pages import code_blocks, run, table
+from sent import catcher
+
+from milvus_import import (
+    CallError,
+    CallOptions,
+    CallRecord,
+    DeadlineExceededError,
+    GetImportProgressOption,
+    ImportClient,
+    JobNotFoundError,
+    TLSConfig,
+    UnauthenticatedError,
+    UnavailableError,
+    get_import_progress,
+)
+from milvus_import.testing import FakeMilvus, Fault
+from milvus_import_pb import internal_pb2
+
+pytestmark = pytest.mark.anyio
+
+Gzip = grpc.Compression.Gzip
+Call = Callable[[ImportClient, str, CallOptions], Awaitable[object]]
+
+
+@pytest.fixture
+def job_id(fake: FakeMilvus) -> str:
+    return fake.add_job(state="Completed", progress=100).job_id
+
+
+# Each method that makes one RPC, and each that takes the options of its RPCs in `call`.
+METHODS: dict[str, Call] = {
+    "get_import_progress": lambda client, job, o: client.get_import_progress(job, **o),
+    "list_imports": lambda client, job, o: client.list_imports("books", **o),
+    "create_import": lambda client, job, o: client.create_import("books", ["a.parquet"], **o),
+    "check": lambda client, job, o: client.check(**o),
+    "watch": lambda client, job, o: anext(client.watch(job, call=o)),
+    "wait": lambda client, job, o: client.wait(job, call=o),
+    "watch_all": lambda client, job, o: anext(client.watch_all([job], call=o)),
+    "wait_all": lambda client, job, o: client.wait_all([job], call=o),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_every_method_sends_its_options(fake: FakeMilvus, job_id: str, method: str) -> None:
+    options: CallOptions = {"timeout": 45, "metadata": {"client_request_id": "7f3a"}}
+    async with ImportClient(fake.internal_uri) as client:
+        await METHODS[method](client, job_id, options)
+    assert fake.received
+    for received in fake.received:
+        assert received.values("client_request_id") == ["7f3a"]
+        assert 20 < (received.time_remaining or 0) < 46
+
+
+async def test_the_function_form_sends_its_options(fake: FakeMilvus, job_id: str) -> None:
+    option = GetImportProgressOption(fake.public_uri, job_id, token="root:Milvus", db_name="shop")
+    await get_import_progress(option, timeout=45, metadata={"client_request_id": "7f3a"})
+    for received in (*fake.refused, *fake.received):
+        assert received.values("client_request_id") == ["7f3a"]
+        assert received.values("dbname") == ["shop"]
+        assert received.values("authorization") == [base64.b64encode(b"root:Milvus").decode()]
+        assert 20 < (received.time_remaining or 0) < 46
+
+
+# ------------------------------------------------------------------------------- timeout
+
+
+@pytest.mark.parametrize(
+    ("client_says", "call_says", "seconds"),
+    [
+        ({}, {}, 10),
+        ({}, {"timeout": 45}, 45),
+        ({"timeout": 90}, {}, 90),
+        ({"timeout": 90}, {"timeout": 45}, 45),
+        ({"timeout": 90}, {"timeout": None}, None),
+        ({"timeout": None}, {}, None),
+        ({"timeout": None}, {"timeout": 45}, 45),
+        ({}, {"timeout": math.inf}, None),
+    ],
+)
+async def test_timeout_reaches_the_server_as_its_deadline(
+    fake: FakeMilvus,
+    job_id: str,
+    client_says: CallOptions,
+    call_says: CallOptions,
+    seconds: float | None,
+) -> None:
+    async with ImportClient(fake.internal_uri, **client_says) as client:
+        await client.get_import_progress(job_id, **call_says)
+    remaining = fake.received[0].time_remaining
+    if seconds is None:
+        assert remaining is None
+    else:  # gRPC rounds a deadline up by as much as a percent on its way
+        assert remaining is not None
+        assert seconds / 2 < remaining < seconds * 1.02
+
+
+async def test_a_timeout_that_runs_out_is_a_deadline_exceeded_error(
+    fake: FakeMilvus, job_id: str, scale: float
+) -> None:
+    fake.inject("hang", times=None)
+    async with ImportClient(fake.internal_uri) as client:
+        with pytest.raises(DeadlineExceededError, match=r"no answer within 0\.\d+ s") as caught:
+            await client.get_import_progress(job_id, timeout=0.2 * scale)
+        assert isinstance(caught.value, TimeoutError)
+        assert caught.value.record is not None
+
+
+@pytest.mark.parametrize("timeout", [0, -1.5])
+async def test_a_timeout_of_0_and_less_sends_nothing(
+    fake: FakeMilvus, job_id: str, timeout: float
+) -> None:
+    records: list[CallRecord] = []
+    async with ImportClient(fake.internal_uri, on_finish=records.append) as client:
+        with pytest.raises(DeadlineExceededError) as caught:
+            await client.get_import_progress(job_id, timeout=timeout)
+    assert (caught.value.record, caught.value.may_have_run) == (None, False)
+    assert records == []
+    assert fake.received == []
+
+
+# ------------------------------------------------------------------------------ metadata
+
+
+@pytest.mark.parametrize(
+    ("client_says", "call_says", "sent"),
+    [
+        ({"metadata": {"a": "1"}}, {}, {"a": ["1"], "b": []}),
+        ({"metadata": {"a": "1"}}, {"metadata": {}}, {"a": ["1"]}),
+        ({"metadata": {"a": "1"}}, {"metadata": {"b": "2"}}, {"a": ["1"], "b": ["2"]}),
+        ({"metadata": {"a": "1", "b": "1"}}, {"metadata": {"a": "2"}}, {"a": ["2"], "b": ["1"]}),
+        ({"metadata": {"a": "1", "b": "1"}}, {"metadata": {"a": None}}, {"a": [], "b": ["1"]}),
+        ({"metadata": {"a": "1"}}, {"metadata": None}, {"a": []}),
+        ({}, {"metadata": [("a", "1"), ("a", "2")]}, {"a": ["1", "2"]}),
+        ({"metadata": [("a", "1"), ("a", "2")]}, {}, {"a": ["1", "2"]}),
+        ({"metadata": [("a", "1"), ("a", "2")]}, {"metadata": {"a": "3"}}, {"a": ["3"]}),
+        ({"metadata": {"X-Trace": "1"}}, {"metadata": {"x-TRACE": "2"}}, {"x-trace": ["2"]}),
+        ({}, {"metadata": {"a-bin": b"\x00\xff"}}, {"a-bin": [b"\x00\xff"]}),
+        ({"metadata": {"a-bin": b"\x00"}}, {"metadata": {"a-bin": b""}}, {"a-bin": [b""]}),
+        ({"metadata": None}, {"metadata": {"a": "1"}}, {"a": ["1"]}),
+    ],
+)
+async def test_metadata_of_a_call_overrides_the_clients_key_by_key(
+    fake: FakeMilvus,
+    job_id: str,
+    client_says: CallOptions,
+    call_says: CallOptions,
+    sent: dict[str, list[str | bytes]],
+) -> None:
+    uri = f"{fake.internal_uri}/shop"
+    async with ImportClient(uri, user="root", password="Milvus", **client_says) as client:
+        await client.get_import_progress(job_id, **call_says)
+        await client.get_import_progress(job_id)
+    first, second = fake.received
+    assert {key: first.values(key) for key in sent} == sent
+    # What a call said is gone with it, and nothing but their own keys touches these two.
+    clients_own = [pair for pair in second.metadata if pair[0] in {"a", "b", "a-bin", "x-trace"}]
+    assert len(clients_own) == len(_pairs(client_says.get("metadata")))
+    for received in (first, second):
+        assert received.values("authorization") == [base64.b64encode(b"root:Milvus").decode()]
+        assert received.values("dbname") == ["shop"]
+
+
+def _pairs(metadata: Any) -> list[Any]:
+    return list(metadata or ())
+
+
+@pytest.mark.parametrize(
+    ("says", "sent"),
+    [
+        ({"authorization": "c3Vl"}, ["c3Vl"]),
+        ({"Authorization": "c3Vl"}, ["c3Vl"]),
+        ({"authorization": None}, []),
+    ],
+)
+async def test_the_token_yields_to_its_own_key(
+    fake: FakeMilvus, job_id: str, says: dict[str, str | None], sent: list[str]
+) -> None:
+    fake.token = "root:Milvus"
+    async with ImportClient(fake.public_uri, token="root:Milvus", service="public") as client:
+        with pytest.raises(UnauthenticatedError):
+            await client.get_import_progress(job_id, metadata=says)
+        await client.get_import_progress(job_id, metadata=None)
+    assert [received.values("authorization") for received in fake.received] == [
+        sent,
+        [base64.b64encode(b"root:Milvus").decode()],
+    ]
+
+
+@pytest.mark.parametrize("service", ["internal", "public"])
+@pytest.mark.parametrize("method", ["get_import_progress", "list_imports", "create_import"])
+async def test_the_database_goes_into_the_metadata_and_the_request(
+    fake: FakeMilvus, job_id: str, service: str, method: str
+) -> None:
+    fake.version = "2.3" if service == "public" else "2.6"  # which lists jobs on both
+    uri = fake.internal_uri if service == "internal" else fake.public_uri
+    async with ImportClient(uri, db_name="shop") as client:
+        await METHODS[method](client, job_id, {})
+        if method != "get_import_progress":
+            await client.list_imports(db_name="other")
+            await client.list_imports(db_name="")
+    assert [received.values("dbname") for received in fake.received] == [
+        ["shop"],
+        ["other"],
+        [],
+    ][: len(fake.received)]
+    for received, name in zip(fake.received, ["shop", "other", ""], strict=False):
+        if "db_name" in received.request.DESCRIPTOR.fields_by_name:
+            assert received.request.db_name == name
+        else:
+            assert received.method == "GetImportState"
+
+
+async def test_content_type_is_grpcs_own(fake: FakeMilvus, job_id: str) -> None:
+    async with ImportClient(fake.internal_uri) as client:
+        with pytest.raises(ValueError, match="gRPC's own"):
+            await client.get_import_progress(
+                job_id, metadata={"content-type": "application/grpc+json"}
+            )
+    assert fake.received == []
+
+
+# ------------------------------------------------------------ compression and credentials
+
+
+@pytest.mark.parametrize(
+    ("client_says", "call_says", "compressed"),
+    [
+        ({}, {}, False),
+        ({}, {"compression": Gzip}, True),
+        ({"compression": Gzip}, {}, True),
+        ({"compression": Gzip}, {"compression": None}, False),
+        ({"compression": Gzip}, {"compression": grpc.Compression.NoCompression}, False),
+    ],
+)
+async def test_compression_of_the_request(
+    client_says: CallOptions, call_says: CallOptions, *, compressed: bool
+) -> None:
+    files = [f"imports/2026/part-{number}.parquet" for number in range(500)]
+    async with catcher() as port, ImportClient(port.uri, **client_says) as client:
+        with pytest.raises(CallError):  # it takes the request and hangs up
+            await client.create_import("books", files, **call_says)
+    assert port.compressed is compressed
+    message = gzip.decompress(port.message) if compressed else port.message
+    request = internal_pb2.ImportRequest.FromString(message)
+    assert [path for file in request.files for path in file.paths] == files
+
+
+async def test_a_compressed_request_is_answered(fake: FakeMilvus) -> None:
+    files = [f"imports/2026/part-{number}.parquet" for number in range(500)]
+    async with ImportClient(fake.internal_uri, compression=Gzip) as client:
+        job_id = await client.create_import("books", files)
+    assert len(fake.jobs[job_id].files) == 500
+
+
+class Passport(grpc.AuthMetadataPlugin):
+    """A new token for each RPC."""
+
+    def __init__(self) -> None:
+        self.issued = 0
+
+    def __call__(
+        self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback
+    ) -> None:
+        self.issued += 1
+        callback((("x-passport", f"number-{self.issued}"),), None)
+
+
+async def test_call_credentials_arrive_over_tls() -> None:
+    certificates = make_certificates()
+    credentials = grpc.metadata_call_credentials(Passport())
+    async with FakeMilvus(tls=certificates.server) as fake:
+        job_id = fake.add_job().job_id
+        async with ImportClient(fake.internal_uri, tls=TLSConfig(ca=certificates.ca)) as client:
+            await client.get_import_progress(job_id, call_credentials=credentials)
+            await client.get_import_progress(job_id)
+            await client.get_import_progress(job_id, call_credentials=credentials)
+    passports = [received.values("x-passport") for received in fake.received]
+    assert passports == [["number-1"], [], ["number-2"]]
+
+
+async def test_call_credentials_need_tls(fake: FakeMilvus, job_id: str) -> None:
+    credentials = grpc.metadata_call_credentials(Passport())
+    async with ImportClient(fake.internal_uri) as client:
+        with pytest.raises(ValueError, match="call_credentials need TLS"):
+            await client.get_import_progress(job_id, call_credentials=credentials)
+    assert fake.received == []
+
+
+# ------------------------------------------------------------------------ wait_for_ready
+
+
+async def test_wait_for_ready_waits_for_a_late_server(
+    fake: FakeMilvus, job_id: str, scale: float
+) -> None:
+    await fake.stop()
+    async with ImportClient(fake.internal_uri) as client, anyio.create_task_group() as tasks:
+
+        async def start_late() -> None:
+            await anyio.sleep(0.5 * scale)
+            await fake.start()
+
+        tasks.start_soon(start_late)
+        response = await client.get_import_progress(job_id, wait_for_ready=True, timeout=30 * scale)
+        assert response.data.state == "Completed"
+
+
+@pytest.mark.parametrize("call_says", [{}, {"wait_for_ready": False}, {"wait_for_ready": None}])
+async def test_without_wait_for_ready_a_call_fails_at_once(
+    fake: FakeMilvus, job_id: str, call_says: CallOptions
+) -> None:
+    await fake.stop()
+    clients_own: CallOptions = {"wait_for_ready": True} if call_says else {}
+    async with ImportClient(fake.internal_uri, **clients_own) as client:
+        with pytest.raises(UnavailableError, match="Nothing listens there"):
+            await client.get_import_progress(job_id, **(call_says | {"timeout": None}))
+
+
+# ----------------------------------------------------------------------------- on_finish
+
+
+async def test_on_finish_gets_the_record_of_the_rpc(fake: FakeMilvus, job_id: str) -> None:
+    fake.metadata = (("x-node", "7"), ("x-node-bin", b"\x07"))
+    fake.trailing_metadata = (("x-cost", "3"),)
+    records: list[CallRecord] = []
+    async with ImportClient(fake.internal_uri, on_finish=records.append) as client:
+        await client.get_import_progress(job_id)
+    [record] = records
+    assert record.service == "internal"
+    assert record.method == "milvus.proto.proxy.Proxy/GetImportProgress"
+    assert (record.code, record.details) == (grpc.StatusCode.OK, "")
+    assert set(fake.metadata) <= set(record.initial_metadata)
+    assert set(fake.trailing_metadata) <= set(record.trailing_metadata)
+    assert 0 < record.elapsed < 10
+
+
+async def test_on_finish_gets_the_record_that_a_call_error_carries(
+    fake: FakeMilvus, job_id: str
+) -> None:
+    fake.trailing_metadata = (("x-cost", "3"),)
+    fake.inject("denied")
+    records: list[CallRecord] = []
+    async with ImportClient(fake.internal_uri) as client:
+        with pytest.raises(CallError) as caught:
+            await client.get_import_progress(job_id, on_finish=records.append)
+    assert records == [caught.value.record]
+    assert records[0].code is grpc.StatusCode.PERMISSION_DENIED
+    assert "PrivilegeImport" in records[0].details
+    assert ("x-cost", "3") in records[0].trailing_metadata
+
+
+async def test_on_finish_is_called_once_for_each_rpc(fake: FakeMilvus, job_id: str) -> None:
+    records: list[CallRecord] = []
+    async with ImportClient(fake.public_uri, on_finish=records.append) as client:
+        await client.get_import_progress(job_id)  # asks both services
+        fake.inject("unavailable")
+        await client.get_import_progress(job_id)  # retried by gRPC
+        with pytest.raises(JobNotFoundError):
+            await client.get_import_progress("7")  # refused inside OK
+    assert [(record.service, record.code.name) for record in records] == [
+        ("internal", "UNIMPLEMENTED"),
+        ("public", "OK"),
+        ("public", "OK"),
+        ("public", "OK"),
+    ]
+    assert len(fake.refused) == 1
+    assert len(fake.received) == 4
+
+
+async def test_on_finish_of_a_call_takes_the_place_of_the_clients(
+    fake: FakeMilvus, job_id: str
+) -> None:
+    clients_own: list[CallRecord] = []
+    calls_own: list[CallRecord] = []
+    async with ImportClient(fake.internal_uri, on_finish=clients_own.append) as client:
+        await client.get_import_progress(job_id)
+        await client.get_import_progress(job_id, on_finish=calls_own.append)
+        await client.get_import_progress(job_id, on_finish=None)
+    assert (len(clients_own), len(calls_own)) == (1, 1)
+
+
+async def test_on_finish_is_called_when_its_caller_has_left(
+    fake: FakeMilvus, job_id: str, scale: float
+) -> None:
+    fake.inject(Fault(delay=0.4 * scale))
+    reported = anyio.Event()
+    records: list[CallRecord] = []
+
+    def report(record: CallRecord) -> None:
+        records.append(record)
+        reported.set()
+
+    async with ImportClient(fake.internal_uri, on_finish=report) as client:
+        with anyio.move_on_after(0.1 * scale) as scope:
+            await client.get_import_progress(job_id)
+        assert scope.cancelled_caught
+        assert records == []
+        with anyio.fail_after(20 * scale):
+            await reported.wait()
+    assert [record.code for record in records] == [grpc.StatusCode.OK]
+
+
+async def test_what_on_finish_raises_is_logged_and_changes_nothing(
+    fake: FakeMilvus, job_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(record: CallRecord) -> None:
+        raise LookupError(record.method)
+
+    with caplog.at_level(logging.ERROR, "milvus_import"):
+        async with ImportClient(fake.internal_uri, on_finish=broken) as client:
+            response = await client.get_import_progress(job_id)
+    assert response.data.state == "Completed"
+    assert [record.name for record in caplog.records] == ["milvus_import"]
+    assert "LookupError" in caplog.text
+
+
+# --------------------------------------------------------- defaults for all, sets of options
+
+
+async def test_every_option_can_be_a_default_and_be_switched_off() -> None:
+    certificates = make_certificates()
+    records: list[CallRecord] = []
+    defaults: CallOptions = {
+        "timeout": 45,
+        "metadata": {"a": "1"},
+        "wait_for_ready": True,
+        "compression": Gzip,
+        "call_credentials": grpc.metadata_call_credentials(Passport()),
+        "on_finish": records.append,
+    }
+    assert defaults.keys() == CallOptions.__optional_keys__
+    async with FakeMilvus(tls=certificates.server) as fake:
+        job_id = fake.add_job().job_id
+        await fake.stop()
+        tls = TLSConfig(ca=certificates.ca)
+        async with (
+            ImportClient(fake.internal_uri, tls=tls, **defaults) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(fake.start)
+            await client.get_import_progress(job_id)  # which waits for the server
+            off = dict.fromkeys(defaults)
+            await client.get_import_progress(job_id, **off)
+    by_default, switched_off = fake.received
+    assert by_default.values("a") == ["1"]
+    assert by_default.values("x-passport") == ["number-1"]
+    assert 20 < (by_default.time_remaining or 0) < 46
+    assert switched_off.values("a") == switched_off.values("x-passport") == []
+    assert switched_off.time_remaining is None
+    assert len(records) == 1
+
+
+async def test_saved_sets_of_options(fake: FakeMilvus, job_id: str) -> None:
+    patient: CallOptions = {"timeout": 60, "metadata": {"a": "1"}}
+    async with ImportClient(fake.internal_uri) as client:
+        await client.get_import_progress(job_id, **patient)
+        await client.get_import_progress(job_id, **(patient | {"timeout": 20}))
+    remaining = [received.time_remaining or 0 for received in fake.received]
+    assert remaining[1] < 21 < remaining[0]
+    assert [received.values("a") for received in fake.received] == [["1"], ["1"]]
+    assert patient == {"timeout": 60, "metadata": {"a": "1"}}
+
+
+# ---------------------------------------------------------------- options of the connection
+
+
+def _reply_of(size: int) -> Fault:
+    reply = internal_pb2.GetImportProgressResponse(collection_name="x" * size)
+    return Fault(reply=reply.SerializeToString())
+
+
+async def test_max_receive_bytes_limits_the_reply(fake: FakeMilvus, job_id: str) -> None:
+    fake.inject(_reply_of(5 * 2**20), times=2)
+    async with ImportClient(fake.internal_uri) as client:
+        response = await client.get_import_progress(job_id)  # above gRPC's own 4 MiB
+        assert len(response.data.collection_name) == 5 * 2**20
+    async with ImportClient(fake.internal_uri, max_receive_bytes=4 * 2**20) as client:
+        with pytest.raises(CallError, match="raise it on the client") as caught:
+            await client.get_import_progress(job_id)
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "max_receive_bytes" in str(caught.value)
+
+
+async def test_max_send_bytes_limits_the_request(fake: FakeMilvus) -> None:
+    files = ["x" * 1000, "y" * 1000]
+    async with ImportClient(fake.internal_uri, max_send_bytes=1500) as client:
+        with pytest.raises(CallError, match="max_send_bytes") as caught:
+            await client.create_import("books", files)
+        await client.create_import("books", files[:1])
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert len(fake.received) == 1
+
+
+async def test_channel_options_win_over_ours(fake: FakeMilvus, job_id: str) -> None:
+    options = [
+        ("grpc.max_receive_message_length", 1000),
+        ("grpc.primary_user_agent", "bookshop/1.2"),
+    ]
+    fake.inject(_reply_of(2000))
+    async with ImportClient(
+        fake.internal_uri, max_receive_bytes=2**20, channel_options=options
+    ) as client:
+        with pytest.raises(CallError, match="larger than max"):
+            await client.get_import_progress(job_id)
+        await client.get_import_progress(job_id)
+    for received in fake.received:
+        [agent] = received.values("user-agent")
+        assert str(agent).startswith("bookshop/1.2 ")
+
+
+async def test_the_retry_buffer_is_a_channel_option(fake: FakeMilvus, job_id: str) -> None:
+    fake.inject("unavailable")
+    async with ImportClient(fake.internal_uri) as client:
+        await client.get_import_progress(job_id)
+    assert len(fake.received) == 2  # the call and its retry
+    fake.inject("unavailable")
+    options = [("grpc.per_rpc_retry_buffer_size", 1)]
+    async with ImportClient(fake.internal_uri, channel_options=options) as client:
+        with pytest.raises(UnavailableError):
+            await client.get_import_progress(job_id)
+    assert len(fake.received) == 3
+
+
+# ------------------------------------------------------------- what gRPC Python has, and not
+
+
+def test_grpc_python_has_these_options_per_call_and_no_others() -> None:
+    call: Any = grpc.aio.UnaryUnaryMultiCallable
+    parameters = inspect.signature(call.__call__).parameters
+    ours = {"call_credentials": "credentials"}
+    options = {ours.get(key, key) for key in CallOptions.__optional_keys__} - {"on_finish"}
+    assert parameters.keys() - {"self", "request"} == options
+
+
+def test_grpc_python_does_not_tell_the_peer() -> None:
+    assert not [name for name in dir(grpc.aio.UnaryUnaryCall) if "peer" in name]
+
+
+# ------------------------------------------------------------------------- docs/call-options
+
+GRPC_GO = """StaticMethod Header Trailer Peer WaitForReady FailFast OnFinish MaxCallRecvMsgSize
+MaxCallSendMsgSize PerRPCCredentials UseCompressor CallContentSubtype ForceCodec ForceCodecV2
+CallCustomCodec MaxRetryRPCBufferSize"""
+
+
+def test_the_page_tells_of_each_grpc_go_option_and_of_a_test_that_exists() -> None:
+    rows = table("call-options.md", "From grpc-go")
+    assert [row[0].strip("`") for row in rows] == GRPC_GO.split()
+    module = ast.parse(Path(__file__).read_text("utf-8"))
+    tests = {
+        node.name
+        for node in module.body
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
+    shown_by = {row[3].strip("`") for row in rows}
+    assert shown_by <= tests
+    for row in rows:  # a row without an equivalent says why
+        assert row[1] != "none" or len(row[2]) > 8
+
+
+def test_the_page_tells_of_each_option() -> None:
+    text = "\n".join(code_blocks("call-options.md"))
+    for option in CallOptions.__optional_keys__:
+        assert option in text
+
+
+@pytest.mark.parametrize("block", range(len(code_blocks("call-options.md"))))
+async def test_the_pages_code_runs(fake: FakeMilvus, job_id: str, block: int) -> None:
+    async with ImportClient(fake.internal_uri) as client:
+        await run(code_blocks("call-options.md")[block], client=client, job_id=job_id)
+    assert fake.received

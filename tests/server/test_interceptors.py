@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import grpc
+import grpc.aio
+import pytest
+from opentelemetry.instrumentation import grpc as instrumentation
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from milvus_import import (
+    CallRecord,
+    ImportClient,
+    JobNotFoundError,
+    UnavailableError,
+    UnsupportedServerError,
+)
+from milvus_import.testing import FakeMilvus
+from milvus_import_pb import internal_pb2
+
+pytestmark = pytest.mark.anyio
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "tracing.py"
+
+
+class Tagging(grpc.aio.UnaryUnaryClientInterceptor):
+    """Adds its tag to the metadata, and keeps what it saw."""
+
+    def __init__(self, tag: str = "one") -> None:
+        self.tag = tag
+        self.seen: list[tuple[str, float | None, list[tuple[str, str | bytes]]]] = []
+        self.requests: list[Any] = []
+
+    async def intercept_unary_unary(
+        self,
+        continuation: Callable[[grpc.aio.ClientCallDetails, Any], Any],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request: Any,
+    ) -> Any:
+        details = client_call_details
+        metadata = grpc.aio.Metadata(*(details.metadata or ()))
+        method = details.method.decode() if isinstance(details.method, bytes) else details.method
+        self.seen.append((method, details.timeout, list(metadata)))
+        self.requests.append(request)
+        metadata.add("x-tag", self.tag)
+        return await continuation(
+            grpc.aio.ClientCallDetails(
+                details.method,
+                details.timeout,
+                metadata,
+                details.credentials,
+                details.wait_for_ready,
+            ),
+            request,
+        )
+
+
+class Idle(grpc.aio.UnaryStreamClientInterceptor):
+    """For streams, which no call here is."""
+
+    async def intercept_unary_stream(
+        self,
+        continuation: Callable[[grpc.aio.ClientCallDetails, Any], Any],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request: Any,
+    ) -> Any:
+        raise AssertionError("a unary call came by")
+
+
+@pytest.fixture
+def job_id(fake: FakeMilvus) -> str:
+    return fake.add_job(state="Importing", progress=40).job_id
+
+
+async def test_an_interceptor_sees_the_call_and_may_change_its_metadata(
+    fake: FakeMilvus, job_id: str
+) -> None:
+    tagging = Tagging()
+    async with ImportClient(fake.internal_uri, token="key", interceptors=[tagging]) as client:
+        response = await client.get_import_progress(job_id, timeout=45, metadata={"a": "1"})
+    assert response.data.progress == 40
+    [(method, timeout, metadata)] = tagging.seen
+    assert (method, timeout) == ("/milvus.proto.proxy.Proxy/GetImportProgress", 45)
+    assert {("a", "1"), ("authorization", "a2V5")} <= set(metadata)
+    assert tagging.requests == [internal_pb2.GetImportProgressRequest(jobID=job_id)]
+    [received] = fake.received
+    assert received.values("x-tag") == ["one"]
+    assert received.values("a") == ["1"]
+    assert 20 < (received.time_remaining or 0) < 46
+
+
+async def test_the_first_interceptor_is_the_outermost(fake: FakeMilvus, job_id: str) -> None:
+    chain = [Tagging("outer"), Idle(), Tagging("inner")]
+    async with ImportClient(fake.internal_uri, interceptors=chain) as client:
+        await client.get_import_progress(job_id)
+    assert fake.received[0].values("x-tag") == ["outer", "inner"]
+
+
+async def test_an_interceptor_sees_each_rpc_of_a_call(fake: FakeMilvus, job_id: str) -> None:
+    tagging = Tagging()
+    records: list[CallRecord] = []
+    async with ImportClient(
+        fake.public_uri, interceptors=[tagging], on_finish=records.append
+    ) as client:
+        await client.get_import_progress(job_id)
+    methods = [method for method, _, _ in tagging.seen]
+    assert methods == [f"/{record.method}" for record in records]
+    assert [record.service for record in records] == ["internal", "public"]
+    for received in (*fake.refused, *fake.received):
+        assert received.values("x-tag") == ["one"]
+
+
+async def test_errors_and_records_are_the_same_with_interceptors(
+    fake: FakeMilvus, job_id: str
+) -> None:
+    records: list[CallRecord] = []
+    fake.trailing_metadata = (("x-cost", "3"),)
+    async with ImportClient(
+        fake.internal_uri, interceptors=[Tagging()], on_finish=records.append
+    ) as client:
+        await client.get_import_progress(job_id)
+        with pytest.raises(JobNotFoundError):
+            await client.get_import_progress("7")
+        fake.inject("unavailable", times=None)
+        with pytest.raises(UnavailableError, match="the server is going away") as caught:
+            await client.get_import_progress(job_id)
+    assert [record.code.name for record in records] == ["OK", "OK", "UNAVAILABLE"]
+    assert caught.value.record is records[-1]
+    for record in records:
+        assert ("x-cost", "3") in record.trailing_metadata
+
+
+async def test_a_client_with_interceptors_can_be_cancelled(
+    fake: FakeMilvus, job_id: str, scale: float
+) -> None:
+    fake.inject("hang")
+    async with ImportClient(fake.internal_uri, interceptors=[Tagging()]) as client:
+        with anyio.move_on_after(0.2 * scale) as scope:
+            await client.get_import_progress(job_id)
+        assert scope.cancelled_caught
+        assert (await client.get_import_progress(job_id)).data.progress == 40
+
+
+def test_what_is_no_interceptor_is_refused() -> None:
+    for nonsense in (object(), Tagging):
+        with pytest.raises(TypeError, match="UnaryUnaryClientInterceptor"):
+            ImportClient("localhost", interceptors=[nonsense])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+
+
+# -------------------------------------------------------------------------- OpenTelemetry
+
+
+@pytest.fixture
+def spans() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def provider(spans: InMemorySpanExporter) -> TracerProvider:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    return provider
+
+
+def _interceptors(provider: TracerProvider) -> list[grpc.aio.ClientInterceptor]:
+    untyped: Any = instrumentation
+    interceptors: list[grpc.aio.ClientInterceptor] = untyped.aio_client_interceptors(
+        tracer_provider=provider
+    )
+    return interceptors
+
+
+def _traceparent(span: ReadableSpan) -> str:
+    """Without the flags at its end."""
+    context = span.get_span_context()
+    assert context is not None
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}"
+
+
+async def test_opentelemetry_traces_each_rpc_and_the_server_gets_the_traceparent(
+    fake: FakeMilvus, job_id: str, spans: InMemorySpanExporter, provider: TracerProvider
+) -> None:
+    interceptors = _interceptors(provider)
+    async with ImportClient(
+        fake.public_uri, token="key", interceptors=interceptors, metadata=[("a", "1"), ("a", "2")]
+    ) as client:
+        with provider.get_tracer("test").start_as_current_span("look") as ours:
+            await client.get_import_progress(job_id)
+    probe, answer, outer = spans.get_finished_spans()
+    assert [probe.name, answer.name, outer.name] == [
+        "/milvus.proto.proxy.Proxy/GetImportProgress",
+        "/milvus.proto.milvus.MilvusService/GetImportState",
+        "look",
+    ]
+    for span, received in zip((probe, answer), (*fake.refused, *fake.received), strict=True):
+        assert span.kind is SpanKind.CLIENT
+        assert span.parent is not None
+        assert span.parent.span_id == ours.get_span_context().span_id
+        [traceparent] = received.values("traceparent")
+        assert str(traceparent).rpartition("-")[0] == _traceparent(span)
+        assert received.values("a") == ["1", "2"]
+        assert received.values("authorization") == ["a2V5"]
+    assert probe.attributes is not None
+    assert answer.attributes is not None
+    assert probe.attributes["rpc.grpc.status_code"] == grpc.StatusCode.UNIMPLEMENTED.value[0]
+    assert answer.attributes["rpc.grpc.status_code"] == 0
+
+
+async def test_opentelemetry_marks_the_span_of_a_failed_rpc(
+    fake: FakeMilvus, spans: InMemorySpanExporter, provider: TracerProvider
+) -> None:
+    fake.version = "2.3"
+    interceptors = _interceptors(provider)
+    async with ImportClient(
+        fake.internal_uri, interceptors=interceptors, service="internal"
+    ) as client:
+        with pytest.raises(UnsupportedServerError):
+            await client.get_import_progress("7")
+    [span] = spans.get_finished_spans()
+    assert span.status.status_code is StatusCode.ERROR
+    assert "unknown method" in (span.status.description or "")
+
+
+async def test_opentelemetry_may_also_instrument_grpc_as_a_whole(
+    fake: FakeMilvus, job_id: str, spans: InMemorySpanExporter, provider: TracerProvider
+) -> None:
+    untyped: Any = instrumentation
+    instrumentor = untyped.GrpcAioInstrumentorClient()
+    instrumentor.instrument(tracer_provider=provider)
+    try:
+        async with ImportClient(fake.internal_uri) as client:
+            await client.get_import_progress(job_id)
+    finally:
+        instrumentor.uninstrument()
+    [span] = spans.get_finished_spans()
+    [traceparent] = fake.received[0].values("traceparent")
+    assert str(traceparent).rpartition("-")[0] == _traceparent(span)
+
+
+async def test_the_example_traces_a_call(fake: FakeMilvus, job_id: str) -> None:
+    command = [sys.executable, str(EXAMPLE), fake.internal_uri, job_id]
+    done = await anyio.run_process(command)
+    output = done.stdout.decode()
+    assert "Importing 40%" in output
+    assert '"name": "/milvus.proto.proxy.Proxy/GetImportProgress"' in output
+    [traceparent] = fake.received[0].values("traceparent")
+    assert str(traceparent).split("-")[1] in output

@@ -1,0 +1,33 @@
+"""What a documentation page holds: its tables, and its Python code to run."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import cast
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+_CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def code_blocks(name: str) -> list[str]:
+    """The Python blocks of a page of docs/."""
+    return _CODE.findall((DOCS / name).read_text("utf-8"))
+
+
+def table(name: str, heading: str) -> list[list[str]]:
+    """The cells of the first table under a heading, without its head."""
+    section = (DOCS / name).read_text("utf-8").partition(f"\n## {heading}\n")[2]
+    lines = section.partition("\n## ")[0].splitlines()
+    rows = [line.strip("|").split("|") for line in lines if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+async def run(source: str, **names: object) -> None:
+    """Run a block as the body of an async function, with ``names`` in reach."""
+    body = "async def block():\n" + textwrap.indent(source, "    ")
+    exec(compile(body, "<documentation>", "exec"), names)  # noqa: S102 - our own pages
+    await cast("Callable[[], Awaitable[None]]", names["block"])()

@@ -1,0 +1,61 @@
+"""What mypy and pyright refuse, each line by both. Only type checkers read this file.
+
+A marked line is one that both must refuse; the marks keep it quiet everywhere else.
+"""
+
+from __future__ import annotations
+
+from milvus_import import CallOptions, GetImportProgressOption, ImportClient, get_import_progress
+from milvus_import.testing import FakeMilvus
+
+
+def no_argument() -> None:
+    """Takes no CallRecord."""
+
+
+async def one_call(client: ImportClient, option: GetImportProgressOption) -> None:
+    await client.get_import_progress("7", timeuot=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await client.get_import_progress("7", timeout="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.get_import_progress("7", metadata="a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.get_import_progress("7", metadata={"a": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+    await client.get_import_progress("7", metadata=[("a",)])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    await client.get_import_progress("7", wait_for_ready="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.get_import_progress("7", compression="gzip")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.get_import_progress("7", call_credentials="root:Milvus")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.get_import_progress("7", on_finish=no_argument)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.get_import_progress(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.get_import_progress()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await client.check(5)  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue]
+    await get_import_progress(option, retries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await get_import_progress("http://localhost:19530")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def sets(client: ImportClient) -> None:
+    misspelt: CallOptions = {"timeuot": 1}  # type: ignore[typeddict-unknown-key]  # pyright: ignore[reportAssignmentType]
+    mistyped: CallOptions = {"timeout": "1"}  # type: ignore[typeddict-item]  # pyright: ignore[reportAssignmentType]
+    saved: CallOptions = {"timeout": 30}
+    await client.get_import_progress("7", timeout=1, **saved)  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
+    await client.get_import_progress("7", **(saved | {"timeout": "1"}))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    print(misspelt, mistyped)
+
+
+async def jobs(client: ImportClient) -> None:
+    await client.create_import("books", 7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.create_import("books", ["a.parquet"], options={"auto_commit": None})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+    await client.create_import("books", ["a.parquet"], retries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await client.list_imports(["books"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.wait("7", until="done")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.wait("7", metadata={"a": "1"})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await client.wait("7", call={"timeuot": 1})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    list(client.watch("7"))  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    await client.wait_all(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def connections() -> None:
+    ImportClient("localhost", service="both")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImportClient("localhost", "root:Milvus")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ImportClient("localhost", tls=True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImportClient("localhost", timeuot=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ImportClient("localhost", interceptors=[object()])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    GetImportProgressOption("localhost", 7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    FakeMilvus(version="1.0")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
