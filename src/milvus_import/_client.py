@@ -50,7 +50,8 @@ _NO_JOB = "0"
 class GetImportProgressOption:
     """Which job of which server: the argument of ``get_import_progress``.
 
-    The connection arguments are those of ImportClient. Secrets stay out of the repr.
+    The connection arguments are those of ImportClient. Secrets stay out of the repr; a URI
+    that holds credentials is refused here, everything else that is wrong by the call.
     """
 
     uri: str
@@ -62,6 +63,10 @@ class GetImportProgressOption:
     db_name: str = ""
     tls: TLSConfig | None = None
     service: ServiceChoice = "auto"
+
+    def __post_init__(self) -> None:
+        if "@" in str(self.uri):
+            parse_uri(self.uri)  # refuses it at once: a password must not reach a repr
 
 
 async def get_import_progress(
@@ -384,6 +389,8 @@ class ImportClient:
         waiting. The arguments are those of ``wait`` and ``watch_all``.
         """
         check_until(until)
+        if job_ids is None:
+            raise TypeError("job_ids is a list of job ids, not None; watch_all follows all jobs")
         watch = self._jobs_watch(
             job_ids,
             None,

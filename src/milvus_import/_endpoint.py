@@ -40,7 +40,8 @@ class TLSConfig:
         if (self.cert is None) != (self.key is None):
             missing = "key" if self.key is None else "cert"
             raise ValueError(f"TLSConfig: cert and key go together; {missing} is missing")
-        if self.server_name is not None and not _HOST.fullmatch(self.server_name):
+        name = self.server_name
+        if name is not None and not (isinstance(name, str) and _HOST.fullmatch(name)):
             raise ValueError(f"TLSConfig: server_name {self.server_name!r} is no host name")
 
     def credentials(self) -> grpc.ChannelCredentials:
@@ -110,8 +111,12 @@ def authorization(token: str | None, user: str | None, password: str | None) -> 
         raise ValueError(f"user and password go together; {missing} is missing")
     if user and ":" in user:
         raise ValueError("user holds ':', which ends the user name in Milvus' credentials")
-    secret = token or (f"{user}:{password}" if user else None)
-    return base64.b64encode(secret.encode()).decode("ascii") if secret else None
+    secret = token or (f"{user}:{password}" if user else "")
+    try:
+        return base64.b64encode(secret.encode()).decode("ascii") or None
+    except UnicodeEncodeError:
+        pass  # its repr holds the secret, so it must not even be the context of ours
+    raise ValueError(f"{'token' if token else 'user or password'} holds a lone surrogate: no text")
 
 
 def _web(

@@ -36,7 +36,7 @@ STATES: Final[dict[int, ImportState]] = {
     common_pb2.ImportFlushed: ImportState.IMPORTING,
 }
 _COMMIT_PERCENT: Final = "99"
-_PERCENT: Final = re.compile(r"-?[0-9]{1,18}")
+_PERCENT: Final = re.compile(r"-?[0-9]{1,19}")  # an int64
 
 GET_IMPORT_STATE: Final = Rpc(
     "public",
@@ -70,10 +70,9 @@ class PublicService:
         del db_name
         request = milvus_pb2.GetImportStateRequest(task=int(job_id))
         reply = await unary(self._channel, GET_IMPORT_STATE, request, settings, timeout)
-        self._check(
-            GET_IMPORT_STATE.name, reply.status, empty=not (reply.state or reply.ByteSize())
-        )
-        return reply.status.reason, decode_progress(reply, job_id)
+        status = reply.status
+        self._check(GET_IMPORT_STATE.name, status, empty=not (reply.state or reply.ByteSize()))
+        return status.reason, decode_progress(reply, job_id)
 
     async def list_imports(
         self, collection_name: str, db_name: str, settings: CallSettings, timeout: float | None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from milvus_import import GetImportProgressOption, ImportClient, get_import_progress
 from milvus_import.testing import FakeMilvus
 

@@ -1,0 +1,185 @@
+"""Every reply that can be built, and every run of bytes, is mapped or refused as oracle.py says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import oracle
+import pytest
+from attempts import attempt
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from replay import METHODS, PROXY, PUBLIC, Answer, Replay
+
+from milvus_import import (
+    GetImportProgressResponse,
+    ImportClient,
+    MilvusImportError,
+    RefusedError,
+)
+from milvus_import._internal import decode_progress as decode_internal
+from milvus_import._public import decode_progress as decode_public
+from milvus_import._status import raise_for_status
+from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
+
+UNPARSEABLE = (DecodeError, UnicodeDecodeError)  # the second by the pure-Python backend
+
+NATIVE = internal_pb2.GetImportProgressResponse
+PUBLIC_STATE = milvus_pb2.GetImportStateResponse
+
+INT32 = st.integers(-(2**31), 2**31 - 1)
+INT64 = st.integers(-(2**63), 2**63 - 1)
+TEXT = st.text(max_size=20)
+ENUM = st.integers(-2, 12) | INT32
+
+
+def scalar(field: FieldDescriptor) -> st.SearchStrategy[Any]:
+    return {
+        FieldDescriptor.TYPE_STRING: TEXT,
+        FieldDescriptor.TYPE_INT64: st.integers(-2, 102) | INT64,
+        FieldDescriptor.TYPE_INT32: st.integers(-1, 12) | st.sampled_from([100, 2100]) | INT32,
+        FieldDescriptor.TYPE_BOOL: st.booleans(),
+        FieldDescriptor.TYPE_ENUM: ENUM,
+    }[field.type]
+
+
+def messages(kind: Any, **special: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Messages of a class with any of its fields set, ``special`` ones by a strategy of theirs."""
+    singular = {
+        field.name: scalar(field)
+        for field in kind.DESCRIPTOR.fields
+        if field.message_type is None and field.name not in special and not is_list(kind, field)
+    }
+    return st.fixed_dictionaries({}, optional=singular | special).map(lambda fields: kind(**fields))
+
+
+def is_list(kind: Any, field: FieldDescriptor) -> bool:
+    return not hasattr(kind(), field.name) or hasattr(getattr(kind(), field.name), "extend")
+
+
+WORDS = st.sampled_from(
+    [
+        "import job does not exist, jobID=7",
+        "key not found[key=by-dev/meta/importtask/7]",
+        "The number of jobs has reached the limit",
+        "collection not found[collection=books]",
+        "partition not found",
+        "service not ready[proxy=1]: Initializing",
+    ]
+)
+STATUSES = messages(common_pb2.Status, reason=TEXT | WORDS, detail=TEXT | WORDS)
+GOOD = messages(common_pb2.Status, code=st.just(0), error_code=st.just(0))
+PERCENTS = st.one_of(
+    st.sampled_from(["", "0", "98", "99", "099", "100", "-1", "\u0669\u0669", "9" * 19, "9" * 20]),
+    st.integers().map(str),
+    TEXT,
+)
+INFO = st.one_of(
+    st.tuples(st.just("progress_percent"), PERCENTS),
+    st.tuples(st.just("failed_reason"), st.just("") | TEXT),
+    st.tuples(st.just("collection"), TEXT),
+    st.tuples(TEXT, TEXT),
+).map(lambda pair: common_pb2.KeyValuePair(key=pair[0], value=pair[1]))
+TASKS = st.lists(messages(internal_pb2.ImportTaskProgress), max_size=4)
+
+NATIVE_REPLIES = messages(NATIVE, status=STATUSES, task_progresses=TASKS)
+PUBLIC_REPLIES = messages(
+    PUBLIC_STATE,
+    status=STATUSES,
+    infos=st.lists(INFO, max_size=6),
+    state=st.sampled_from([0, 1, 1, 1, 2, 5, 6, 7, 8]) | ENUM,
+    create_ts=st.integers(0, 4_000_000_000) | INT64,
+)
+REPLIES = NATIVE_REPLIES | PUBLIC_REPLIES
+
+
+def decoded(reply: Any, job_id: str) -> Any:
+    decode: Any = decode_internal if isinstance(reply, NATIVE) else decode_public
+    return decode(reply, job_id)
+
+
+@settings(max_examples=300)
+@given(REPLIES)
+def test_any_reply_is_mapped_as_written_down(reply: Any) -> None:
+    data = decoded(reply, "7")
+    assert asdict(data) == oracle.progress(reply, "7")
+    assert data.done == (str(data.state) in {"Completed", "Failed"})
+    assert 0 <= data.fraction <= 1
+    assert data.created_at is None or data.created_at.tzinfo
+
+
+@given(PUBLIC_REPLIES)
+def test_completed_and_failed_need_the_servers_own_word(reply: Any) -> None:
+    state = decoded(reply, "7").state
+    assert (state == "Completed") == (reply.state == 6)
+    assert state != "Failed" or reply.state in {1, 7}
+    assert state != "Uncommitted" or reply.state == 1
+
+
+@given(STATUSES)
+@example(common_pb2.Status())
+def test_any_status_is_success_or_the_refusal_it_says(status: Any) -> None:
+    error = attempt(lambda: raise_for_status(status, "GetImportState", "milvus", "public"))
+    assert type(error) is (oracle.refusal(status) or type(None))
+    if isinstance(error, RefusedError):
+        assert (error.code, error.error_code) == (status.code, status.error_code)
+        assert (error.reason, error.detail) == (status.reason, status.detail)
+        assert len(str(error)) < 800
+
+
+@st.composite
+def mutated(draw: st.DrawFn, replies: st.SearchStrategy[Any]) -> bytes:
+    """A reply's bytes with some changed, dropped or added."""
+    data = bytearray(draw(replies).SerializeToString())
+    for _ in range(draw(st.integers(0, 3))):
+        place = draw(st.integers(0, len(data)))
+        data[place : place + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
+    return bytes(data)
+
+
+@settings(max_examples=300)
+@given(mutated(REPLIES) | st.binary(max_size=60), st.sampled_from([NATIVE, PUBLIC_STATE]))
+def test_any_bytes_that_parse_are_mapped_as_written_down(data: bytes, kind: Any) -> None:
+    try:
+        reply = kind.FromString(data)
+    except UNPARSEABLE:
+        return
+    assert asdict(decoded(reply, "7")) == oracle.progress(reply, "7")
+
+
+ASKED = [
+    path for path in METHODS if path in {PROXY + "GetImportProgress", PUBLIC + "GetImportState"}
+]
+
+
+@pytest.mark.anyio
+@settings(max_examples=60)
+@given(
+    mutated(messages(NATIVE, status=GOOD, task_progresses=TASKS) | PUBLIC_REPLIES)
+    | st.binary(max_size=20),
+    st.sampled_from(ASKED),
+)
+async def test_any_bytes_from_a_server_end_in_an_answer_or_one_of_our_errors(
+    data: bytes, path: str
+) -> None:
+    async with (
+        Replay({path: Answer(reply=data)}) as server,
+        ImportClient(server.uri) as client,
+    ):
+        try:
+            outcome: Any = await client.get_import_progress("7")
+        except MilvusImportError as error:
+            outcome = error
+    try:
+        expected = oracle.failure(METHODS[path][1].FromString(data))
+    except UNPARSEABLE:
+        expected = MilvusImportError
+    if expected is None:
+        assert isinstance(outcome, GetImportProgressResponse)
+        reply = METHODS[path][1].FromString(data)
+        assert asdict(outcome.data) == oracle.progress(reply, "7")
+    else:
+        assert isinstance(outcome, expected)

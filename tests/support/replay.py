@@ -1,0 +1,141 @@
+"""A server that answers any method with given bytes, and a port where any connection is counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, NamedTuple, Self, cast
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from milvus_import_pb.milvus_grpc import MilvusServiceStub
+from milvus_import_pb.proxy_grpc import ProxyStub
+
+METHODS = {
+    f"/{stub.SERVICE}/{name}": kinds
+    for stub in (ProxyStub, MilvusServiceStub)
+    for name, kinds in stub.METHODS.items()
+}
+"""The request and the reply class of every method, by its path."""
+
+PROXY = f"/{ProxyStub.SERVICE}/"
+PUBLIC = f"/{MilvusServiceStub.SERVICE}/"
+
+
+class Answer(NamedTuple):
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    details: str = ""
+    reply: bytes | None = None
+
+
+Table = Mapping[str, Answer] | Callable[[str, bytes], Answer]
+
+
+@dataclass(slots=True)
+class Received:
+    method: str
+    request: bytes
+    metadata: tuple[tuple[str, str | bytes], ...]
+
+    def values(self, key: str) -> list[str | bytes]:
+        return [value for name, value in self.metadata if name == key]
+
+    def message(self) -> Any:
+        """The request, parsed."""
+        return METHODS[self.method][0].FromString(self.request)
+
+
+def ok(reply: Message | bytes) -> Answer:
+    return Answer(reply=reply if isinstance(reply, bytes) else reply.SerializeToString())
+
+
+@dataclass
+class Replay(grpc.GenericRpcHandler):
+    """Answers from a table by method path, or by a function of path and request.
+
+    A method that is not in the table is answered as grpc-go does: unknown method or service.
+    """
+
+    answers: Table
+    received: list[Received] = field(default_factory=list[Received])
+    port: int = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = grpc.aio.server(
+            options=[("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1)]
+        )
+        self._server.add_generic_rpc_handlers((self,))
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        await self._server.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._server.stop(None)
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """gRPC asks this for each call; without serializers the messages stay bytes."""
+        path = str(handler_call_details.method)
+
+        async def answer(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+            metadata = tuple((k, v) for k, v in context.invocation_metadata() or ())
+            self.received.append(Received(path, request, metadata))
+            code, details, reply = self._look_up(path, request)
+            if code is not grpc.StatusCode.OK or reply is None:
+                await context.abort(code, details)
+            return reply
+
+        return cast("Any", grpc.unary_unary_rpc_method_handler(answer))
+
+    def _look_up(self, path: str, request: bytes) -> Answer:
+        if callable(self.answers):
+            return self.answers(path, request)
+        if path in self.answers:
+            return self.answers[path]
+        service, _, method = path[1:].rpartition("/")
+        known = any(other.startswith(f"/{service}/") for other in self.answers)
+        text = (
+            f"unknown method {method} for service {service}"
+            if known
+            else f"unknown service {service}"
+        )
+        return Answer(grpc.StatusCode.UNIMPLEMENTED, text)
+
+
+@dataclass
+class Listener:
+    """A port that accepts and counts connections, and hangs up on each."""
+
+    port: int
+    connections: int = 0
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@asynccontextmanager
+async def listening() -> AsyncGenerator[Listener, None]:
+    listener = Listener(0)
+
+    def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        listener.connections += 1
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    listener.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield listener

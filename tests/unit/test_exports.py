@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import milvus_import
+import milvus_import.testing
+
+PACKAGES = [milvus_import, milvus_import.testing]
+each_package = pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+
+
+def public_names(package: ModuleType) -> set[str]:
+    """What a user finds: neither private names nor the modules that the package is made of."""
+    return {
+        name
+        for name, value in vars(package).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType) and name != "annotations"
+    }
+
+
+@each_package
+def test_all_is_the_namespace(package: ModuleType) -> None:
+    assert sorted(package.__all__) == package.__all__
+    assert set(package.__all__) == public_names(package)
+
+
+@each_package
+def test_all_is_written_out(package: ModuleType) -> None:
+    """A literal, so that type checkers and readers see it too."""
+    assert package.__file__ is not None
+    tree = ast.parse(Path(package.__file__).read_text("utf-8"))
+    assigned = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    assert assigned == [package.__all__]
+
+
+@each_package
+def test_every_public_name_is_documented(package: ModuleType) -> None:
+    undocumented: list[str] = []
+    for name in package.__all__:
+        value: Any = getattr(package, name)
+        if inspect.isclass(value):
+            members = {f"{name}.{part}": thing for part, thing in own_members(value).items()}
+            undocumented += [part for part, thing in members.items() if not inspect.getdoc(thing)]
+        if (inspect.isclass(value) or callable(value)) and not written_doc(value):
+            undocumented.append(name)
+    assert not undocumented
+    assert package.__doc__
+
+
+def own_members(kind: type) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in vars(kind).items()
+        if not name.startswith("_") and (inspect.isroutine(value) or isinstance(value, property))
+    }
+
+
+def written_doc(value: Any) -> str | None:
+    """The docstring, unless it is the signature that dataclasses write themselves."""
+    doc: str | None = value.__doc__
+    return None if doc and doc.startswith(f"{value.__name__}(") else doc
+
+
+def test_public_names_say_that_they_are_of_the_package_when_looked_up() -> None:
+    for name in milvus_import.__all__:
+        assert getattr(milvus_import, name).__module__.startswith("milvus_import")

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import grpc
+import pytest
+
+from milvus_import import (
+    CallRecord,
+    GetImportProgressOption,
+    GetImportProgressResponse,
+    ImportJob,
+    ImportProgressData,
+    ImportProgressDetail,
+    ImportState,
+    TLSConfig,
+)
+
+DETAIL = ImportProgressDetail(
+    "[id.npy v.npy]", 2048, 40, "2026-01-02T03:05:06Z", "InProgress", 10, 20, "slow"
+)
+DATA = ImportProgressData(
+    collection_name="books",
+    job_id="449839014328146739",
+    complete_time="",
+    state=ImportState.IMPORTING,
+    progress=40,
+    imported_rows=10,
+    total_rows=20,
+    reason="",
+    file_size=2048,
+    details=[DETAIL],
+    create_time="2026-01-02T03:04:05Z",
+    service="internal",
+)
+RESPONSE = GetImportProgressResponse(0, "", DATA)
+JOB = ImportJob("449839014328146739", "books", ImportState.IMPORTING, 40, "")
+RECORD = CallRecord("internal", "a.B/C", grpc.StatusCode.OK, "", (("k", "v"),), (), 0.5)
+MODELS = [DETAIL, DATA, RESPONSE, JOB, RECORD, replace(DATA, state=ImportState("11"))]
+
+
+# -------------------------------------------------------------------------- names and order
+
+
+def test_fields_come_in_the_order_of_the_go_structs_then_the_additions() -> None:
+    def names(model: Any) -> str:
+        return " ".join(field.name for field in fields(model))
+
+    assert names(RESPONSE) == "status message data"
+    assert names(DATA) == (
+        "collection_name job_id complete_time state progress imported_rows total_rows reason "
+        "file_size details create_time service"
+    )
+    assert names(DETAIL) == (
+        "file_name file_size progress complete_time state imported_rows total_rows reason"
+    )
+    assert names(JOB) == "job_id collection_name state progress reason"
+
+
+def test_to_dict_has_the_names_and_the_order_of_the_go_json() -> None:
+    assert json.dumps(RESPONSE.to_dict()) == (
+        '{"status": 0, "message": "", "data": {"collectionName": "books", '
+        '"jobId": "449839014328146739", "completeTime": "", "state": "Importing", "progress": 40, '
+        '"importedRows": 10, "totalRows": 20, "reason": "", "fileSize": 2048, "details": '
+        '[{"fileName": "[id.npy v.npy]", "fileSize": 2048, "progress": 40, '
+        '"completeTime": "2026-01-02T03:05:06Z", "state": "InProgress", "importedRows": 10, '
+        '"totalRows": 20, "reason": "slow"}], "createTime": "2026-01-02T03:04:05Z", '
+        '"service": "internal"}}'
+    )
+    assert json.dumps(JOB.to_dict()) == (
+        '{"jobId": "449839014328146739", "collectionName": "books", "state": "Importing", '
+        '"progress": 40, "reason": ""}'
+    )
+
+
+def test_to_dict_is_a_copy() -> None:
+    DATA.to_dict()["details"].clear()
+    assert DATA.details == [DETAIL]
+    assert type(DATA.to_dict()["state"]) is str
+
+
+def test_the_job_of_a_progress_is_what_a_list_tells() -> None:
+    assert DATA.job == JOB
+
+
+def test_the_response_says_which_service_answered() -> None:
+    assert RESPONSE.service == "internal"
+    assert DATA.detailed
+    assert not replace(DATA, service="public").detailed
+
+
+@pytest.mark.parametrize("model", MODELS, ids=[str(n) for n in range(len(MODELS))])
+def test_models_survive_copies_and_pickles(model: Any) -> None:
+    for twin in (
+        copy.copy(model),
+        copy.deepcopy(model),
+        replace(model),
+        pickle.loads(pickle.dumps(model)),  # noqa: S301
+    ):
+        assert twin == model
+        assert twin is not model
+
+
+def test_a_deep_copy_shares_no_detail() -> None:
+    twin = copy.deepcopy(DATA)
+    twin.details[0].progress = 99
+    assert DATA.details[0].progress == 40
+
+
+def test_models_take_no_attribute_that_is_none_of_theirs() -> None:
+    for model in MODELS:
+        untyped: Any = model
+        with pytest.raises(AttributeError):
+            untyped.percent = 1
+
+
+# ------------------------------------------------------------------------------------ states
+
+
+def test_states_are_their_names() -> None:
+    assert [str(state) for state in ImportState] == [
+        "None",
+        "Pending",
+        "PreImporting",
+        "Importing",
+        "Failed",
+        "Completed",
+        "IndexBuilding",
+        "Sorting",
+        "Uncommitted",
+        "Committing",
+    ]
+    assert f"{ImportState.COMPLETED}" == "Completed"
+    assert {ImportState.COMPLETED: 1}["Completed"] == 1  # type: ignore[index]  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("value", ["11", "-1", "", "Paused"])
+def test_an_unknown_state_is_kept_and_has_not_ended(value: str) -> None:
+    state = ImportState(value)
+    assert state == value
+    assert (str(state), state.value, state.name, json.dumps(state)) == (
+        value,
+        value,
+        value,
+        json.dumps(value),
+    )
+    assert not state.done
+    assert value in repr(state)
+    assert {state: 1}[ImportState(value)] == 1
+    for twin in (copy.copy(state), copy.deepcopy(state), pickle.loads(pickle.dumps(state))):  # noqa: S301
+        assert twin == state
+        assert type(twin) is ImportState
+    assert value not in list(ImportState)
+
+
+@pytest.mark.parametrize("value", [11, None, b"Failed"])
+def test_a_state_is_made_from_text_only(value: Any) -> None:
+    with pytest.raises(ValueError, match="is not a valid ImportState"):
+        ImportState(value)
+
+
+def test_only_completed_and_failed_are_ends() -> None:
+    ended = {state for state in ImportState if state.done}
+    assert ended == {ImportState.COMPLETED, ImportState.FAILED}
+    for state in ImportState:
+        assert replace(DATA, state=state).done == replace(JOB, state=state).done == state.done
+
+
+# ----------------------------------------------------------------------------------- helpers
+
+
+@pytest.mark.parametrize(
+    ("percent", "fraction"),
+    [(0, 0.0), (1, 0.01), (50, 0.5), (100, 1.0), (101, 1.0), (-1, 0.0), (2**63 - 1, 1.0)],
+)
+def test_the_fraction_is_clamped_and_the_percentage_raw(percent: int, fraction: float) -> None:
+    for model in (DATA, JOB, DETAIL):
+        changed = replace(model, progress=percent)
+        assert (changed.progress, changed.fraction) == (percent, fraction)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("", None),
+        ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        (
+            "2026-01-02T03:04:05+08:00",
+            datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=8))),
+        ),
+        (
+            "2026-01-02T03:04:05-03:30",
+            datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(-timedelta(hours=3, minutes=30))),
+        ),
+        ("2026-01-02T03:04:05.25Z", datetime(2026, 1, 2, 3, 4, 5, 250_000, UTC)),
+        ("2026-01-02T03:04:05", None),  # no zone: nobody knows when that was
+        ("2026-01-02", None),
+        ("yesterday", None),
+        ("2026-13-01T00:00:00Z", None),
+        ("0", None),
+    ],
+)
+def test_times_are_aware_or_none(text: str, moment: datetime | None) -> None:
+    data = replace(DATA, create_time=text, complete_time=text)
+    assert data.created_at == data.completed_at == moment
+    if moment is not None:
+        assert data.created_at is not None
+        assert data.created_at.utcoffset() == moment.utcoffset()
+
+
+@pytest.mark.parametrize(
+    ("file_name", "paths"),
+    [
+        ("[a.parquet]", ("a.parquet",)),
+        ("[id.npy v.npy]", ("id.npy", "v.npy")),
+        ("[ID.NPY v.npy]", ("ID.NPY", "v.npy")),
+        ("[my id.npy my vectors.npy]", ("my id.npy", "my vectors.npy")),
+        ("[my books.parquet]", ("my books.parquet",)),
+        ("[a.json b.csv c.parquet]", ("a.json", "b.csv", "c.parquet")),
+        ("[x[1].npy y[2].npy]", ("x[1].npy", "y[2].npy")),
+        ("[s3/a.npy.bak/b.npy c.npy]", ("s3/a.npy.bak/b.npy", "c.npy")),
+        ("[insert_log/1 delta_log/1]", ("insert_log/1", "delta_log/1")),
+        ("a.parquet", ("a.parquet",)),
+        ("[]", ()),
+        ("", ()),
+    ],
+)
+def test_the_files_of_a_group(file_name: str, paths: tuple[str, ...]) -> None:
+    assert replace(DETAIL, file_name=file_name).paths == paths
+
+
+# ------------------------------------------------------------------------------------ secrets
+
+
+def test_no_repr_shows_a_secret() -> None:
+    secret = "s3cr3t-Milvus"
+    option = GetImportProgressOption("host", "7", token=secret, password=secret)
+    tls = TLSConfig(cert=b"the chain", key=secret.encode())
+    record = replace(
+        RECORD, initial_metadata=(("k", secret),), trailing_metadata=(("k-bin", secret.encode()),)
+    )
+    option.tls = tls
+    for model in (option, tls, record):
+        assert secret not in f"{model!r} {model}"
