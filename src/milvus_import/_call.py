@@ -12,15 +12,15 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from ._channel import Connection, Landing, LazyChannel
+from ._channel import Connection, InterceptorError, Landing, LazyChannel
 from ._errors import CallError, ClientClosedError
 from ._models import CallRecord, Service
 from ._status import call_error
@@ -61,24 +61,26 @@ class _Flight:
     rpc: Rpc[Any, Any]
     channel: LazyChannel
     call: grpc.aio.UnaryUnaryCall[Any, Any]
+    watched: grpc.aio.UnaryUnaryCall[Any, Any] | asyncio.Task[Any]
+    """The call, or the task that drives it."""
     settings: CallSettings
     timeout: float | None
     started: float
     loop: asyncio.AbstractEventLoop
 
-    def fail(
+    def failure(
         self,
         code: grpc.StatusCode,
         details: str,
         initial: grpc.aio.Metadata | None = None,
         trailing: grpc.aio.Metadata | None = None,
-    ) -> NoReturn:
-        """Report the failed RPC and raise its error."""
+    ) -> CallError | ClientClosedError:
+        """Report the failed RPC; returns its error."""
         record = self.report(code, details, initial, trailing)
         if code is grpc.StatusCode.CANCELLED and self.channel.closed:
-            raise ClientClosedError(f"{self.rpc.name}: the client was closed during the call")
+            return ClientClosedError(f"{self.rpc.name}: the client was closed during the call")
         endpoint = self.channel.endpoint
-        raise call_error(
+        return call_error(
             code,
             details,
             method=self.rpc.name,
@@ -137,79 +139,86 @@ async def unary(
         wait_for_ready=settings.wait_for_ready,
         compression=settings.compression,
     )
-    flight = _Flight(rpc, channel, call, settings, timeout, loop.time(), loop)
     # With interceptors a call may end without ever starting, and its callbacks never run; without
     # a deadline no backstop could tell. A task always ends.
-    watched: grpc.aio.UnaryUnaryCall[Any, Any] | asyncio.Task[_ReplyT] = call
-    if channel.interceptors or timeout is None:
-        watched = loop.create_task(_drive(call))
-    await _landing(connection, watched, flight)
-    return await _read(watched, flight)
+    driven = channel.interceptors or timeout is None
+    watched = loop.create_task(_drive(call)) if driven else call
+    flight = _Flight(rpc, channel, call, watched, settings, timeout, loop.time(), loop)
+    landing = _watch_over(connection, flight)
+    try:
+        ended = await landing.landed
+        outcome: _ReplyT | Exception = await _outcome(flight) if ended else _stuck(flight)
+    except asyncio.CancelledError:
+        if timeout is None:
+            landing.due = loop.time() + ABANDONED_LIFETIME
+        if settings.on_finish is not None:
+            watched.add_done_callback(partial(_report_late, flight))
+        raise
+    finally:
+        # An error that somebody keeps holds this frame; a call in it would hold the connection.
+        del call, watched, flight
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 async def _drive(call: grpc.aio.UnaryUnaryCall[_RequestT, _ReplyT]) -> _ReplyT:
     return await call
 
 
-async def _landing(
-    connection: Connection,
-    watched: grpc.aio.UnaryUnaryCall[Any, Any] | asyncio.Task[Any],
-    flight: _Flight,
-) -> None:
-    """Wait for the end of an RPC without touching it."""
-    loop, timeout = flight.loop, flight.timeout
-    landed: asyncio.Future[bool] = loop.create_future()
-
-    def settle(_: object) -> None:
-        connection.in_flight.pop(watched, None)
-        if isinstance(watched, asyncio.Task) and not watched.cancelled():
-            watched.exception()  # seen: asyncio does not log it as never retrieved
-        if not landed.done():
-            landed.set_result(True)
-
-    due = math.inf if timeout is None else flight.started + timeout + _OVERDUE
-    connection.in_flight[watched] = Landing(landed, due)
+def _watch_over(connection: Connection, flight: _Flight) -> Landing:
+    """Let the end of an RPC be known without touching it."""
+    due = math.inf if flight.timeout is None else flight.started + flight.timeout + _OVERDUE
+    landing = Landing(flight.loop.create_future(), due)
+    connection.in_flight[flight.watched] = landing
     if connection.sweeper is None:
         connection.sweep()
-    watched.add_done_callback(settle)
-    try:
-        if not await landed:
-            connection.in_flight.pop(watched, None)
-            watched.cancel()
-            flight.fail(grpc.StatusCode.INTERNAL, "gRPC neither started nor ended the call")
-    except asyncio.CancelledError:
-        if timeout is None:
-            loop.call_later(ABANDONED_LIFETIME, watched.cancel)
-        if flight.settings.on_finish is not None:
-            watched.add_done_callback(lambda _: _report_late(connection, watched, flight))
-        raise
+    flight.watched.add_done_callback(partial(_settle, connection, flight.watched, landing))
+    return landing
 
 
-async def _read(
-    watched: grpc.aio.UnaryUnaryCall[_RequestT, _ReplyT] | asyncio.Task[_ReplyT],
-    flight: _Flight,
-) -> _ReplyT:
-    """The outcome of an ended RPC. Nothing here suspends, so no cancellation can arrive here."""
+def _settle(
+    connection: Connection,
+    watched: grpc.aio.UnaryUnaryCall[Any, Any] | asyncio.Task[Any],
+    landing: Landing,
+    _: object,
+) -> None:
+    connection.in_flight.pop(watched, None)
+    if isinstance(watched, asyncio.Task) and not watched.cancelled():
+        watched.exception()  # seen: asyncio does not log it as never retrieved
+    if not landing.landed.done():
+        landing.landed.set_result(True)
+
+
+async def _outcome(flight: _Flight) -> Any:
+    """The reply or the error of an RPC that has ended.
+
+    Nothing here suspends, so no cancellation can arrive here; and nothing is raised, so no
+    traceback leads to the call.
+    """
     call = flight.call
     try:
         if call.cancelled():
-            flight.fail(grpc.StatusCode.CANCELLED, await call.details() or "")
-        reply: _ReplyT | None = await watched
+            return flight.failure(
+                grpc.StatusCode.CANCELLED,
+                await call.details() or "",
+                await call.initial_metadata(),
+                await call.trailing_metadata(),
+            )
+        reply = await flight.watched
+    except (InterceptorError, grpc.aio.BaseError) as error:
+        return _broken(flight, error.cause if isinstance(error, InterceptorError) else error)
     except grpc.aio.AioRpcError as error:
-        flight.fail(
+        return flight.failure(
             error.code(),
             error.details() or "",
             error.initial_metadata(),
             error.trailing_metadata(),
         )
-    except grpc.aio.UsageError as error:
-        if flight.channel.closed:
-            raise ClientClosedError(f"{flight.rpc.name}: the client was closed") from error
-        raise
     except asyncio.CancelledError:
-        flight.fail(grpc.StatusCode.CANCELLED, "cancelled inside gRPC or an interceptor")
+        return flight.failure(grpc.StatusCode.CANCELLED, "cancelled inside gRPC or an interceptor")
     if reply is None:
-        flight.fail(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
+        return flight.failure(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
     if flight.settings.on_finish is not None:
         flight.report(
             grpc.StatusCode.OK,
@@ -220,20 +229,28 @@ async def _read(
     return reply
 
 
-def _report_late(
-    connection: Connection,
-    watched: grpc.aio.UnaryUnaryCall[Any, Any] | asyncio.Task[Any],
-    flight: _Flight,
-) -> None:
+def _broken(flight: _Flight, error: Exception) -> Exception:
+    """No RPC came to be: gRPC refused it, or an interceptor raised something of its own."""
+    if not isinstance(error, grpc.aio.BaseError):
+        return error
+    if flight.channel.closed:
+        return ClientClosedError(f"{flight.rpc.name}: the client was closed")
+    name = type(error).__name__  # its text may quote what was to be sent
+    return flight.failure(grpc.StatusCode.INTERNAL, f"gRPC did not start the call ({name})")
+
+
+def _stuck(flight: _Flight) -> CallError | ClientClosedError:
+    flight.watched.cancel()
+    if flight.channel.interceptors:
+        return flight.failure(
+            grpc.StatusCode.DEADLINE_EXCEEDED, "an interceptor kept the call beyond its deadline"
+        )
+    return flight.failure(grpc.StatusCode.INTERNAL, "gRPC neither started nor ended the call")
+
+
+def _report_late(flight: _Flight, _: object) -> None:
     """Nobody waits for this RPC any more; its record is owed all the same."""
-
-    async def read() -> None:
-        with suppress(Exception):  # told to on_finish; there is no one to raise it to
-            await _read(watched, flight)
-
-    reading = flight.loop.create_task(read())
-    connection.in_flight[reading] = None
-    reading.add_done_callback(lambda task: connection.in_flight.pop(task, None))
+    flight.loop.create_task(_outcome(flight))  # ends at the loop's next turn: it does not suspend
 
 
 def _unsent(channel: LazyChannel, rpc: Rpc[Any, Any], settings: CallSettings) -> CallError:

@@ -13,8 +13,16 @@ from typing import Literal, NoReturn, Self
 
 import anyio
 
-from ._errors import ImportFailedError, JobNotFoundError, MilvusImportError, WaitTimeoutError
-from ._models import ImportProgressData, ImportState
+from ._errors import (
+    DeadlineExceededError,
+    ImportFailedError,
+    JobNotFoundError,
+    MilvusImportError,
+    UnavailableError,
+    UnsupportedServerError,
+    WaitTimeoutError,
+)
+from ._models import ImportJob, ImportProgressData, ImportState
 from ._options import check_timeout
 from ._status import is_transient, quote
 
@@ -29,29 +37,33 @@ OnFault = Callable[[MilvusImportError, float], object]
 Until = Literal["completed", "uncommitted"]
 
 _FIRST_RETRY = 0.25
+# What a wrong address looks like too. Every other transient fault is a server's own word.
+_CONNECTION_FAULTS = (UnavailableError, DeadlineExceededError, UnsupportedServerError)
 
 
 class TimeLimit:
     """How long a method may take; it starts with the method's first step.
 
-    A limit of 0 lets one step run to its end.
+    A limit of 0 lets the first look at each job run to its end.
     """
 
     def __init__(self, timeout: float | None) -> None:
         seconds = None if timeout is None else check_timeout(timeout)
         self._seconds = math.inf if seconds is None else seconds
         self._deadline: float | None = None
+        self.looked = False
+        """Whether the first look is over."""
 
     def scope(self) -> anyio.CancelScope:
         """A scope for the next step, cancelled when the limit is reached."""
         if self._deadline is None:
             self._deadline = anyio.current_time() + self._seconds
-            if self._seconds <= 0:
-                return anyio.CancelScope()
+        if self._seconds <= 0 and not self.looked:
+            return anyio.CancelScope()
         return anyio.CancelScope(deadline=self._deadline)
 
     def __str__(self) -> str:
-        return f"{self._seconds:g} s"
+        return f"{max(self._seconds, 0.0):g} s"
 
 
 class Patience:
@@ -66,21 +78,29 @@ class Patience:
         on_fault: OnFault | None,
     ) -> None:
         self.interval = _positive("interval", interval)
+        if math.isinf(self.interval):
+            raise ValueError("interval is infinite: nothing would be asked a second time")
+        self.fault: MilvusImportError | None = None
+        """The last fault borne, until the next good answer."""
         self._max_outage = _positive("max_outage", max_outage, zero=True)
         self._answered = answered
         self._on_fault = on_fault
-        self._good_at: float | None = None
+        self._good_until = 0.0
         self._faults = 0
 
-    def start(self) -> None:
-        """The time from which an outage counts when there never was an answer."""
-        if self._good_at is None:
-            self._good_at = anyio.current_time()
+    def asking(self) -> None:
+        """A poll begins, and with it the outage if it fails.
+
+        Not with the last good answer: the caller may have taken long since.
+        """
+        if self.fault is None:
+            self._good_until = anyio.current_time()
 
     def good(self) -> None:
         """An answer came."""
-        self._good_at = anyio.current_time()
+        self._good_until = anyio.current_time()
         self._faults = 0
+        self.fault = None
 
     def bear(self, error: MilvusImportError) -> float:
         """The seconds to wait after this fault. Raises it where waiting will not help.
@@ -88,12 +108,13 @@ class Patience:
         That is: when it is not transient, when no call of the client ever had a good answer (the
         address is then more likely wrong than away), or when the outage is too long.
         """
-        self.start()
-        outage = anyio.current_time() - (self._good_at or 0.0)
-        if not is_transient(error) or not self._answered() or outage >= self._max_outage:
+        outage = anyio.current_time() - self._good_until
+        stranger = isinstance(error, _CONNECTION_FAULTS) and not self._answered()
+        if not is_transient(error) or stranger or outage >= self._max_outage:
             raise error
         if self._on_fault is not None:
             self._on_fault(error, outage)
+        self.fault = error
         self._faults += 1
         delay: float = min(self.interval, _FIRST_RETRY * 2 ** min(self._faults - 1, 16))
         return delay * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, hides nothing
@@ -132,7 +153,6 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
         """
         if self._last is not None and self._last.done:
             raise StopAsyncIteration
-        self._patience.start()
         while True:
             progress = None
             with self._limit.scope() as scope:
@@ -146,6 +166,8 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
     async def _poll(self) -> ImportProgressData | None:
         """One look at the job; None if nothing changed or a fault is borne."""
         self._due = anyio.current_time() + self._patience.interval
+        self._limit.looked = True
+        self._patience.asking()
         try:
             progress = await self._fetch()
         except JobNotFoundError as error:
@@ -170,13 +192,8 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
         self._patience.good()
 
     def _time_out(self) -> NoReturn:
-        last = self._last
-        seen = f"it was {last.state} at {last.progress} %" if last else "no answer came in time"
-        raise WaitTimeoutError(
-            f"import job {self._job_id} had not ended after {self._limit}; {seen}. "
-            "The job itself goes on",
-            progress=last,
-        )
+        fault = self._patience.fault
+        raise not_ended(self._job_id, self._last, self._last, fault, self._limit) from fault
 
 
 async def wait_for(
@@ -193,11 +210,7 @@ async def wait_for(
             return progress
         if progress.state is ImportState.UNCOMMITTED and not told:
             told = True
-            logger.info(
-                "import job %s waits for its commit, which is only in Milvus' REST API; "
-                "until='uncommitted' returns here",
-                progress.job_id,
-            )
+            tell_of_commit(progress.job_id)
     raise AssertionError("a watch ends only after Completed or Failed")
 
 
@@ -212,6 +225,31 @@ def check_until(until: str) -> None:
     """Refuse another word than the two."""
     if until not in {"completed", "uncommitted"}:
         raise ValueError(f"until is 'completed' or 'uncommitted', not {until!r}")
+
+
+def tell_of_commit(job_id: str) -> None:
+    """Say why this wait may never end."""
+    logger.warning(
+        "import job %s waits for its commit, which is only in Milvus' REST API; "
+        "until='uncommitted' returns here",
+        job_id,
+    )
+
+
+def not_ended(
+    job_id: str,
+    seen: ImportProgressData | ImportJob | None,
+    progress: ImportProgressData | None,
+    fault: BaseException | None,
+    limit: TimeLimit,
+) -> WaitTimeoutError:
+    """The error of a job that was still under way when the time was over."""
+    known = f"it was {seen.state} at {seen.progress} %" if seen else "no answer came in time"
+    why = f". The last fault: {fault}" if fault else ""
+    return WaitTimeoutError(
+        f"import job {job_id} had not ended after {limit}; {known}. The job itself goes on{why}",
+        progress=progress,
+    )
 
 
 def import_failed(progress: ImportProgressData) -> ImportFailedError:
@@ -230,6 +268,6 @@ def _positive(name: str, value: object, *, zero: bool = False) -> float:
         return math.inf
     if seconds < 0 or (seconds == 0 and not zero):
         raise ValueError(
-            f"{name} is {value!r} seconds; it must be {'0 or' if zero else ''} above 0"
+            f"{name} is {value!r} seconds; it must be {'0 or ' if zero else ''}above 0"
         )
     return seconds

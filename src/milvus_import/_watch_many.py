@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Protocol, Self
+from typing import NoReturn, Protocol, Self
 
 import anyio
 
@@ -19,10 +19,20 @@ from ._errors import (
 from ._internal import JobRow, decode_job
 from ._models import ImportJob, ImportProgressData, ImportState
 from ._status import is_transient
-from ._watch import Patience, TimeLimit, Until, has_reached, import_failed
+from ._watch import (
+    Patience,
+    TimeLimit,
+    Until,
+    has_reached,
+    import_failed,
+    not_ended,
+    tell_of_commit,
+)
 
 CONCURRENT_POLLS = 64
 """Polls of one watch in flight at once; Milvus 2.3 gets slow, and may crash, beyond it."""
+
+_MOST_NOTES = 10
 
 Outcome = ImportProgressData | MilvusImportError
 
@@ -104,12 +114,11 @@ class JobsWatch(AsyncIterator[ImportJob]):
         self._patience = patience
         self._limit = limit
         self._full = until is not None
-        self._tick: Callable[[], Awaitable[None]] = self._first_tick
+        self._tick: Callable[[], Awaitable[None]] = self._list_tick
         self._due = 0.0
         self._told = False
         self._rows: dict[str, JobRow] = {}
-        self._start = 0.0
-        self._slots: dict[str, float] = {}
+        self._first_round = 0.0
         self._schedule: list[tuple[float, str]] = []
 
     def __aiter__(self) -> Self:
@@ -121,34 +130,45 @@ class JobsWatch(AsyncIterator[ImportJob]):
         Raises WaitTimeoutError at the time limit, and a fault that waiting cannot mend. A job the
         server does not know stops none of the others: its error comes when they have ended.
         """
-        self._patience.start()
         while not self.ledger.untold:
             if not self._discover and not self.ledger.active:
                 self._finish()
             with self._limit.scope() as scope:
                 await anyio.sleep(max(0.0, self._due - anyio.current_time()))
+                self._patience.asking()
                 await self._tick()
             if scope.cancelled_caught and not self.ledger.untold:
                 self._time_out()
         return self.ledger.untold.popleft()
 
-    def _finish(self) -> None:
+    def _finish(self) -> NoReturn:
         errors = [] if self._told else list(self.ledger.lost.values())
         self._told = True
         if not errors:
             raise StopAsyncIteration
-        for error in errors[1:]:
+        for error in errors[1:_MOST_NOTES]:
             errors[0].add_note(f"also: {error}")
+        if len(errors) > _MOST_NOTES:
+            errors[0].add_note(f"and {len(errors) - _MOST_NOTES} more")
         raise errors[0]
 
-    def _time_out(self) -> None:
-        raise WaitTimeoutError(
-            f"{len(self.ledger.active)} of {len(self.ledger.jobs)} import jobs had not ended after "
+    def _time_out(self) -> NoReturn:
+        fault, ledger = self._patience.fault, self.ledger
+        text = (
+            f"no list of the import jobs came within {self._limit}"
+            if self._discover
+            else f"{len(ledger.active)} of {len(ledger.jobs)} import jobs had not ended after "
             f"{self._limit}. The jobs themselves go on"
         )
+        raise WaitTimeoutError(f"{text}. The last fault: {fault}" if fault else text) from fault
 
-    async def _first_tick(self) -> None:
-        """Find out whether the server lists its jobs in one RPC, and which jobs there are."""
+    def not_ended(self, job_id: str) -> WaitTimeoutError:
+        """The error of one job that was still under way when the time was over."""
+        seen, progress = self.ledger.jobs[job_id], self.progress.get(job_id)
+        return not_ended(job_id, seen, progress, self._patience.fault, self._limit)
+
+    async def _list_tick(self) -> None:
+        """One RPC for all jobs; the first one also tells whether the server has it."""
         self._due = anyio.current_time() + self._patience.interval
         try:
             rows = await self._source.list_rows()
@@ -157,26 +177,17 @@ class JobsWatch(AsyncIterator[ImportJob]):
         except MilvusImportError as error:
             self._bear(error)
         else:
+            self._patience.good()
             if self._discover:
                 self._adopt(sorted(rows, key=lambda job_id: (len(job_id), job_id)))
-            self._tick = self._list_tick
             await self._compare(rows)
+            self._limit.looked = True
 
     def _adopt(self, job_ids: Iterable[str]) -> None:
         """The jobs of the first tick are the ones that are followed."""
         self._discover = False
         self.ledger.jobs = dict.fromkeys(job_ids)
         self.ledger.active = dict.fromkeys(self.ledger.jobs)
-
-    async def _list_tick(self) -> None:
-        self._due = anyio.current_time() + self._patience.interval
-        try:
-            rows = await self._source.list_rows()
-        except MilvusImportError as error:
-            self._bear(error)
-        else:
-            self._patience.good()
-            await self._compare(rows)
 
     async def _compare(self, rows: dict[str, JobRow]) -> None:
         """Make objects only for the rows that changed; ask for a job alone where that is needed.
@@ -202,29 +213,37 @@ class JobsWatch(AsyncIterator[ImportJob]):
         """Give each job its slot in the interval. The first round goes at once."""
         if self._discover:
             try:
-                jobs = await self._source.list_jobs()
+                listed = await self._source.list_jobs()
             except MilvusImportError as error:
                 self._bear(error)
                 return
-            self._adopt(job.job_id for job in jobs)
+            self._adopt(job.job_id for job in listed)
         self._tick = self._poll_tick
-        self._start = self._due = anyio.current_time()
-        step = self._patience.interval / max(len(self.ledger.active), 1)
-        self._slots = {job_id: index * step for index, job_id in enumerate(self.ledger.active)}
-        self._schedule = [(self._start, job_id) for job_id in self._slots]
+        self._due = self._first_round = anyio.current_time()
+        # Slots of the interval just over: each job is due now, and stays in its slot from here on.
+        jobs = len(self.ledger.active)
+        step = self._patience.interval / max(jobs, 1)
+        self._schedule = [
+            (self._first_round + step * (index + 0.5 - jobs), job_id)
+            for index, job_id in enumerate(self.ledger.active)
+        ]
 
     async def _poll_tick(self) -> None:
+        """Ask for the jobs that are due, at most so many at once."""
         now, interval = anyio.current_time(), self._patience.interval
-        batch: list[str] = []
-        while self._schedule and self._schedule[0][0] <= now and len(batch) < CONCURRENT_POLLS:
-            job_id = heapq.heappop(self._schedule)[1]
-            if job_id in self.ledger.active:
-                batch.append(job_id)
-                due = now + interval - (now - self._start - self._slots[job_id]) % interval
-                heapq.heappush(self._schedule, (due, job_id))
-        await self._ask(batch)
+        before = now if self._limit.looked else self._first_round
+        batch: list[tuple[float, str]] = []
+        while self._schedule and self._schedule[0][0] <= before and len(batch) < CONCURRENT_POLLS:
+            slot = heapq.heappop(self._schedule)
+            if slot[1] in self.ledger.active:
+                batch.append(slot)
+        for due, job_id in batch:
+            missed = (now - due) // interval
+            heapq.heappush(self._schedule, (due + (missed + 1) * interval, job_id))
         if self._schedule:
-            self._due = max(self._due, self._schedule[0][0])
+            self._due = self._schedule[0][0]
+            self._limit.looked = self._due >= self._first_round
+        await self._ask([job_id for _, job_id in batch])
 
     async def _ask(self, job_ids: Sequence[str]) -> None:
         """Ask for jobs one by one, up to the limit at once."""
@@ -234,7 +253,9 @@ class JobsWatch(AsyncIterator[ImportJob]):
             if len(faults) < len(batch):
                 self._patience.good()
             if faults:
-                self._bear(faults[0])
+                self._bear(next((fault for fault in faults if not is_transient(fault)), faults[0]))
+            if len(faults) == len(batch):
+                return  # the server is away; the others are asked at the next tick
 
     async def _ask_batch(self, job_ids: Sequence[str]) -> list[MilvusImportError]:
         faults: list[MilvusImportError] = []
@@ -245,18 +266,24 @@ class JobsWatch(AsyncIterator[ImportJob]):
             except MilvusImportError as error:
                 if isinstance(error, RefusedError) and not is_transient(error):
                     self.ledger.refused(job_id, error)
+                    if isinstance(error, JobNotFoundError):
+                        error.progress = self.progress.get(job_id)
                 else:
                     faults.append(error)
             else:
                 self.progress[job_id] = progress
                 self.ledger.note(progress.job)
 
-        async with anyio.create_task_group() as group:
-            for job_id in job_ids:
-                group.start_soon(ask, job_id)
+        try:
+            async with anyio.create_task_group() as group:
+                for job_id in job_ids:
+                    group.start_soon(ask, job_id)
+        except ExceptionGroup as failed:  # a bug of an interceptor, say: as it is, not in a group
+            raise failed.exceptions[0] from None
         return faults
 
     def _bear(self, error: MilvusImportError) -> None:
+        self._limit.looked = True
         self._due = anyio.current_time() + self._patience.bear(error)
 
 
@@ -265,36 +292,30 @@ async def collect(
 ) -> dict[str, Outcome]:
     """Follow jobs to their ends; each job's last progress, or the error it ended in."""
     stopped: MilvusImportError | None = None
+    told = False
     try:
         async for job in watch:
             if on_progress is not None:
                 on_progress(job)
+            if (
+                job.state is ImportState.UNCOMMITTED
+                and job.job_id in watch.ledger.active
+                and not told
+            ):
+                told = True
+                tell_of_commit(job.job_id)
     except MilvusImportError as error:
         stopped = error
-    outcomes: dict[str, Outcome] = {}
-    for job_id, seen in watch.ledger.jobs.items():
-        progress = watch.progress.get(job_id)
-        if job_id in watch.ledger.lost:
-            outcomes[job_id] = watch.ledger.lost[job_id]
-        elif job_id in watch.ledger.active or progress is None:
-            outcomes[job_id] = _unfinished(job_id, seen, progress, stopped)
-        elif progress.state is ImportState.FAILED:
-            outcomes[job_id] = import_failed(progress)
-        else:
-            outcomes[job_id] = progress
-    return outcomes
+    return {job_id: _outcome(watch, job_id, stopped) for job_id in watch.ledger.jobs}
 
 
-def _unfinished(
-    job_id: str,
-    job: ImportJob | None,
-    progress: ImportProgressData | None,
-    stopped: MilvusImportError | None,
-) -> MilvusImportError:
-    if stopped is not None and not isinstance(stopped, WaitTimeoutError):
-        return stopped
-    seen = f"it was {job.state} at {job.progress} %" if job else "no answer came in time"
-    return WaitTimeoutError(
-        f"import job {job_id} had not ended in time; {seen}. The job itself goes on",
-        progress=progress,
-    )
+def _outcome(watch: JobsWatch, job_id: str, stopped: MilvusImportError | None) -> Outcome:
+    lost = watch.ledger.lost.get(job_id)
+    progress = watch.progress.get(job_id)
+    if lost is not None:
+        return lost
+    if progress is not None and job_id not in watch.ledger.active:
+        return import_failed(progress) if progress.state is ImportState.FAILED else progress
+    if stopped is None or isinstance(stopped, WaitTimeoutError):
+        return watch.not_ended(job_id)
+    return stopped
