@@ -20,7 +20,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from ._channel import Connection, InterceptorError, Landing, LazyChannel
+from ._channel import Connection, InterceptorError, LazyChannel
 from ._errors import CallError, ClientClosedError
 from ._models import CallRecord, Service
 from ._status import call_error
@@ -60,13 +60,23 @@ class _Flight:
 
     rpc: Rpc[Any, Any]
     channel: LazyChannel
+    connection: Connection
     call: grpc.aio.UnaryUnaryCall[Any, Any]
     watched: grpc.aio.UnaryUnaryCall[Any, Any] | asyncio.Task[Any]
     """The call, or the task that drives it."""
     settings: CallSettings
-    timeout: float | None
     started: float
-    loop: asyncio.AbstractEventLoop
+    landed: asyncio.Future[bool]
+    due: float
+    late: bool = False
+
+    def settle(self, _: object) -> None:
+        """The RPC has ended."""
+        self.connection.in_flight.pop(self.watched, None)
+        if isinstance(self.watched, asyncio.Task) and not self.watched.cancelled():
+            self.watched.exception()  # seen: asyncio does not log it as never retrieved
+        if not self.landed.done():
+            self.landed.set_result(True)
 
     def failure(
         self,
@@ -105,7 +115,7 @@ class _Flight:
             details,
             tuple(initial or ()),
             tuple(trailing or ()),
-            self.loop.time() - self.started,
+            self.connection.loop.time() - self.started,
         )
         if self.settings.on_finish is not None:
             try:
@@ -143,20 +153,25 @@ async def unary(
     # a deadline no backstop could tell. A task always ends.
     driven = channel.interceptors or timeout is None
     watched = loop.create_task(_drive(call)) if driven else call
-    flight = _Flight(rpc, channel, call, watched, settings, timeout, loop.time(), loop)
-    landing = _watch_over(connection, flight)
+    now, landed = loop.time(), loop.create_future()
+    due = math.inf if timeout is None else now + timeout + _OVERDUE
+    flight = _Flight(rpc, channel, connection, call, watched, settings, now, landed, due)
+    connection.in_flight[watched] = flight
+    if connection.sweeper is None:
+        connection.sweep()
+    watched.add_done_callback(flight.settle)
     try:
-        ended = await landing.landed
+        ended = await landed
         outcome: _ReplyT | Exception = await _outcome(flight) if ended else _stuck(flight)
     except asyncio.CancelledError:
         if timeout is None:
-            landing.due = loop.time() + ABANDONED_LIFETIME
+            flight.due = loop.time() + ABANDONED_LIFETIME
         if settings.on_finish is not None:
             watched.add_done_callback(partial(_report_late, flight))
         raise
     finally:
         # An error that somebody keeps holds this frame; a call in it would hold the connection.
-        del call, watched, flight
+        del call, watched, flight, connection
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
@@ -164,30 +179,6 @@ async def unary(
 
 async def _drive(call: grpc.aio.UnaryUnaryCall[_RequestT, _ReplyT]) -> _ReplyT:
     return await call
-
-
-def _watch_over(connection: Connection, flight: _Flight) -> Landing:
-    """Let the end of an RPC be known without touching it."""
-    due = math.inf if flight.timeout is None else flight.started + flight.timeout + _OVERDUE
-    landing = Landing(flight.loop.create_future(), due)
-    connection.in_flight[flight.watched] = landing
-    if connection.sweeper is None:
-        connection.sweep()
-    flight.watched.add_done_callback(partial(_settle, connection, flight.watched, landing))
-    return landing
-
-
-def _settle(
-    connection: Connection,
-    watched: grpc.aio.UnaryUnaryCall[Any, Any] | asyncio.Task[Any],
-    landing: Landing,
-    _: object,
-) -> None:
-    connection.in_flight.pop(watched, None)
-    if isinstance(watched, asyncio.Task) and not watched.cancelled():
-        watched.exception()  # seen: asyncio does not log it as never retrieved
-    if not landing.landed.done():
-        landing.landed.set_result(True)
 
 
 async def _outcome(flight: _Flight) -> Any:
@@ -250,7 +241,9 @@ def _stuck(flight: _Flight) -> CallError | ClientClosedError:
 
 def _report_late(flight: _Flight, _: object) -> None:
     """Nobody waits for this RPC any more; its record is owed all the same."""
-    flight.loop.create_task(_outcome(flight))  # ends at the loop's next turn: it does not suspend
+    flight.connection.loop.create_task(
+        _outcome(flight)
+    )  # ends at the loop's next turn: it does not suspend
 
 
 def _unsent(channel: LazyChannel, rpc: Rpc[Any, Any], settings: CallSettings) -> CallError:

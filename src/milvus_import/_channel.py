@@ -119,14 +119,13 @@ class Cancellable(Protocol):
     def cancel(self) -> bool: ...
 
 
-@dataclass(slots=True)
-class Landing:
-    """Whoever waits for an RPC to end, and when it must have."""
+class Flight(Protocol):
+    """An RPC under way, as far as the sweep looks at it."""
 
     landed: asyncio.Future[bool]
     """True: the RPC has ended; False: gRPC never ended it; cancelled: nobody waits any more."""
     due: float
-    late: bool = False
+    late: bool
 
 
 @dataclass(slots=True)
@@ -138,7 +137,7 @@ class Connection:
     process: int
     proxy: ProxyStub
     milvus: MilvusServiceStub
-    in_flight: dict[Cancellable, Landing]
+    in_flight: dict[Cancellable, Flight]
     """Each RPC that has not ended, abandoned ones too."""
     sweeper: asyncio.TimerHandle | None = None
 
@@ -149,14 +148,14 @@ class Connection:
         costs less than one for each.
         """
         now = self.loop.time()
-        for call, landing in tuple(self.in_flight.items()):
-            if now < landing.due:
+        for call, flight in tuple(self.in_flight.items()):
+            if now < flight.due:
                 continue
-            if landing.late and landing.landed.done():
+            if flight.late and flight.landed.done():
                 call.cancel()
-            elif landing.late:
-                landing.landed.set_result(False)
-            landing.late = True
+            elif flight.late:
+                flight.landed.set_result(False)
+            flight.late = True
         self.sweeper = self.loop.call_later(1.0, self.sweep) if self.in_flight else None
 
 
@@ -186,9 +185,9 @@ class LazyChannel:
         """
         if self.closed:
             raise ClientClosedError("this client is closed; make a new one")
-        loop = running_loop()
+        loop = running_loop()  # after a fork this is another one, or none
         connection = self._connection
-        if connection is None or connection.loop is not loop or connection.process != os.getpid():
+        if connection is None or connection.loop is not loop:
             if connection is not None:
                 _check_rebinding(connection)
             self._connection = connection = self._connect(loop)
