@@ -34,8 +34,8 @@ _FAULTS = (
     Fault(delay=3600.0),
 )
 
-_BREAKS = ["reset", "cut"] * 2
-_BREAKS += ["drop", "garbage", "half-close", "delay", "kill", "freeze", "refuse"]
+_TWICE = ["reset", "cut"] * 2
+_BREAKS = [*_TWICE, "drop", "garbage", "half-close", "delay", "kill", "freeze", "refuse"]
 
 
 @dataclass
