@@ -1,8 +1,9 @@
 """A real import, followed from its start to its end.
 
 Brings up a Milvus 2.3.5 of its own, imports a JSON file into it and follows the job with
-``client.get_import_progress``. That version answers on the public service alone, so what Milvus
-2.4+ tells beyond that, each file's progress, is then shown on a simulated server.
+``client.get_import_progress``, shown as the command line shows it. That version answers on the
+public service alone, so what Milvus 2.4+ tells beyond that, each file's progress, is then shown on
+a simulated server.
 
 python scripts/demo.py [ROWS]
 """
@@ -22,8 +23,10 @@ from typing import TYPE_CHECKING
 import environment
 import grpc.aio
 from real_milvus import RealMilvus, why_not
+from rich.console import Console
 
 from milvus_import import ImportClient, MilvusImportError
+from milvus_import._cli._view import view
 from milvus_import.testing import FakeFile, FakeJob, FakeMilvus
 from milvus_import_pb import common_pb2, milvus_pb2, schema_pb2
 from milvus_import_pb.milvus_grpc import MilvusServiceStub
@@ -37,31 +40,6 @@ DIM = 16
 INTERVAL = 0.5
 
 say = partial(print, flush=True)  # at once, also into a pipe or a log
-
-
-class ProgressLine:
-    """A line that a terminal shows in place; elsewhere each change is a line of its own."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-        self._shown = ""
-        self._live = sys.stdout.isatty()
-
-    def show(self, progress: ImportProgressData) -> None:
-        """Show where the job stands."""
-        text = f"{progress.state:<10} {progress.progress:3} %  {progress.imported_rows:>9,} rows"
-        elapsed = f"{time.monotonic() - self._start:5.1f} s"
-        if self._live:
-            bar = "#" * round(progress.fraction * 30)
-            say(f"\r  {elapsed}  [{bar:<30}] {text}\x1b[K", end="")
-        elif text != self._shown:
-            say(f"  {elapsed}  {text}")
-        self._shown = text
-
-    def end(self) -> None:
-        """Leave the line as it is and go on below it."""
-        if self._live and self._shown:
-            say()
 
 
 async def create_collection(milvus: MilvusServiceStub, name: str) -> None:
@@ -104,17 +82,18 @@ def write_rows(path: Path, rows: int) -> None:
 
 
 async def follow(client: ImportClient, job_id: str) -> ImportProgressData:
-    """Show a job's progress until it has ended, and return its last."""
-    line = ProgressLine()
-    try:
+    """Show a job's progress as the command line does until it has ended; return its last."""
+    last: ImportProgressData | None = None
+    with view(Console(), [job_id], as_json=False, quiet=False) as shown:
         while True:
-            response = await client.get_import_progress(job_id)
-            line.show(response.data)
-            if response.data.done:
-                return response.data
+            progress = (await client.get_import_progress(job_id)).data
+            if progress != last:
+                shown.change(progress)
+            shown.refresh()
+            if progress.done:
+                return progress
+            last = progress
             await asyncio.sleep(INTERVAL)
-    finally:
-        line.end()
 
 
 async def real_import(server: RealMilvus, path: Path, rows: int) -> bool:

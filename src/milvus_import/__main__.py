@@ -16,6 +16,8 @@ def main() -> None:
             "milvus-import: the command line needs: pip install 'milvus-import[cli]'\n"
         )
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
     run()
 
 

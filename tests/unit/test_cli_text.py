@@ -23,8 +23,8 @@ def progress(*, rows: int = 0, total: int = 0, state: str = "Importing") -> Impo
 @pytest.mark.parametrize(
     ("count", "text"),
     [
-        (0, "0.0 B"),
-        (-1, "0.0 B"),
+        (0, "0 B"),
+        (-1, "0 B"),
         (999, "999 B"),
         (1_000, "1.0 kB"),
         (99_949, "99.9 kB"),

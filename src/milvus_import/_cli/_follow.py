@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import anyio
 import grpc
 
 from .._client import ImportClient
-from .._errors import (
-    ImportFailedError,
-    JobNotFoundError,
-    MilvusImportError,
-    WaitTimeoutError,
-)
-from .._models import CallRecord, ImportJob, ImportProgressData
+from .._errors import ImportFailedError, JobNotFoundError, MilvusImportError, WaitTimeoutError
+from .._models import CallRecord, ImportProgressData
 from .._options import CallOptions
-from .._watch import Until, has_reached, import_failed
+from .._watch import ImportWatch, Until, has_reached, import_failed
 from .._watch_many import CONCURRENT_POLLS
-from ._view import Progress, View
+from . import _text
+from ._text import Progress
+from ._view import REFRESH, View
 
-OK, FAILED, USAGE, UNREACHABLE, NOT_FOUND, RAN_OUT, CLOSED_PIPE, INTERRUPTED = (
-    0, 1, 2, 3, 4, 5, 141, 130,
-)  # fmt: skip
+_ENDINGS: dict[type[MilvusImportError], str] = {
+    ImportFailedError: "failed",
+    JobNotFoundError: "not found",
+    WaitTimeoutError: "not ended in time",
+}
 
 
 @dataclass
@@ -32,31 +32,53 @@ class Following:
 
     client: ImportClient
     view: View
+    job_ids: Sequence[str]
     until: Until = "completed"
     timeout: float | None = None
     interval: float = 2.0
     last: dict[str, Progress] = field(default_factory=dict[str, Progress])
-    """The last state of each job."""
+    """The last state of each job that was seen."""
     errors: dict[str, MilvusImportError] = field(default_factory=dict[str, MilvusImportError])
     """What each job that has not completed ended in."""
 
-    async def jobs(self, job_ids: Sequence[str]) -> None:
-        """Follow jobs to their ends. Few are asked one by one, which tells their files too."""
-        if len(job_ids) > CONCURRENT_POLLS:
-            await self._listed(job_ids)
-            return
-        async with anyio.create_task_group() as group:
-            for job_id in job_ids:
-                group.start_soon(self._one, job_id)
+    async def run(self) -> None:
+        """Follow the jobs to their ends. Few are asked one by one, which tells their files too.
 
-    async def _one(self, job_id: str) -> None:
-        watch = self.client.watch(
+        Raises ValueError for a wrong interval, before anything is sent.
+        """
+        watches = {}
+        if len(self.job_ids) <= CONCURRENT_POLLS:
+            watches = {job_id: self._watch(job_id) for job_id in self.job_ids}
+        with self.view:
+            try:
+                async with anyio.create_task_group() as animation:
+                    animation.start_soon(self._animate)
+                    async with anyio.create_task_group() as group:
+                        for job_id, watch in watches.items():
+                            group.start_soon(self._one, job_id, watch)
+                        if not watches:
+                            await self._listed()
+                    animation.cancel_scope.cancel()
+            except ExceptionGroup as failed:  # the output broke, or a bug: as it is, not in a group
+                raise _only(failed) from None
+        self.last = {i: self.last[i] for i in self.job_ids if i in self.last}
+        self.errors = {i: self.errors[i] for i in self.job_ids if i in self.errors}
+
+    async def _animate(self) -> None:
+        while True:
+            self.view.refresh()
+            await anyio.sleep(REFRESH)
+
+    def _watch(self, job_id: str) -> ImportWatch:
+        return self.client.watch(
             job_id,
             timeout=self.timeout,
             interval=self.interval,
             on_fault=self.view.fault,
             call=self._call(),
         )
+
+    async def _one(self, job_id: str, watch: ImportWatch) -> None:
         try:
             async for progress in watch:
                 self._seen(progress)
@@ -67,9 +89,9 @@ class Following:
         except MilvusImportError as error:
             self.errors[job_id] = error
 
-    async def _listed(self, job_ids: Sequence[str]) -> None:
+    async def _listed(self) -> None:
         outcomes = await self.client.wait_all(
-            job_ids,
+            self.job_ids,
             timeout=self.timeout,
             until=self.until,
             interval=self.interval,
@@ -83,7 +105,7 @@ class Following:
             else:
                 self.errors[job_id] = outcome
 
-    def _seen(self, progress: ImportProgressData | ImportJob) -> None:
+    def _seen(self, progress: Progress) -> None:
         self.last[progress.job_id] = progress
         self.view.change(progress)
 
@@ -94,20 +116,21 @@ class Following:
         if record.code is grpc.StatusCode.OK:
             self.view.answer()
 
-    @property
-    def exit_code(self) -> int:
-        """The worst of the jobs: out of reach, failed, not found, not ended."""
-        codes = {exit_code(error) for error in self.errors.values()}
-        order = (UNREACHABLE, FAILED, NOT_FOUND, RAN_OUT)
-        return next((code for code in order if code in codes), OK)
+    def summary(self) -> str:
+        """``2 jobs completed, 2,000 rows; 1 failed``."""
+        good = [p for p in self.last.values() if p.job_id not in self.errors]
+        rows = sum(p.imported_rows for p in good if isinstance(p, ImportProgressData))
+        word = "completed" if self.until == "completed" else "completed or waiting for commit"
+        parts: list[str] = []
+        if good:
+            jobs = f"{len(good)} {'job' if len(good) == 1 else 'jobs'} {word}"
+            parts.append(f"{jobs}, {_text.rows(rows, 0)}" if rows else jobs)
+        words = [_ENDINGS.get(type(error), "lost sight of") for error in self.errors.values()]
+        parts += [f"{words.count(word)} {word}" for word in dict.fromkeys(words)]
+        return "; ".join(parts)
 
 
-def exit_code(error: MilvusImportError) -> int:
-    """The exit code of an error."""
-    if isinstance(error, ImportFailedError):
-        return FAILED
-    if isinstance(error, JobNotFoundError):
-        return NOT_FOUND
-    if isinstance(error, WaitTimeoutError):
-        return RAN_OUT
-    return UNREACHABLE
+def _only(error: Exception) -> Exception:
+    if not isinstance(error, ExceptionGroup):
+        return error
+    return _only(cast("ExceptionGroup[Exception]", error).exceptions[0])
