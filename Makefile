@@ -5,7 +5,7 @@ environment = $(PYTHON) scripts/environment.py
 check = $(PYTHON) scripts/check.py
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-versions lint types proto check-proto wheel bench soak docs dev clean help
+.PHONY: demo test test-versions test-beside lint types proto check-proto wheel bench soak docs dev clean help
 
 demo: ## a real Milvus, a real import, followed to its end
 	@$(environment) demo scripts/demo.py $(ARGS)
@@ -15,6 +15,9 @@ test: ## lint, types, generated code and all tests on the built wheel; with ARGS
 
 test-versions: ## all tests on the oldest and the newest dependencies
 	@$(check) versions $(ARGS)
+
+test-beside: ## the wheel at work beside three pymilvus versions
+	@$(check) beside
 
 lint: ## ruff: rules and format
 	@$(check) lint

@@ -1,6 +1,12 @@
 """A web service around one client: POST /imports starts a job, GET /imports/ID/events streams it.
 
-Run it with: MILVUS_URI=http://localhost:19530 uvicorn service:app
+    pip install milvus-import starlette uvicorn
+    MILVUS_URI=http://localhost:19530 uvicorn --timeout-graceful-shutdown 5 service:app
+
+    curl -d '{"collection": "books", "files": ["books.parquet"]}' localhost:8000/imports
+    curl -N localhost:8000/imports/449839014328146739/events
+
+Each request's deadline (X-Timeout-Seconds) and id (X-Request-Id) go with its calls to Milvus.
 """
 
 from __future__ import annotations
@@ -8,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypedDict
 
@@ -17,7 +23,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from milvus_import import CallOptions, ImportClient, JobNotFoundError, MilvusImportError
+from milvus_import import (
+    CallOptions,
+    DeadlineExceededError,
+    ImportClient,
+    JobNotFoundError,
+    MilvusImportError,
+)
 
 
 class State(TypedDict):
@@ -29,27 +41,30 @@ class State(TypedDict):
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncGenerator[State, None]:
     """One client for the whole service, closed when it ends."""
-    async with ImportClient(
-        os.environ["MILVUS_URI"], token=os.environ.get("MILVUS_TOKEN")
-    ) as client:
+    uri, token = os.environ["MILVUS_URI"], os.environ.get("MILVUS_TOKEN")
+    async with ImportClient(uri, token=token) as client:
         yield {"client": client}
 
 
 def call_options(request: Request) -> CallOptions:
-    """Each request's own deadline and id go with its calls to Milvus."""
+    """The deadline and the id of this request."""
     return {
         "timeout": float(request.headers.get("x-timeout-seconds", "10")),
-        "metadata": {"client_request_id": request.headers.get("x-request-id", uuid.uuid4().hex)},
+        "metadata": {"client_request_id": request.headers.get("x-request-id") or uuid.uuid4().hex},
     }
 
 
 async def start(request: Request) -> JSONResponse:
     """Start an import of ``{"collection": ..., "files": [...]}``."""
+    match await request.json():
+        case {"collection": collection, "files": files}:
+            pass
+        case _:
+            raise ValueError('send {"collection": ..., "files": [...]}')
     client: ImportClient = request.state.client
-    order = await request.json()
     job_id = await client.create_import(
-        order["collection"],
-        order["files"],
+        collection,
+        files,
         idempotency_key=request.headers.get("idempotency-key"),
         **call_options(request),
     )
@@ -59,31 +74,27 @@ async def start(request: Request) -> JSONResponse:
 async def events(request: Request) -> StreamingResponse:
     """Every change of a job as a server-sent event, until it has ended."""
     client: ImportClient = request.state.client
-    job_id = request.path_params["job_id"]
+    job_id, options = request.path_params["job_id"], call_options(request)
+    # What is wrong from the start gets a status of its own; later faults are borne by the watch.
+    await client.get_import_progress(job_id, **options)
 
-    async def stream() -> AsyncIterator[str]:
+    async def stream() -> AsyncGenerator[str, None]:
         try:
-            async for progress in client.watch(job_id, call=call_options(request)):
+            async for progress in client.watch(job_id, call=options):
                 yield f"event: progress\ndata: {json.dumps(progress.to_dict())}\n\n"
         except MilvusImportError as error:
-            yield f"event: error\ndata: {json.dumps(str(error))}\n\n"
+            yield f"event: fault\ndata: {json.dumps(str(error))}\n\n"
 
     return StreamingResponse(stream(), media_type="text/event-stream")
 
 
-async def unknown_job(_: Request, error: Exception) -> JSONResponse:
-    """No such job."""
-    return JSONResponse({"error": str(error)}, status_code=404)
+def replying(status: int) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+    """A handler that answers with the error's own words."""
 
+    async def handler(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, status_code=status)
 
-async def milvus_error(_: Request, error: Exception) -> JSONResponse:
-    """Milvus is out of reach or refuses; its own words tell which."""
-    return JSONResponse({"error": str(error)}, status_code=502)
-
-
-async def bad_request(_: Request, error: Exception) -> JSONResponse:
-    """The client refused the arguments before it sent anything."""
-    return JSONResponse({"error": str(error)}, status_code=400)
+    return handler
 
 
 app = Starlette(
@@ -92,10 +103,11 @@ app = Starlette(
         Route("/imports/{job_id}/events", events),
     ],
     exception_handlers={
-        JobNotFoundError: unknown_job,
-        MilvusImportError: milvus_error,
-        ValueError: bad_request,
-        TypeError: bad_request,
+        ValueError: replying(400),  # the client refuses bad arguments before it sends anything
+        TypeError: replying(400),
+        JobNotFoundError: replying(404),
+        MilvusImportError: replying(502),
+        DeadlineExceededError: replying(504),
     },
     lifespan=lifespan,
 )

@@ -1,21 +1,30 @@
-"""Start an import and wait for it: python submit_and_wait.py URI COLLECTION FILE..."""
+"""Start an import and wait for it: python submit_and_wait.py URI COLLECTION FILE...
+
+The files are paths the Milvus server can read. MILVUS_TOKEN: "user:password" or an API key.
+"""
 
 import asyncio
+import os
 import sys
 
-from milvus_import import ImportClient, ImportFailedError
+from milvus_import import ImportClient, ImportProgressData, MilvusImportError
+
+
+def show(progress: ImportProgressData) -> None:
+    """One line for each change."""
+    print(f"{progress.state} {progress.fraction:.0%}")
 
 
 async def main(uri: str, collection: str, *files: str) -> None:
     """Start it, follow it, tell how it ended."""
-    async with ImportClient(uri) as client:
+    async with ImportClient(uri, token=os.environ.get("MILVUS_TOKEN")) as client:
         job_id = await client.create_import(collection, files)
-        try:
-            final = await client.wait(job_id, timeout=3600, on_progress=print)
-        except ImportFailedError as error:
-            sys.exit(str(error))
-        print(f"{final.imported_rows} rows imported")
+        final = await client.wait(job_id, timeout=3600, on_progress=show)
+    print(f"{final.imported_rows:,} rows imported")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except (MilvusImportError, ValueError) as error:
+        sys.exit(str(error))

@@ -2,6 +2,7 @@
 
 python scripts/check.py test [PYTEST ARG...]       everything, or with arguments only pytest
 python scripts/check.py versions [PYTEST ARG...]   the tests on the oldest and newest versions
+python scripts/check.py beside                     the wheel and pymilvus in one process
 python scripts/check.py lint|types|check-proto     those alone
 python scripts/check.py proto                      write generated/ anew
 """
@@ -12,18 +13,24 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING
 
 import environment
 from environment import ROOT, SetupError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 CHECKED = ("src", "generated", "tests", "examples", "scripts", "benchmarks")
 
 # The pins of requirements/<name>.txt, and the Pythons to run them on: the first that is found.
 VERSIONS = {"lowest": ("3.11", "3.12", "3.13"), "newest": ("3.13", "3.14")}
+
+# Environments with a pymilvus, and the Pythons that all of them have wheels for.
+BESIDE = ("beside-3.0", "beside-2.6", "beside-2.4")
+BESIDE_PYTHONS = ("3.13", "3.12", "3.11")
 
 _PROOF = """
 import sys, milvus_import, milvus_import_pb
@@ -121,12 +128,7 @@ def versions(pytest_arguments: list[str]) -> None:
     """``make test-versions``."""
     ran: list[str] = []
     for name, minors in VERSIONS.items():
-        found = None
-        for minor in minors:
-            found = environment.find(minor)
-            if found is not None:
-                break
-            print(f"Python {minor} was not found, for the {name} versions", flush=True)
+        found = _first_found(minors, f"for the {name} versions")
         if found is None:
             continue
         print(f"\n{name} versions on {found} ({found.path})", flush=True)
@@ -137,6 +139,38 @@ def versions(pytest_arguments: list[str]) -> None:
     print(f"make test-versions: passed with {', '.join(ran)}")
 
 
+def beside() -> None:
+    """``make test-beside``: either imported first, on each of protobuf's backends."""
+    this = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    python = _first_found(sorted(BESIDE_PYTHONS, key=this.__ne__), "for any pymilvus")
+    if python is None:
+        raise SetupError("none of these Pythons was found: name one, PYTHON313=/path/to/python3.13")
+    passed = failed = 0
+    for name in BESIDE:
+        pins = environment.pin_files(name)[0].read_text().splitlines()
+        pymilvus = next(line for line in pins if line.startswith("pymilvus==")).partition("==")[2]
+        steps = Steps(environment.make_known(name, python))
+        for first, backend in product(("milvus_import", "pymilvus"), ("upb", "python")):
+            title = f"beside pymilvus {pymilvus}: {first} imported first, protobuf on {backend}"
+            try:
+                steps.run(title, "tests/beside/both.py", first, backend)
+            except StepError:
+                failed += 1
+        passed += steps.passed
+    print(f"make test-beside: {passed} passed, {failed} failed")
+    if failed:
+        raise StepError(f"{failed} of {passed + failed} combinations")
+
+
+def _first_found(minors: Iterable[str], purpose: str) -> environment.Interpreter | None:
+    for minor in minors:
+        found = environment.find(minor)
+        if found is not None:
+            return found
+        print(f"Python {minor} was not found, {purpose}", flush=True)
+    return None
+
+
 def main() -> int:
     """Do what the command line says."""
     command, *rest = sys.argv[1:] or [""]
@@ -145,6 +179,8 @@ def main() -> int:
             everything(rest)
         elif command == "versions":
             versions(rest)
+        elif command == "beside":
+            beside()
         elif command in _ALONE:
             # None of these needs the wheel, and it may not even build yet.
             pins = environment.pin_files(*environment.CONTENTS["check"][0])
@@ -166,7 +202,7 @@ def _folders() -> list[str]:
 
 
 _ALONE = {"lint": lint, "types": types, "check-proto": check_proto, "proto": _proto}
-_TARGETS = {"versions": "test-versions"}
+_TARGETS = {"versions": "test-versions", "beside": "test-beside"}
 
 if __name__ == "__main__":
     environment.run(main)

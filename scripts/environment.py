@@ -25,6 +25,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -39,6 +40,9 @@ VENVS = ROOT / ".venvs"
 CONTENTS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "build": (("build",), None),
     "bench": (("newest", "bench"), "wheel"),
+    "beside-2.4": (("beside-2.4", "cli"), "wheel"),
+    "beside-2.6": (("beside-2.6", "cli"), "wheel"),
+    "beside-3.0": (("beside-3.0", "cli"), "wheel"),
     "check": (("newest", "cli", "test", "lint"), "wheel"),
     "demo": (("newest", "cli"), "wheel"),
     "dev": (("newest", "cli", "test", "lint", "build"), "editable"),
@@ -168,8 +172,9 @@ def pin_files(*names: str) -> list[Path]:
     return [ROOT / "requirements" / f"{name}.txt" for name in names]
 
 
+@cache
 def wheel() -> Path:
-    """Build the sdist, and from that the wheel, into dist/; return the wheel."""
+    """Build the sdist, and from that the wheel, into dist/, once a run; return the wheel."""
     python = make("build", requirements=pin_files("build"))
     VENVS.mkdir(exist_ok=True)
     with _alone("wheel"), tempfile.TemporaryDirectory(dir=VENVS, prefix="wheel-") as scratch:

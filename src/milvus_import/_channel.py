@@ -220,9 +220,15 @@ class LazyChannel:
         if connection is None:
             return
         if self._closing is None:
-            self._closing = connection.loop.create_task(_shut(connection))
+            self._closing = connection.loop.create_task(self._shut(connection))
         with anyio.CancelScope(shield=True):
             await asyncio.shield(self._closing)
+
+    async def _shut(self, connection: Connection) -> None:
+        await _shut(connection)
+        # Who keeps the client, as an error does with its frames, must not keep gRPC's threads and
+        # descriptors: below grpcio 1.76, freeing them at the end of the process can hang it.
+        self._connection = None
 
 
 def _check_rebinding(connection: Connection) -> None:

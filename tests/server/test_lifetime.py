@@ -407,21 +407,28 @@ async def test_cancelled_function_waits_for_its_call_a_second_at_most(
 # Other loops than asyncio's own, and many calls.
 
 
-LOOPS = {"asyncio": False}
+LOOPS = ["asyncio", "asyncio, eager tasks"] if sys.version_info >= (3, 12) else ["asyncio"]
 if importlib.util.find_spec("uvloop"):  # made for Linux and macOS
-    LOOPS["uvloop"] = True
+    LOOPS.append("uvloop")
 
 
-@pytest.mark.parametrize(
-    "anyio_backend", [("asyncio", {"use_uvloop": use}) for use in LOOPS.values()], ids=LOOPS
-)
-@pytest.mark.parametrize("eager", [False, True] if sys.version_info >= (3, 12) else [False])
+@pytest.fixture
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": getattr(request, "param", "") == "uvloop"}
+
+
+@pytest.fixture
+async def eager(request: pytest.FixtureRequest) -> None:
+    if sys.version_info >= (3, 12) and "eager" in request.node.name:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+
+
+@pytest.mark.parametrize("anyio_backend", LOOPS, indirect=True)
+@pytest.mark.usefixtures("eager")
 @on_each_path
 async def test_three_hundred_calls_abandoned_at_random_moments_leave_nothing_and_reset_nothing(
-    path: str, eager: bool, server: FakeMilvus, scale: float
+    path: str, server: FakeMilvus, scale: float
 ) -> None:
-    if sys.version_info >= (3, 12) and eager:
-        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
     draw = random.Random(20)
     server.inject(Fault(delay=ANSWER * scale), times=None)
     ended: list[CallRecord] = []
@@ -436,13 +443,12 @@ async def test_three_hundred_calls_abandoned_at_random_moments_leave_nothing_and
                 await client.get_import_progress(JOB_ID, **options if number % 2 else {})
             )
 
-    async with leaks.nothing_left(GUARD * scale, at_once=True):
-        async with ImportClient(server.internal_uri, **PATHS[path]) as client:
-            with anyio.fail_after(GUARD * scale):
-                await asyncio.gather(*[ask(client, number) for number in range(300)])
-                in_flight = leaks.connection(client).in_flight
-                await leaks.until(lambda: not in_flight, GUARD * scale)
-        asyncio.get_running_loop().set_task_factory(None)
+    nothing_left = leaks.nothing_left(GUARD * scale, at_once=True)
+    async with nothing_left, ImportClient(server.internal_uri, **PATHS[path]) as client:
+        with anyio.fail_after(GUARD * scale):
+            await asyncio.gather(*[ask(client, number) for number in range(300)])
+            in_flight = leaks.connection(client).in_flight
+            await leaks.until(lambda: not in_flight, GUARD * scale)
     assert len(server.received) == 300
     assert not any(received.reset for received in server.received)
     assert [record.code.name for record in ended] == ["OK"] * 150

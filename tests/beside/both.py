@@ -1,0 +1,87 @@
+"""milvus_import and pymilvus, both at work in one process: one line of `make test-beside`.
+
+python tests/beside/both.py milvus_import|pymilvus upb|python
+
+The arguments are the package that is imported first, and protobuf's backend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import importlib
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("milvus_import", "pymilvus")
+_NO_JOB = "1"
+_TIMEOUT = 30.0
+
+
+async def main() -> None:
+    """Each asks the same server, at the same time, and maps what it says in its own way."""
+    from milvus_import.testing import FakeMilvus
+
+    async with FakeMilvus() as server:
+        job = server.add_job(state="Importing", progress=40)
+        theirs, internal, public = await asyncio.gather(
+            asyncio.to_thread(pymilvus_asks, server.public_uri, job.job_id),
+            we_ask(server.internal_uri, job.job_id),
+            we_ask(server.public_uri, job.job_id),
+        )
+        asked = sorted(call.method for call in server.received)
+    assert internal == ["Importing", 40, 500, 2100, "internal"], internal
+    assert public == ["Importing", 40, 500, 2100, "public"], public
+    assert theirs == ["Started", 40, 500, 2100], theirs
+    assert asked == 2 * ["GetImportProgress"] + 4 * ["GetImportState"], asked
+
+
+async def we_ask(uri: str, job_id: str) -> list[Any]:
+    """What milvus_import makes of the job, and the code of a refusal."""
+    from milvus_import import ImportClient, JobNotFoundError
+
+    async with ImportClient(uri, timeout=_TIMEOUT) as client:
+        data = (await client.get_import_progress(job_id)).data
+        try:
+            await client.get_import_progress(_NO_JOB)
+        except JobNotFoundError as error:
+            return [data.state, data.progress, data.imported_rows, error.code, error.service]
+    raise AssertionError("milvus_import found a job that is not there")
+
+
+def pymilvus_asks(uri: str, job_id: str) -> list[Any]:
+    """What pymilvus makes of them."""
+    pymilvus: Any = importlib.import_module("pymilvus")
+    handlers: Any = importlib.import_module("pymilvus.client.grpc_handler")
+    handler = handlers.GrpcHandler(uri=uri)
+    try:
+        job = handler.get_bulk_insert_state(int(job_id), timeout=_TIMEOUT)
+        try:
+            handler.get_bulk_insert_state(int(_NO_JOB), timeout=_TIMEOUT)
+        except pymilvus.MilvusException as error:
+            return [job.state_name, job.progress, job.row_count, error.code]
+    finally:
+        handler.close()
+    raise AssertionError("pymilvus found a job that is not there")
+
+
+def import_both(first: str) -> None:
+    """Ours from the installed wheel; a warning about our modules is an error."""
+    warnings.filterwarnings("error", module=r"milvus_import(_pb)?\b")
+    for name in sorted(_PACKAGES, key=first.__ne__):
+        module = importlib.import_module(name)
+        assert Path(module.__file__ or "").is_relative_to(sys.prefix), module
+
+
+if __name__ == "__main__":
+    _, first, backend = sys.argv
+    assert first in _PACKAGES, first
+    faulthandler.dump_traceback_later(4 * _TIMEOUT, exit=True)
+    os.environ["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"] = backend
+    import_both(first)
+    used = importlib.import_module("google.protobuf.internal.api_implementation").Type()
+    assert used == backend, used
+    asyncio.run(main())

@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import leaks
+import pytest
+import uvicorn
+from ports import dead_port
+
+from milvus_import.testing import FakeMilvus, Received
+
+pytestmark = pytest.mark.anyio
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+BOOKS = {"collection": "books", "files": ["a.parquet"]}
+
+
+@pytest.fixture
+def guard(scale: float) -> float:
+    """Seconds after which a step has failed."""
+    return 30.0 * scale
+
+
+# submit_and_wait.py
+
+
+async def submit_and_wait(*arguments: str, token: str, guard: float) -> tuple[int, str]:
+    """How it ended, and what it said."""
+    with anyio.fail_after(guard):
+        done = await anyio.run_process(
+            [sys.executable, str(EXAMPLES / "submit_and_wait.py"), *arguments],
+            env=os.environ | {"MILVUS_TOKEN": token},
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    return done.returncode, done.stdout.decode()
+
+
+@pytest.mark.parametrize("service", ["internal", "public"])
+async def test_submit_and_wait_follows_its_import_to_the_end(
+    fake: FakeMilvus, service: str, guard: float
+) -> None:
+    fake.token = "root:Milvus"
+    fake.import_seconds = 0.0
+    uri = {"internal": fake.internal_uri, "public": fake.public_uri}[service]
+    code, said = await submit_and_wait(uri, "books", "a.parquet", token=fake.token, guard=guard)
+    assert (code, said) == (0, "Completed 100%\n1,000 rows imported\n")
+    assert {call.service for call in fake.received} == {service}
+    (job,) = fake.jobs.values()
+    assert (job.collection_name, job.files[0].name) == ("books", "a.parquet")
+
+
+async def test_submit_and_wait_ends_with_the_servers_own_words(
+    fake: FakeMilvus, guard: float
+) -> None:
+    fake.inject("no-collection")
+    code, said = await submit_and_wait(fake.internal_uri, "nosuch", "a", token="", guard=guard)
+    assert code == 1
+    assert "collection not found[collection=nosuch]" in said
+    assert "Traceback" not in said
+
+
+async def test_submit_and_wait_ends_with_the_reason_of_a_failed_import(
+    fake: FakeMilvus, guard: float
+) -> None:
+    fake.import_seconds = None
+    ended: list[tuple[int, str]] = []
+
+    async def run() -> None:
+        ended.append(await submit_and_wait(fake.public_uri, "books", "a", token="", guard=guard))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await leaks.until(lambda: bool(fake.jobs), guard)
+        (job,) = fake.jobs.values()
+        job.reason, job.state = "the file 'a' is empty", "Failed"
+    ((code, said),) = ended
+    assert code == 1
+    assert "the file 'a' is empty" in said
+    assert "Traceback" not in said
+
+
+# service.py
+
+
+class Service:
+    """The example in uvicorn on a port of its own, and a browser that talks to it."""
+
+    def __init__(self, server: uvicorn.Server, browser: httpx.AsyncClient) -> None:
+        self.server = server
+        self.browser = browser
+
+    async def post(self, order: Any = None, **arguments: Any) -> tuple[int, Any]:
+        reply = await self.browser.post("/imports", json=order, **arguments)
+        return reply.status_code, reply.json()
+
+    async def get(self, job_id: str, **arguments: Any) -> tuple[int, Any]:
+        """Where no stream is expected."""
+        reply = await self.browser.get(f"/imports/{job_id}/events", **arguments)
+        return reply.status_code, reply.json()
+
+    @asynccontextmanager
+    async def stream(
+        self, job_id: str, **arguments: Any
+    ) -> AsyncGenerator[AsyncIterator[tuple[str, Any]], None]:
+        async with self.browser.stream("GET", f"/imports/{job_id}/events", **arguments) as reply:
+            assert reply.status_code == 200
+            assert reply.headers["content-type"].startswith("text/event-stream")
+            yield server_sent_events(reply)
+
+
+Serve = Callable[[str], AbstractAsyncContextManager[Service]]
+
+
+async def server_sent_events(reply: httpx.Response) -> AsyncIterator[tuple[str, Any]]:
+    """Each event's name and data."""
+    event = ""
+    async for line in reply.aiter_lines():
+        field, _, value = line.partition(": ")
+        if field == "event":
+            event = value
+        elif field == "data":
+            yield event, json.loads(value)
+
+
+@asynccontextmanager
+async def serving(guard: float) -> AsyncGenerator[Service, None]:
+    """Run the service; after it nothing of it is left, the client of its requests included."""
+    spec = importlib.util.spec_from_file_location("service", EXAMPLES / "service.py")
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    config = uvicorn.Config(
+        example.app, port=0, ws="none", log_config=None, timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    async with leaks.nothing_left(guard):
+        running = asyncio.create_task(server.serve())
+        await leaks.until(lambda: server.started or running.done(), guard)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        try:
+            async with httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}", timeout=guard, trust_env=False
+            ) as browser:
+                yield Service(server, browser)
+        finally:
+            server.should_exit = True
+            await asyncio.wait_for(running, guard)
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch, guard: float) -> Serve:
+    monkeypatch.delenv("MILVUS_TOKEN", raising=False)
+
+    def serve(milvus: str) -> AbstractAsyncContextManager[Service]:
+        monkeypatch.setenv("MILVUS_URI", milvus)
+        return serving(guard)
+
+    return serve
+
+
+def sent_with(calls: list[Received], request_id: str) -> list[str]:
+    """The methods called on behalf of a request."""
+    return [call.method for call in calls if call.values("client_request_id") == [request_id]]
+
+
+async def test_a_request_starts_an_import_with_its_own_deadline_id_and_key(
+    fake: FakeMilvus, serve: Serve
+) -> None:
+    headers = {"X-Timeout-Seconds": "500", "X-Request-Id": "r-1", "Idempotency-Key": "k-1"}
+    async with serve(fake.internal_uri) as service:
+        status, body = await service.post(BOOKS, headers=headers)
+    assert (status, list(fake.jobs)) == (202, [body["jobId"]])
+    (call,) = fake.received
+    assert call.method == "ImportV2"
+    assert call.values("client_request_id") == ["r-1"]
+    assert call.values("idempotency-key") == ["k-1"]
+    assert call.time_remaining is not None
+    assert 400 < call.time_remaining < 600
+
+
+async def test_requests_at_the_same_time_share_the_client_and_keep_their_ids(
+    fake: FakeMilvus, serve: Serve
+) -> None:
+    ids = [f"r-{number}" for number in range(20)]
+    async with serve(fake.public_uri) as service:
+        replies = await asyncio.gather(
+            *(service.post(BOOKS, headers={"X-Request-Id": request_id}) for request_id in ids)
+        )
+    assert [status for status, _ in replies] == [202] * 20
+    assert len({body["jobId"] for _, body in replies}) == 20
+    assert [sent_with(fake.received, request_id) for request_id in ids] == [["Import"]] * 20
+
+
+async def test_a_stream_tells_each_change_and_ends_with_the_job(
+    fake: FakeMilvus, serve: Serve
+) -> None:
+    job = fake.add_job(script=[("Importing", 40), ("Importing", 40), ("Completed", 100)])
+    headers = {"X-Timeout-Seconds": "500", "X-Request-Id": "r-1"}
+    async with (
+        serve(fake.internal_uri) as service,
+        service.stream(job.job_id, headers=headers) as events,
+    ):
+        told = [(event, data["state"], data["jobId"]) async for event, data in events]
+    assert told == [
+        ("progress", "Importing", job.job_id),
+        ("progress", "Completed", job.job_id),
+    ]
+    assert sent_with(fake.received, "r-1") == ["GetImportProgress"] * 3
+    assert all(400 < (call.time_remaining or 0) < 600 for call in fake.received)
+
+
+async def test_a_stream_ends_with_a_fault_that_waiting_does_not_mend(
+    fake: FakeMilvus, serve: Serve
+) -> None:
+    job = fake.add_job(state="Importing", progress=40)
+    async with (
+        serve(fake.internal_uri) as service,
+        service.stream(job.job_id) as events,
+    ):
+        event, _ = await anext(events)
+        fake.inject("denied")
+        assert event == "progress"
+        (last,) = [event async for event in events]
+    assert last[0] == "fault"
+    assert "permission deny" in last[1]
+
+
+async def test_a_browser_that_leaves_a_stream_leaves_the_service_alive(
+    fake: FakeMilvus, serve: Serve, guard: float
+) -> None:
+    job = fake.add_job(state="Importing", progress=40)
+    async with serve(fake.internal_uri) as service:
+        await service.post(BOOKS)
+        before = leaks.holdings().tasks
+        async with service.stream(job.job_id) as events:
+            await anext(events)
+            assert leaks.holdings().tasks > before
+        await leaks.until(lambda: leaks.holdings().tasks <= before, guard)
+        status, _ = await service.post(BOOKS)
+    assert status == 202
+    assert not any(call.reset for call in fake.received)
+
+
+async def test_a_shutdown_in_the_middle_of_a_stream_leaves_nothing(
+    fake: FakeMilvus, serve: Serve
+) -> None:
+    job = fake.add_job(state="Importing", progress=40)
+    async with (
+        serve(fake.internal_uri) as service,
+        service.stream(job.job_id) as events,
+    ):
+        await anext(events)
+        service.server.should_exit = True
+        with pytest.raises(httpx.RemoteProtocolError):  # cut, and not ended as if all were told
+            await anext(events)
+
+
+async def test_an_unknown_job_is_404(fake: FakeMilvus, serve: Serve) -> None:
+    async with serve(fake.internal_uri) as service:
+        status, body = await service.get("42")
+    assert status == 404
+    assert "42" in body["error"]
+
+
+ORDER = b'{"collection": "books", "files": ["a"]}'
+
+
+BAD_ORDERS: list[tuple[bytes, dict[str, str | bytes], str]] = [
+    (b"books", {}, "Expecting value"),
+    (b"[]", {}, 'send {"collection"'),
+    (b'{"collection": "books"}', {}, 'send {"collection"'),
+    (b'{"collection": "", "files": ["a"]}', {}, "collection_name is empty"),
+    (b'{"collection": "books", "files": "a"}', {}, "write files=['a']"),
+    (ORDER, {"X-Timeout-Seconds": "soon"}, "soon"),
+    (ORDER, {"X-Timeout-Seconds": "nan"}, "timeout"),
+    (ORDER, {"X-Request-Id": b"\xfc"}, "client_request_id"),
+    (ORDER, {"Idempotency-Key": "k" * 300}, "idempotency_key"),
+]
+
+
+async def test_a_bad_order_is_400_and_never_sent(fake: FakeMilvus, serve: Serve) -> None:
+    async with serve(fake.internal_uri) as service:
+        for content, headers, words in BAD_ORDERS:
+            status, body = await service.post(content=content, headers=headers)
+            assert (status, words) == (400, words if words in body["error"] else body["error"])
+    assert fake.received == []
+
+
+async def test_a_bad_job_id_is_400(fake: FakeMilvus, serve: Serve) -> None:
+    async with serve(fake.internal_uri) as service:
+        status, body = await service.get("latest")
+    assert status == 400
+    assert "'latest'" in body["error"]
+
+
+@pytest.mark.usefixtures("fake")  # gRPC's own descriptors are then there before the service
+async def test_a_milvus_that_is_away_is_502(serve: Serve) -> None:
+    with dead_port() as port:
+        async with serve(f"http://127.0.0.1:{port}") as service:
+            replies = [await service.post(BOOKS), await service.get("42")]
+    assert [status for status, _ in replies] == [502, 502]
+    assert all(f"127.0.0.1:{port}" in body["error"] for _, body in replies)
+
+
+async def test_a_milvus_that_hangs_is_504_at_the_requests_deadline(
+    fake: FakeMilvus, serve: Serve, scale: float
+) -> None:
+    fake.inject("hang", times=None)
+    headers = {"X-Timeout-Seconds": str(0.5 * scale)}
+    async with serve(fake.internal_uri) as service:
+        replies = [
+            await service.post(BOOKS, headers=headers),
+            await service.get("42", headers=headers),
+        ]
+    assert [status for status, _ in replies] == [504, 504]
