@@ -79,7 +79,7 @@ class Session:
 async def session(uri: str) -> AsyncGenerator[Session, None]:
     """Open a terminal with MILVUS_URI set."""
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    variables = {"PATH": path, "PS1": PROMPT, "MILVUS_URI": uri, "ENV": ""}
+    variables = {"PATH": path, "PS1": PROMPT, "LANG": "C.UTF-8", "MILVUS_URI": uri}
     async with terminal(["/bin/sh"], columns=COLUMNS, environment=variables) as shell:
         yield Session(shell)
 

@@ -108,6 +108,11 @@ class Terminal:
         self._over = False
         asyncio.get_running_loop().add_reader(master, self._read)
 
+    @property
+    def echoes(self) -> bool:
+        """Whether keys show on the screen."""
+        return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
+
     def type(self, keys: str) -> None:
         """Press keys; ``\\x03`` is Ctrl-C."""
         os.write(self._master, keys.encode())
@@ -167,9 +172,10 @@ async def terminal(
     *,
     columns: int = 100,
     lines: int = 30,
-    environment: Mapping[str, str] | None = None,
+    kind: str = "xterm-256color",
+    environment: Mapping[str, str],
 ) -> AsyncGenerator[Terminal, None]:
-    """Run a program (its path in full) in a terminal of its own."""
+    """Run a program (its path in full) in a terminal of its own, with these variables and TERM."""
     master, slave = pty.openpty()
     try:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
@@ -179,11 +185,7 @@ async def terminal(
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            env={
-                **{k: v for k, v in os.environ.items() if k not in {"COLUMNS", "LINES"}},
-                "TERM": "xterm-256color",
-                **(environment or {}),
-            },
+            env={**environment, "TERM": kind},
         )
     finally:
         os.close(slave)

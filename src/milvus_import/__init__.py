@@ -26,6 +26,8 @@ from ._models import (
     ImportState,
 )
 from ._options import CallOptions
+from ._watch import ImportWatch
+from ._watch_many import JobsWatch
 
 __all__ = [
     "AccessDeniedError",
@@ -42,8 +44,10 @@ __all__ = [
     "ImportProgressData",
     "ImportProgressDetail",
     "ImportState",
+    "ImportWatch",
     "JobLimitError",
     "JobNotFoundError",
+    "JobsWatch",
     "MilvusImportError",
     "RefusedError",
     "TLSConfig",

@@ -36,11 +36,9 @@ class Services:
         if choice not in {"auto", "internal", "public"}:
             raise ValueError(f"service is 'auto', 'internal' or 'public', not {choice!r}")
         self._channel = channel
-        self._backends: dict[Service, Backend] = {
-            "internal": InternalService(channel),
-            "public": PublicService(channel),
-        }
-        self._order = [b for s, b in self._backends.items() if choice in {"auto", s}]
+        self._internal = InternalService(channel)
+        backends: tuple[Backend, ...] = (self._internal, PublicService(channel))
+        self._order = [b for b in backends if choice in {"auto", b.service}]
 
     async def get_import_progress(
         self, job_id: str, db_name: str, settings: CallSettings
@@ -64,15 +62,16 @@ class Services:
         self, collection_name: str, db_name: str, settings: CallSettings
     ) -> dict[str, JobRow]:
         """The same undecoded; UnsupportedServerError where only the public service is."""
-        internal = self._backends["internal"]
-        if not isinstance(internal, InternalService) or internal not in self._order:
+        if self._internal not in self._order:
             raise unsupported({"public": "not asked"}, self._channel.endpoint.target)
         try:
-            rows = await internal.list_rows(collection_name, db_name, settings, settings.timeout)
+            rows = await self._internal.list_rows(
+                collection_name, db_name, settings, settings.timeout
+            )
         except RefusedError as error:
-            self._prefer(internal, good=not is_transient(error))
+            self._prefer(self._internal, good=not is_transient(error))
             raise
-        self._prefer(internal, good=True)
+        self._prefer(self._internal, good=True)
         return rows
 
     async def create_import(self, order: ImportJobRequest, settings: CallSettings) -> str:

@@ -33,7 +33,8 @@ logger = logging.getLogger("milvus_import")
 ABANDONED_LIFETIME = 30.0
 """Seconds an RPC without a deadline may live on after its caller has left."""
 _OVERDUE = 1.0
-"""Seconds behind its deadline after which a call that gRPC did not end is given up."""
+"""Seconds behind its deadline after which the sweep begins to look at a call that gRPC did not end;
+it is given up at the second look, up to two seconds later."""
 
 _RequestT = TypeVar("_RequestT", bound=Message)
 _ReplyT = TypeVar("_ReplyT", bound=Message)
@@ -88,7 +89,9 @@ class _Flight:
         """Report the failed RPC; returns its error."""
         record = self.report(code, details, initial, trailing)
         if code is grpc.StatusCode.CANCELLED and self.channel.closed:
-            return ClientClosedError(f"{self.rpc.name}: the client was closed during the call")
+            return ClientClosedError(
+                f"{self.rpc.name}: the client was closed during the call", may_have_run=True
+            )
         endpoint = self.channel.endpoint
         return call_error(
             code,
@@ -137,9 +140,9 @@ async def unary(
     ``timeout`` is what is left of ``settings.timeout``. Raises CallError or ClientClosedError;
     CancelledError only when the caller's own task is cancelled.
     """
+    connection = channel.connection()
     if timeout is not None and timeout <= 0:
         raise _unsent(channel, rpc, settings)
-    connection = channel.connection()
     loop = connection.loop
     call = rpc.pick(connection)(
         request,
@@ -172,9 +175,12 @@ async def unary(
     finally:
         # An error that somebody keeps holds this frame; a call in it would hold the connection.
         del call, watched, flight, connection
-    if isinstance(outcome, Exception):
+    if not isinstance(outcome, Exception):
+        return outcome
+    try:
         raise outcome
-    return outcome
+    finally:
+        del outcome  # or the error and this frame would hold each other
 
 
 async def _drive(call: grpc.aio.UnaryUnaryCall[_RequestT, _ReplyT]) -> _ReplyT:

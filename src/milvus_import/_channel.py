@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import gc
 import json
-import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import anyio
+import grpc
 import grpc.aio
 
 from milvus_import_pb.milvus_grpc import MilvusServiceStub
@@ -18,8 +21,6 @@ from milvus_import_pb.proxy_grpc import ProxyStub
 
 from ._endpoint import Endpoint
 from ._errors import ClientClosedError
-
-logger = logging.getLogger("milvus_import")
 
 CLOSE_GRACE = 1.0
 """Seconds close() gives the calls in flight."""
@@ -194,6 +195,7 @@ class LazyChannel:
         return connection
 
     def _connect(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        _collect_at_exit()
         target, options = self.endpoint.target, self._options
         interceptors = (_Outermost(), *self.interceptors) if self.interceptors else ()
         channel = (
@@ -226,8 +228,7 @@ class LazyChannel:
 
     async def _shut(self, connection: Connection) -> None:
         await _shut(connection)
-        # Who keeps the client, as an error does with its frames, must not keep gRPC's threads and
-        # descriptors: below grpcio 1.76, freeing them at the end of the process can hang it.
+        # Whoever keeps the client, as an error does in its frames, does not keep gRPC running.
         self._connection = None
 
 
@@ -242,6 +243,17 @@ def _check_rebinding(connection: Connection) -> None:
             "this client belongs to another event loop that still lives; "
             "make one client for each event loop"
         )
+
+
+@cache
+def _collect_at_exit() -> None:
+    """Free gRPC's ended calls, which are reference cycles, while the interpreter is whole.
+
+    Below 1.76 gRPC waits for its own thread when the last of them goes: later than here the
+    thread can be dead already, and the process hangs.
+    """
+    if tuple(map(int, grpc.__version__.split(".")[:2])) < (1, 76):
+        atexit.register(gc.collect)
 
 
 async def _shut(connection: Connection) -> None:

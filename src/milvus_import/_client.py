@@ -153,6 +153,7 @@ class ImportClient:
             fixed={"authorization": credential, "dbname": _database(self._db_name)},
             defaults=defaults,
         )
+        interceptors = tuple(interceptors)
         for interceptor in interceptors:
             if not isinstance(interceptor, grpc.aio.ClientInterceptor):
                 kind = type(interceptor).__name__
@@ -356,7 +357,8 @@ class ImportClient:
 
         Gives each job's first state, then each change, and ends when the jobs known at the first
         look have ended. The internal service lists them in one RPC a tick; on the public one each
-        is polled in its turn, at most 64 at once. The other arguments are those of ``watch``.
+        is polled in its turn, at most 64 at once, where a poll that hangs holds up the next ones
+        for as long as its call's ``timeout``. The other arguments are those of ``watch``.
 
         A failed job is given, not raised. Jobs the server does not know stop none of the others;
         their JobNotFoundError is raised when the others have ended.
@@ -412,7 +414,9 @@ class ImportClient:
         until: Until | None = None,
     ) -> JobsWatch:
         if isinstance(job_ids, str):
-            raise TypeError(f"job_ids is a list of job ids; write [{job_ids!r}]")
+            raise TypeError(
+                f"job_ids is a list of job ids; write [{job_ids!r}], or collection_name={job_ids!r}"
+            )
         if job_ids is not None and collection_name is not None:
             raise ValueError("job_ids and collection_name: pass one of them")
         ids = None if job_ids is None else [check_job_id(job_id) for job_id in job_ids]
@@ -460,6 +464,6 @@ class _Jobs:
 
 def _database(db_name: str) -> str:
     """The database as the metadata value ``dbname``."""
-    if not (db_name.isascii() and (db_name.isprintable() or not db_name)):
+    if not (db_name.isascii() and (db_name.isprintable())):
         raise ValueError(f"db_name {db_name!r} is no database name: it is not printable ASCII")
     return db_name

@@ -27,9 +27,9 @@ class TLSConfig:
     ``ca``, ``cert`` and ``key`` are PEM: bytes are the PEM itself, a ``str`` or path names a file.
     """
 
-    ca: str | os.PathLike[str] | bytes | None = None
+    ca: str | os.PathLike[str] | bytes | None = field(default=None, repr=False)
     """The CA certificates to trust instead of gRPC's roots."""
-    cert: str | os.PathLike[str] | bytes | None = None
+    cert: str | os.PathLike[str] | bytes | None = field(default=None, repr=False)
     """The client's certificate chain, for mutual TLS; goes with ``key``."""
     key: str | os.PathLike[str] | bytes | None = field(default=None, repr=False)
     """The client's private key, for mutual TLS; goes with ``cert``."""

@@ -162,3 +162,10 @@ class WaitTimeoutError(MilvusImportError, TimeoutError):
 
 class ClientClosedError(MilvusImportError):
     """The client was closed before or during the call."""
+
+    may_have_run: bool
+    """Whether the server may have acted on the request: True for a call that was in flight."""
+
+    def __init__(self, message: str, *, may_have_run: bool = False) -> None:
+        super().__init__(message)
+        self.may_have_run = may_have_run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import cast
 
@@ -28,7 +28,7 @@ class ImportJobRequest:
     groups: list[list[str]]
     partition_name: str
     db_name: str
-    options: list[tuple[str, str]]
+    options: list[tuple[str, str]] = field(repr=False)
 
 
 def check_job_id(job_id: str) -> str:
@@ -105,7 +105,8 @@ def _check_options(options: ImportOptions | None) -> list[tuple[str, str]]:
     if options is None:
         return []
     if isinstance(options, (str, bytes)) or not isinstance(options, Iterable):
-        raise TypeError(f"options is a mapping such as {{'timeout': 300}}, not {options!r}")
+        kind = type(options).__name__  # the value may hold a secret
+        raise TypeError(f"options is a mapping such as {{'timeout': 300}}, not {kind}")
     checked: dict[str, tuple[str, str]] = {}
     entries = cast("Iterable[object]", options.items() if isinstance(options, Mapping) else options)
     for entry in entries:

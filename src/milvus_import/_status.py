@@ -46,13 +46,21 @@ _DID_NOT_RUN: Final = frozenset(
         Code.NOT_FOUND,
     }
 )
-# The same, by the words of those codes that may mean either.
-_NOT_ACTED_ON: Final = re.compile(
+# The same, by the words of those codes that may mean either. The words count only with their
+# code: a server may quote its own failed connections in an UNKNOWN.
+_NO_CONNECTION: Final = re.compile(
     r"failed to connect|connections to all backends failing|name resolution|DNS resolution"
-    r"|errors resolving|empty address list|CLIENT: Sent message larger|SERVER: Received message"
-    r"|grpc: received message larger|cross cluster routing|node not match|proxy is not ready",
+    r"|errors resolving|empty address list",
     re.IGNORECASE,
 )
+_NOT_ACTED_ON: Final = {
+    Code.UNAVAILABLE: _NO_CONNECTION,
+    Code.FAILED_PRECONDITION: re.compile(r"connect failed"),
+    Code.RESOURCE_EXHAUSTED: re.compile(
+        r"CLIENT: Sent message larger|SERVER: Received message|grpc: received message larger"
+    ),
+    Code.UNKNOWN: re.compile(r"cross cluster routing|node not match|[Pp]roxy is not ready"),
+}
 
 # Where gRPC's words are recognised, ours are put beside them. First match wins.
 # gRPC's words are those of grpcio 1.66 to 1.85, which differ.
@@ -129,7 +137,14 @@ _TRIED: Final = re.compile(
 )
 EMPTY_REPLY: Final = "the reply is empty; the coordinator may be away"
 _NOT_READY: Final = re.compile(r"proxy is not ready|service not ready", re.IGNORECASE)
-_PERMANENT: Final = re.compile("|".join(p for p, _ in (*_TLS_FAULTS, *_NOT_GRPC)))
+_TRANSIENT: Final = frozenset(
+    {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.UNIMPLEMENTED}
+)
+# A broken connection, or a server that is starting, in the words of codes that may mean anything.
+_PASSING: Final = re.compile(
+    rf"^Stream removed|No status received|RST_STREAM|{EMPTY_REPLY}|{_NOT_READY.pattern}",
+    re.IGNORECASE,
+)
 
 # Milvus' codes: not ready, unavailable, request limit, rate limit, resource short.
 _TRANSIENT_CODES: Final = frozenset({1, 2, 4, 8, 12})
@@ -189,8 +204,13 @@ def call_error(
         code=code,
         details=details,
         record=record,
-        may_have_run=not (unsent or code in _DID_NOT_RUN or _NOT_ACTED_ON.search(details)),
+        may_have_run=not unsent and _may_have_run(code, details),
     )
+
+
+def _may_have_run(code: grpc.StatusCode, details: str) -> bool:
+    words = _NOT_ACTED_ON.get(code)
+    return code not in _DID_NOT_RUN and (words is None or not words.search(details))
 
 
 def _mend(code: grpc.StatusCode, details: str, target: str, *, secure: bool) -> str:
@@ -316,27 +336,20 @@ def _status_mend(error_class: type[RefusedError], status: Status) -> str:
 def is_transient(error: MilvusImportError) -> bool:
     """Whether a poll that ended so may well succeed later: a restart, an overload, an upgrade."""
     if isinstance(error, RefusedError):
-        return (
-            error.code in _TRANSIENT_CODES
-            if error.code
-            else error.error_code in _TRANSIENT_OLD_CODES
-        )
-    if isinstance(error, UnsupportedServerError):
-        return error.code is Code.UNIMPLEMENTED
-    if isinstance(error, (DeadlineExceededError, UnavailableError)):
-        return not _PERMANENT.search(error.details)
+        if _NOT_READY.search(f"{error.reason}\n{error.detail}"):
+            return True
+        if error.code:
+            return error.code in _TRANSIENT_CODES
+        return error.error_code in _TRANSIENT_OLD_CODES
     if isinstance(error, CallError):
-        return (
-            error.code is Code.CANCELLED
-            or error.details == EMPTY_REPLY
-            or _NOT_READY.search(error.details) is not None
-        )
+        vague = error.code in {Code.UNKNOWN, Code.INTERNAL}
+        return error.code in _TRANSIENT or (vague and bool(_PASSING.search(error.details)))
     return False
 
 
 def quote(text: str) -> str:
     """Somebody else's words, on one line and not too long."""
-    line = " ".join(text.split())
+    line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
     return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "..."
 
 

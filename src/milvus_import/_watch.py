@@ -37,6 +37,7 @@ OnFault = Callable[[MilvusImportError, float], object]
 Until = Literal["completed", "uncommitted"]
 
 _FIRST_RETRY = 0.25
+_MOST_REASONS = 10
 # What a wrong address looks like too. Every other transient fault is a server's own word.
 _CONNECTION_FAULTS = (UnavailableError, DeadlineExceededError, UnsupportedServerError)
 
@@ -255,9 +256,12 @@ def not_ended(
 def import_failed(progress: ImportProgressData) -> ImportFailedError:
     """The error of a failed job, with the job's reason and each file's that says more."""
     reasons = [progress.reason] if progress.reason else []
-    for detail in progress.details:
-        if detail.reason and not any(detail.reason in known for known in reasons):
+    failed = [detail for detail in progress.details if detail.reason]
+    for detail in failed[:_MOST_REASONS]:
+        if not any(detail.reason in known for known in reasons):
             reasons.append(f"{detail.file_name} {detail.reason}")
+    if len(failed) > _MOST_REASONS:
+        reasons.append(f"and {len(failed) - _MOST_REASONS} more files")
     said = "; ".join(quote(reason) for reason in reasons) or "the server gives no reason"
     return ImportFailedError(f"import job {progress.job_id} failed: {said}", progress=progress)
 

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from typing import NoReturn, Protocol, Self
 
 import anyio
+import grpc
 
 from ._errors import (
+    CallError,
     JobNotFoundError,
     MilvusImportError,
     RefusedError,
@@ -79,8 +81,8 @@ class Ledger:
         if self.ended(job.state):
             self.active.pop(job.job_id, None)
 
-    def refused(self, job_id: str, error: RefusedError) -> None:
-        """The server said no to one job. That it does not exist is believed the second time."""
+    def refused(self, job_id: str, error: MilvusImportError) -> None:
+        """One job's own error. That a job does not exist is believed the second time."""
         known = self.jobs.get(job_id) is not None
         if isinstance(error, JobNotFoundError) and known and job_id not in self._missing:
             self._missing.add(job_id)
@@ -117,6 +119,8 @@ class JobsWatch(AsyncIterator[ImportJob]):
         self._tick: Callable[[], Awaitable[None]] = self._list_tick
         self._due = 0.0
         self._told = False
+        self._fault: MilvusImportError | None = None
+        self._denials = 0
         self._rows: dict[str, JobRow] = {}
         self._first_round = 0.0
         self._schedule: list[tuple[float, str]] = []
@@ -133,13 +137,24 @@ class JobsWatch(AsyncIterator[ImportJob]):
         while not self.ledger.untold:
             if not self._discover and not self.ledger.active:
                 self._finish()
+            if self._fault is not None:
+                raise self._fault
             with self._limit.scope() as scope:
                 await anyio.sleep(max(0.0, self._due - anyio.current_time()))
                 self._patience.asking()
-                await self._tick()
+                await self._step()
             if scope.cancelled_caught and not self.ledger.untold:
                 self._time_out()
         return self.ledger.untold.popleft()
+
+    async def _step(self) -> None:
+        """One tick; what it learned is told before the fault that ended it."""
+        try:
+            await self._tick()
+        except MilvusImportError as error:
+            if not self.ledger.untold:
+                raise
+            self._fault = error
 
     def _finish(self) -> NoReturn:
         errors = [] if self._told else list(self.ledger.lost.values())
@@ -172,11 +187,16 @@ class JobsWatch(AsyncIterator[ImportJob]):
         self._due = anyio.current_time() + self._patience.interval
         try:
             rows = await self._source.list_rows()
-        except UnsupportedServerError:
-            await self._poll_from_now_on()
+        except UnsupportedServerError as error:
+            self._denials += 1
+            if self._rows and self._denials == 1:  # it had listed them: an upgrade, perhaps
+                self._bear(error)
+            else:
+                await self._poll_from_now_on()
         except MilvusImportError as error:
             self._bear(error)
         else:
+            self._denials = 0
             self._patience.good()
             if self._discover:
                 self._adopt(sorted(rows, key=lambda job_id: (len(job_id), job_id)))
@@ -264,7 +284,7 @@ class JobsWatch(AsyncIterator[ImportJob]):
             try:
                 progress = await self._source.fetch(job_id)
             except MilvusImportError as error:
-                if isinstance(error, RefusedError) and not is_transient(error):
+                if not is_transient(error) and _concerns_one_job(error):
                     self.ledger.refused(job_id, error)
                     if isinstance(error, JobNotFoundError):
                         error.progress = self.progress.get(job_id)
@@ -285,6 +305,13 @@ class JobsWatch(AsyncIterator[ImportJob]):
     def _bear(self, error: MilvusImportError) -> None:
         self._limit.looked = True
         self._due = anyio.current_time() + self._patience.bear(error)
+
+
+def _concerns_one_job(error: MilvusImportError) -> bool:
+    """A refusal, or a reply that was too large or made no sense."""
+    if isinstance(error, CallError):
+        return error.code in {grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    return isinstance(error, RefusedError)
 
 
 async def collect(

@@ -476,23 +476,23 @@ async def test_call_that_grpc_never_starts_ends_all_the_same(
 @pytest.mark.parametrize(
     ("raised", "ended"),
     [
-        (KeyError("mine"), (KeyError, None)),
-        (TimeoutError("mine"), (TimeoutError, None)),
-        (asyncio.CancelledError("mine"), (CallError, Code.CANCELLED)),
-        (grpc.aio.UsageError("mine"), (CallError, Code.INTERNAL)),
-        (status(Code.ABORTED), (CallError, Code.ABORTED)),
-        (status(Code.CANCELLED), (CallError, Code.CANCELLED)),
+        (lambda: KeyError("mine"), (KeyError, None)),
+        (lambda: TimeoutError("mine"), (TimeoutError, None)),
+        (lambda: asyncio.CancelledError("mine"), (CallError, Code.CANCELLED)),
+        (lambda: grpc.aio.UsageError("mine"), (CallError, Code.INTERNAL)),
+        (lambda: status(Code.ABORTED), (CallError, Code.ABORTED)),
+        (lambda: status(Code.CANCELLED), (CallError, Code.CANCELLED)),
     ],
     ids=["KeyError", "TimeoutError", "CancelledError", "UsageError", "ABORTED", "CANCELLED"],
 )
 async def test_interceptor_that_raises_ends_the_call(
-    raised: BaseException,
+    raised: Callable[[], BaseException],  # new each time: it goes, and its call with it
     ended: tuple[type[Exception], Code | None],
     timeout: float | None,
     fake: FakeMilvus,
     scale: float,
 ) -> None:
-    interceptors = [Pass(), Raise(raised)]
+    interceptors = [Pass(), Raise(raised())]
     async with ImportClient(fake.internal_uri, interceptors=interceptors) as client:
 
         async def scenario() -> None:

@@ -202,17 +202,33 @@ async def test_what_will_not_pass_is_raised_at_once(
     assert told == []
 
 
-async def test_an_answered_client_does_not_bear_a_tls_fault(guard: float) -> None:
+async def test_an_answered_client_bears_that_its_server_is_another_for_a_while(
+    guard: float,
+) -> None:
     certificates = make_certificates()
     async with FakeMilvus(tls=certificates.server) as server:
         job = server.add_job(state="Importing", progress=40)
         async with ImportClient(server.internal_uri, tls=TLSConfig(ca=certificates.ca)) as client:
-            watch = client.watch(job.job_id, interval=TICK, timeout=guard)
+            told = FaultLog()
+            watch = client.watch(job.job_id, interval=TICK, timeout=guard, on_fault=told)
             await anext(watch)
             await server.stop()
-            async with FakeMilvus(internal_port=server.internal_port):
-                with pytest.raises(UnavailableError, match="without TLS: write http://"):
-                    await anext(watch)
+            changed: list[int] = []
+
+            async def next_change() -> None:
+                changed.append((await anext(watch)).progress)
+
+            async with (
+                FakeMilvus(internal_port=server.internal_port) as other,
+                anyio.create_task_group() as group,
+            ):
+                group.start_soon(next_change)
+                await told.reach(2)
+                await other.stop()
+                await server.start()
+                job.progress = 50
+            assert changed == [50]
+    assert any("write http://" in str(error) for error, _ in told)
 
 
 async def test_an_outage_beyond_the_limit_ends_with_its_last_fault(

@@ -25,7 +25,6 @@ async def one_call(client: ImportClient, option: GetImportProgressOption) -> Non
     await client.get_import_progress("7", on_finish=no_argument)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await client.get_import_progress(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await client.get_import_progress()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    await client.check(5)  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue]
     await get_import_progress(option, retries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await get_import_progress("http://localhost:19530")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 

@@ -134,7 +134,7 @@ BAD_ORDERS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"files": [["a", ["b"]]]}, TypeError, "files[0] holds ['b']; write str(path)"),
     ({"files": ["a\udc80"]}, ValueError, "files[0] holds a lone surrogate"),
     ({"options": "timeout=5"}, TypeError, "options is a mapping such as {'timeout': 300}"),
-    ({"options": 5}, TypeError, "options is a mapping such as {'timeout': 300}, not 5"),
+    ({"options": 5}, TypeError, "options is a mapping such as {'timeout': 300}, not int"),
     ({"options": ["timeout"]}, TypeError, "options holds an entry that is no pair"),
     ({"options": [("a", "b", "c")]}, TypeError, "options holds an entry that is no pair"),
     ({"options": {5: "a"}}, TypeError, "an option's name is a str, not 5"),

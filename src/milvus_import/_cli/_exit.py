@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -77,6 +78,7 @@ def leave_with(
         # Whoever read us has left. Python would complain once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = CLOSED_PIPE
+    gc.collect()  # below grpcio 1.76 the process may hang if gRPC's objects are freed at its end
     sys.exit(code)
 
 

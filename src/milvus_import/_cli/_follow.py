@@ -42,11 +42,8 @@ class Following:
     """What each job that has not completed ended in."""
 
     async def run(self) -> None:
-        """Follow the jobs to their ends. Few are asked one by one, which tells their files too.
-
-        Raises ValueError for a wrong interval, before anything is sent.
-        """
-        watches = {}
+        """Follow the jobs to their ends. Few are asked one by one, which tells their files too."""
+        watches: dict[str, ImportWatch] = {}
         if len(self.job_ids) <= CONCURRENT_POLLS:
             watches = {job_id: self._watch(job_id) for job_id in self.job_ids}
         with self.view:

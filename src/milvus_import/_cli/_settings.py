@@ -58,18 +58,23 @@ class Settings:
             raise usage(error) from error
 
 
-class _Seconds(click.FloatRange):
+class _Seconds(click.ParamType):
     """A time the library takes."""
 
+    name = "seconds"
+
     def __init__(self, *, zero: bool = False) -> None:
-        super().__init__(min=0, min_open=not zero, max=LONGEST_TIMEOUT)
+        self._zero = zero
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        seconds: float = super().convert(value, param, ctx)
-        if math.isnan(seconds):  # inside every range, by its comparisons
-            self.fail("NaN is no time.", param, ctx)
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0 <= seconds <= LONGEST_TIMEOUT or (seconds == 0 and not self._zero):
+            self.fail(f"{value!r} is no number of seconds.", param, ctx)
         return seconds
 
 
@@ -104,7 +109,7 @@ def connection_options(command: _F) -> _F:
         click.option("--db", default="", metavar="NAME", help="The database."),
         click.option("--timeout", type=_Seconds(zero=True), metavar="SECONDS",
                      help="How long the whole command may take; 0 asks once."),
-        click.option("--rpc-timeout", type=_Seconds(), default=10.0,
+        click.option("--rpc-timeout", type=_Seconds(), default=10,
                      show_default=True, metavar="SECONDS", help="How long each call may take."),
         click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Sent with each call."),
         click.option("--ca", metavar="FILE", help="PEM file of the CAs to trust."),
@@ -122,7 +127,7 @@ def connection_options(command: _F) -> _F:
 def follow_options(command: _F) -> _F:
     """Give a command the options of following a job."""
     options = [
-        click.option("--interval", type=_Seconds(), default=2.0,
+        click.option("--interval", type=_Seconds(), default=2,
                      show_default=True, metavar="SECONDS", help="Between two looks."),
         click.option("--until", type=click.Choice(["completed", "uncommitted"]),
                      default="completed", show_default=True, help="Where a job counts as done."),

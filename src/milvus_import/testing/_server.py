@@ -219,6 +219,8 @@ class FakeMilvus:
         ``times``: how many calls, None for all from now on. ``method`` restricts it to one method.
         Faults asked for together come in the order they were asked for.
         """
+        if times is not None and times < 1:
+            raise ValueError(f"times is {times}; it is 1 or more, or None for all calls")
         if isinstance(fault, str):
             if fault not in FAULTS:
                 raise ValueError(f"unknown fault {fault!r}; there are {', '.join(FAULTS)}")

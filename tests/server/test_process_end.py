@@ -1,0 +1,49 @@
+"""What gRPC leaves to the end of a process can hang it there: below 1.76 it does, now and then."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import anyio
+import pytest
+
+from milvus_import.testing import FakeMilvus
+
+pytestmark = pytest.mark.anyio
+
+PROGRAM = """
+import asyncio, atexit, gc, sys
+import grpc.aio
+from milvus_import import ImportClient, ImportFailedError
+
+@atexit.register
+def tell():  # registered first, called last
+    kinds = (grpc.aio.Call, grpc.aio.Channel)
+    print([type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, kinds)])
+
+async def main(uri, job_id):
+    async with ImportClient(uri) as client:
+        return (await client.wait(job_id)).state
+
+gc.disable()
+try:
+    print(asyncio.run(main(*sys.argv[1:])))
+except ImportFailedError as error:
+    kept = error
+    print(kept)
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "told"), [("Completed", "Completed"), ("Failed", "import job 7 failed: no rows")]
+)
+async def test_ended_process_has_freed_its_calls_and_its_channel(
+    fake: FakeMilvus, state: str, told: str, scale: float
+) -> None:
+    fake.add_job(job_id="7", state=state, reason="no rows")
+    with anyio.fail_after(30.0 * scale):
+        done = await anyio.run_process(
+            [sys.executable, "-c", PROGRAM, fake.public_uri, "7"], stderr=subprocess.STDOUT
+        )
+    assert done.stdout.decode().splitlines() == [told, "[]"]
