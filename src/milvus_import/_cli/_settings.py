@@ -58,7 +58,7 @@ class Settings:
             raise usage(error) from error
 
 
-class _Seconds(click.ParamType):
+class _Seconds(click.ParamType):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument] - click 8.1 has none
     """A time the library takes."""
 
     name = "seconds"
