@@ -64,8 +64,12 @@ async def start(*arguments: str, **environment: str) -> asyncio.subprocess.Proce
 
 
 async def finish(process: asyncio.subprocess.Process) -> Ended:
-    async with asyncio.timeout(GUARD):
-        out, err = await process.communicate()
+    try:
+        async with asyncio.timeout(GUARD):
+            out, err = await process.communicate()
+    except TimeoutError:
+        os.kill(process.pid, signal.SIGKILL)
+        raise
     ended = Ended(process.returncode or 0, (out or b"").decode(), (err or b"").decode())
     assert not any(secret in ended.out + ended.err for secret in SECRETS)
     return ended

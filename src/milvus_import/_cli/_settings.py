@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -58,26 +57,6 @@ class Settings:
             raise usage(error) from error
 
 
-class _Seconds(click.ParamType):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument] - click 8.1 has none
-    """A time the library takes."""
-
-    name = "seconds"
-
-    def __init__(self, *, zero: bool = False) -> None:
-        self._zero = zero
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = math.nan
-        if not 0 <= seconds <= LONGEST_TIMEOUT or (seconds == 0 and not self._zero):
-            self.fail(f"{value!r} is no number of seconds.", param, ctx)
-        return seconds
-
-
 class TimeLeft:
     """How long the whole command may take. None: no limit; 0: each thing is asked once."""
 
@@ -107,9 +86,9 @@ def connection_options(command: _F) -> _F:
                      help="user:password or an API key. Better in the environment than here."),
         click.option("--ask-token", is_flag=True, help="Ask for the token; it is not shown."),
         click.option("--db", default="", metavar="NAME", help="The database."),
-        click.option("--timeout", type=_Seconds(zero=True), metavar="SECONDS",
+        click.option("--timeout", type=float, callback=_seconds, metavar="SECONDS",
                      help="How long the whole command may take; 0 asks once."),
-        click.option("--rpc-timeout", type=_Seconds(), default=10,
+        click.option("--rpc-timeout", type=float, callback=_seconds, default=10,
                      show_default=True, metavar="SECONDS", help="How long each call may take."),
         click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Sent with each call."),
         click.option("--ca", metavar="FILE", help="PEM file of the CAs to trust."),
@@ -127,7 +106,7 @@ def connection_options(command: _F) -> _F:
 def follow_options(command: _F) -> _F:
     """Give a command the options of following a job."""
     options = [
-        click.option("--interval", type=_Seconds(), default=2,
+        click.option("--interval", type=float, callback=_seconds, default=2,
                      show_default=True, metavar="SECONDS", help="Between two looks."),
         click.option("--until", type=click.Choice(["completed", "uncommitted"]),
                      default="completed", show_default=True, help="Where a job counts as done."),
@@ -169,6 +148,13 @@ def pairs(texts: Sequence[str]) -> list[tuple[str, str]]:
         if not (key and equals):
             raise usage(f"entry {index + 1} of KEY=VALUE is not of that form")
     return [(key, value) for key, _, value in split]
+
+
+def _seconds(_: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """Check a time as the library does; only --timeout may be 0."""
+    if value is None or 0 < value <= LONGEST_TIMEOUT or (value == 0 and option.name == "timeout"):
+        return value
+    raise click.BadParameter(f"{value:g} is no number of seconds.")
 
 
 def _with(options: Sequence[Callable[[_F], _F]], command: _F) -> _F:
