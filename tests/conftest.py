@@ -19,6 +19,7 @@ SCALE = float(os.environ.get("MILVUS_IMPORT_TEST_SCALE", "1"))
 hypothesis.settings.register_profile(
     "default",
     deadline=None,  # no test depends on how fast the machine is
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
     derandomize=True,
     print_blob=True,
 )

@@ -401,6 +401,8 @@ async def test_cancelled_function_waits_for_its_call_a_second_at_most(
             await get_import_progress(option, timeout=None)
         assert scope.cancelled_caught
     (received,) = server.received
+    if fault == "hang":
+        await leaks.until(lambda: received.reset, GUARD * scale)
     assert received.reset == (fault == "hang")
 
 
