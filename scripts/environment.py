@@ -39,7 +39,7 @@ VENVS = ROOT / ".venvs"
 # install, or not at all.
 CONTENTS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "build": (("build",), None),
-    "bench": (("newest", "bench"), "wheel"),
+    "bench": (("newest", "cli", "bench"), "wheel"),
     "beside-2.4": (("beside-2.4", "cli"), "wheel"),
     "beside-2.6": (("beside-2.6", "cli"), "wheel"),
     "beside-3.0": (("beside-3.0", "cli"), "wheel"),
