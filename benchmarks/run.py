@@ -26,14 +26,19 @@ from pathlib import Path
 import grpc.aio
 
 from milvus_import import ImportClient, ImportProgressData, ImportProgressDetail, ImportState
-from milvus_import._internal import STATES, decode_progress
+from milvus_import._auto import GET_PROGRESS, Services
+from milvus_import._call import unary
+from milvus_import._channel import LazyChannel, channel_arguments
+from milvus_import._endpoint import parse_uri
+from milvus_import._internal import GET_IMPORT_PROGRESS, STATES, decode_progress
+from milvus_import._options import client_settings
 from milvus_import_pb import common_pb2, internal_pb2
 from milvus_import_pb.proxy_grpc import ProxyStub
 
 HERE = Path(__file__).parent
 JOB = "449839014328146739"
+QUESTION = (JOB, "")
 METADATA = (("client_request_id", "0123456789abcdef" * 2), ("x-tenant", "books"))
-REQUEST = internal_pb2.GetImportProgressRequest(db_name="", jobID=JOB)
 
 Work = Callable[[], Awaitable[object]]
 
@@ -143,12 +148,15 @@ async def calls(rounds: int) -> list[Row]:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 stub = ProxyStub(channel)
 
-                async def raw(stub: ProxyStub = stub) -> ImportProgressData:
-                    return decode_progress(await stub.GetImportProgress(REQUEST, timeout=10), JOB)
+                async def raw(stub: ProxyStub = stub) -> object:
+                    request = internal_pb2.GetImportProgressRequest(db_name="", jobID=JOB)
+                    reply = await stub.GetImportProgress(request, timeout=10)
+                    return GET_IMPORT_PROGRESS.answer(reply, QUESTION, "")
 
-                async def raw_metadata(stub: ProxyStub = stub) -> ImportProgressData:
-                    reply = await stub.GetImportProgress(REQUEST, timeout=10, metadata=METADATA)
-                    return decode_progress(reply, JOB)
+                async def raw_metadata(stub: ProxyStub = stub) -> object:
+                    request = internal_pb2.GetImportProgressRequest(db_name="", jobID=JOB)
+                    reply = await stub.GetImportProgress(request, timeout=10, metadata=METADATA)
+                    return GET_IMPORT_PROGRESS.answer(reply, QUESTION, "")
 
                 async with ImportClient(f"127.0.0.1:{port}") as client:
 
@@ -158,6 +166,7 @@ async def calls(rounds: int) -> list[Row]:
                     async def ours_metadata(client: ImportClient = client) -> object:
                         return await client.get_import_progress(JOB, metadata=METADATA)
 
+                    assert await raw() == await ours() == await ours_metadata()
                     n = 200 if details < 1_000 else 50
                     name = f"latency, {details} file{'s' * (details != 1)}"
                     if details == 1:
@@ -177,6 +186,67 @@ async def calls(rounds: int) -> list[Row]:
                         )
                         rows.append(Row("64 at once, metadata", *found, "calls/s", ">= 0.80"))
     return rows
+
+
+async def layers(rounds: int) -> list[str]:
+    """Where the time of a call goes: this thread's processor time a call, 64 at once, by layer."""
+    with served("canned_server.py", reply_of(1).SerializeToString()) as port:
+        async with (
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+            ImportClient(f"127.0.0.1:{port}") as client,
+        ):
+            stub = ProxyStub(channel)
+            settings = client_settings(secure=False, fixed={}, defaults={})
+            endpoint = parse_uri(f"127.0.0.1:{port}")
+            lazy = LazyChannel(endpoint, channel_arguments(endpoint, 2**26, 2**26), None, ())
+            services = Services(lazy, "auto")
+
+            async def alone() -> object:
+                request = internal_pb2.GetImportProgressRequest(db_name="", jobID=JOB)
+                return await stub.GetImportProgress(request, timeout=10)
+
+            async def mapped() -> object:
+                request = internal_pb2.GetImportProgressRequest(db_name="", jobID=JOB)
+                reply = await stub.GetImportProgress(request, timeout=10)
+                return GET_IMPORT_PROGRESS.answer(reply, QUESTION, "")
+
+            async def left_alone() -> object:
+                request = internal_pb2.GetImportProgressRequest(db_name="", jobID=JOB)
+                call = stub.GetImportProgress(request, timeout=10)
+                await call.code()
+                return GET_IMPORT_PROGRESS.answer(await call, QUESTION, "")
+
+            async def called() -> object:
+                request = internal_pb2.GetImportProgressRequest(db_name="", jobID=JOB)
+                reply = await unary(lazy, GET_IMPORT_PROGRESS, request, settings, 10.0)
+                return GET_IMPORT_PROGRESS.answer(reply, QUESTION, "")
+
+            works = {
+                "gRPC's stub": alone,
+                "mapping the reply": mapped,
+                "waiting without resetting it": left_alone,
+                "unary: keeping count of what is in flight": called,
+                "Services.ask: which service, its Status": lambda: services.ask(
+                    GET_PROGRESS, QUESTION, settings
+                ),
+                "get_import_progress: checking the arguments": lambda: client.get_import_progress(
+                    JOB
+                ),
+            }
+            found = {name: list[float]() for name in works}
+            for index in range(rounds + 1):
+                for name in works if index % 2 else reversed(works):
+                    gc.collect()
+                    start = time.thread_time()
+                    await throughput(works[name], 2_000)
+                    if index:
+                        found[name].append((time.thread_time() - start) / 2_000 * 1e6)
+            await lazy.close()
+    medians = [statistics.median(times) for times in found.values()]
+    lines = [f"{medians[0]:5.1f} us  {next(iter(found))}"]
+    for name, less, more in zip(list(found)[1:], medians[:-1], medians[1:], strict=True):
+        lines.append(f"{more - less:+5.1f} us  {name}")
+    return lines
 
 
 def bare_decode(reply: internal_pb2.GetImportProgressResponse) -> ImportProgressData:
@@ -237,7 +307,7 @@ def importing(rounds: int) -> Row:
     """Import time, in fresh processes."""
     found: tuple[list[float], list[float]] = ([], [])
     codes = (
-        "import grpc.aio, anyio, google.protobuf.message, google.protobuf.descriptor_pool",
+        "import grpc.aio, anyio, google.protobuf.message, google.protobuf.message_factory",
         "import milvus_import",
     )
     for index in range(rounds):
@@ -343,7 +413,8 @@ async def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for row in [*await calls(rounds), *decoding(rounds), importing(8 if quick else 21)]:
         print(row, flush=True)
-    print()
+    print("\nwhere the time of a call goes, 64 at once, processor time of the main thread:")
+    print("\n".join(await layers(rounds // 2)), end="\n\n")
     print(await memory(2_000 if quick else 10_000))
     for jobs in (1_000, 5_000):
         print(watching(jobs, 10 if quick else 60), flush=True)

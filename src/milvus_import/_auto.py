@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Literal, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-import grpc
-
-from ._errors import RefusedError, UnsupportedServerError
-from ._internal import InternalService
-from ._public import PublicService
-from ._status import is_transient, unsupported
+from . import _internal, _public
+from ._call import Rpc, unary
+from ._errors import UnsupportedServerError
+from ._models import GetImportProgressResponse, ImportJob
+from ._request import ImportJobRequest
+from ._status import is_transient, refusal, unsupported
 
 if TYPE_CHECKING:
     from ._channel import LazyChannel
-    from ._internal import JobRow
-    from ._models import CallRecord, ImportJob, ImportProgressData, Service
+    from ._models import CallRecord, Service
     from ._options import CallSettings
-    from ._request import ImportJobRequest
 
 ServiceChoice = Literal["auto", "internal", "public"]
-Backend = InternalService | PublicService
 
-_T = TypeVar("_T")
+_QuestionT = TypeVar("_QuestionT")
+_AnswerT = TypeVar("_AnswerT")
+Rpcs = Mapping["Service", Rpc[_QuestionT, Any, Any, _AnswerT]]
+"""The same question to each service that has a method for it."""
+
+GET_PROGRESS: Final[Rpcs[tuple[str, str], GetImportProgressResponse]] = {
+    "internal": _internal.GET_IMPORT_PROGRESS,
+    "public": _public.GET_IMPORT_STATE,
+}
+LIST_JOBS: Final[Rpcs[tuple[str, str], list[ImportJob]]] = {
+    "internal": _internal.LIST_IMPORTS,
+    "public": _public.LIST_IMPORT_TASKS,
+}
+LIST_ROWS: Final[Rpcs[tuple[str, str], dict[str, _internal.JobRow]]] = {
+    "internal": _internal.LIST_ROWS,
+}
+CREATE_JOB: Final[Rpcs[ImportJobRequest, str]] = {
+    "internal": _internal.IMPORT_V2,
+    "public": _public.IMPORT,
+}
 
 
 class Services:
@@ -36,81 +51,44 @@ class Services:
         if choice not in {"auto", "internal", "public"}:
             raise ValueError(f"service is 'auto', 'internal' or 'public', not {choice!r}")
         self._channel = channel
-        self._internal = InternalService(channel)
-        backends: tuple[Backend, ...] = (self._internal, PublicService(channel))
-        self._order = [b for b in backends if choice in {"auto", b.service}]
+        self._target = channel.endpoint.target
+        self._order: tuple[Service, ...] = ("internal", "public") if choice == "auto" else (choice,)
 
-    async def get_import_progress(
-        self, job_id: str, db_name: str, settings: CallSettings
-    ) -> tuple[str, ImportProgressData]:
-        """A job's progress, with the Status' word beside its 0."""
-        return await self._ask(
-            lambda backend, left: backend.get_import_progress(job_id, db_name, settings, left),
-            settings.timeout,
-        )
-
-    async def list_imports(
-        self, collection_name: str, db_name: str, settings: CallSettings
-    ) -> list[ImportJob]:
-        """The jobs of a collection, or of all ("")."""
-        return await self._ask(
-            lambda backend, left: backend.list_imports(collection_name, db_name, settings, left),
-            settings.timeout,
-        )
-
-    async def list_rows(
-        self, collection_name: str, db_name: str, settings: CallSettings
-    ) -> dict[str, JobRow]:
-        """The same undecoded; UnsupportedServerError where only the public service is."""
-        if self._internal not in self._order:
-            raise unsupported({"public": "not asked"}, self._channel.endpoint.target)
-        try:
-            rows = await self._internal.list_rows(
-                collection_name, db_name, settings, settings.timeout
-            )
-        except RefusedError as error:
-            self._prefer(self._internal, good=not is_transient(error))
-            raise
-        self._prefer(self._internal, good=True)
-        return rows
-
-    async def create_import(self, order: ImportJobRequest, settings: CallSettings) -> str:
-        """Start an import; the job id."""
-        return await self._ask(
-            lambda backend, left: backend.create_import(order, settings, left), settings.timeout
-        )
-
-    async def _ask(
-        self, question: Callable[[Backend, float | None], Awaitable[_T]], timeout: float | None
-    ) -> _T:
+    async def ask(
+        self, rpcs: Rpcs[_QuestionT, _AnswerT], question: _QuestionT, settings: CallSettings
+    ) -> _AnswerT:
         """Put a question to the services in turn until one knows the method.
 
-        ``question`` is called with a service and the seconds left. UNIMPLEMENTED moves on to the
-        next; when all have said so, UnsupportedServerError holds every answer.
+        UNIMPLEMENTED moves on to the next, with what is left of the timeout; when all have said
+        so, UnsupportedServerError holds every answer. Raises RefusedError for a Status that is
+        not 0, and what ``unary`` raises.
         """
-        start = time.monotonic()
-        answers: dict[Service, str] = {}
+        left = settings.timeout
+        denials: tuple[tuple[Service, str], ...] = ()
         record: CallRecord | None = None
-        for backend in tuple(self._order):
-            left = timeout if timeout is None or not answers else timeout - time.monotonic() + start
+        for service in self._order:
+            if (rpc := rpcs.get(service)) is None:
+                continue
             try:
-                answer = await question(backend, left)
+                reply = await unary(self._channel, rpc, rpc.request(question), settings, left)
             except UnsupportedServerError as error:
-                if error.code is not grpc.StatusCode.UNIMPLEMENTED:
-                    raise
-                answers[backend.service] = error.details
-                record = error.record
-            except RefusedError as error:
-                self._prefer(backend, good=not is_transient(error))
-                raise
-            else:
-                self._prefer(backend, good=True)
-                return answer
-        raise unsupported(answers, self._channel.endpoint.target, record)
+                denials, record = (*denials, (service, error.details)), error.record
+                if left is not None and record is not None:
+                    left -= record.elapsed
+                continue
+            status = reply.status
+            if status.code or status.error_code:
+                refused = refusal(status, rpc.name, self._target, service)
+                self._prefer(service, good=not is_transient(refused))
+                raise refused
+            answer = rpc.answer(reply, question, self._target)
+            if not self.answered or self._order[0] != service:
+                self._prefer(service, good=True)
+            return answer
+        raise unsupported(dict(denials) or {"public": "not asked"}, self._target, record)
 
-    def _prefer(self, backend: Backend, *, good: bool) -> None:
+    def _prefer(self, service: Service, *, good: bool) -> None:
         """This one has answered: it is asked first from now on."""
         self.answered = self.answered or good
-        if self._order[0] is not backend:
-            self._order.remove(backend)
-            self._order.insert(0, backend)
+        if self._order[0] != service:
+            self._order = (service, *(other for other in self._order if other != service))

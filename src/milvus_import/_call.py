@@ -2,8 +2,8 @@
 
 gRPC's own await is not cancelled here. Cancelling it would reset the request on the server, which
 crashes Milvus 2.3 and early 2.4 (milvus#35539), and its CancelledError confuses anyio's scopes.
-We await a future of our own that the finished call resolves. A caller that is cancelled leaves at
-once; the RPC goes on to its own deadline.
+What is awaited is the RPC's status: a caller that is cancelled meanwhile leaves at once, and the
+RPC goes on to its own deadline.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import grpc
@@ -35,51 +35,213 @@ ABANDONED_LIFETIME = 30.0
 _OVERDUE = 1.0
 """Seconds behind its deadline after which the sweep begins to look at a call that gRPC did not end;
 it is given up at the second look, up to two seconds later."""
+_OK = grpc.StatusCode.OK
 
+_QuestionT = TypeVar("_QuestionT")
 _RequestT = TypeVar("_RequestT", bound=Message)
 _ReplyT = TypeVar("_ReplyT", bound=Message)
+_AnswerT = TypeVar("_AnswerT")
 
 
-@dataclass(slots=True)
-class Rpc(Generic[_RequestT, _ReplyT]):
-    """One method of one service."""
+class Rpc(Generic[_QuestionT, _RequestT, _ReplyT, _AnswerT]):
+    """One method of one service: how to ask it, and how to read its reply."""
 
-    service: Service
-    path: str
-    """``package.Service/Method``"""
-    pick: Callable[[Connection], grpc.aio.UnaryUnaryMultiCallable[_RequestT, _ReplyT]]
-    name: str = field(init=False)
-    """The method without its service."""
+    def __init__(
+        self,
+        service: Service,
+        path: str,
+        pick: Callable[[Connection], grpc.aio.UnaryUnaryMultiCallable[_RequestT, _ReplyT]],
+        request: Callable[[_QuestionT], _RequestT],
+        answer: Callable[[_ReplyT, _QuestionT, str], _AnswerT],
+    ) -> None:
+        """``path`` is ``package.Service/Method``.
 
-    def __post_init__(self) -> None:
-        self.name = self.path.rpartition("/")[2]
+        ``answer`` reads a reply whose Status is 0; it is given the question and, for errors, the
+        target.
+        """
+        self.service: Service = service
+        self.path = path
+        self.name = path.rpartition("/")[2]
+        self.pick = pick
+        self.request = request
+        self.answer = answer
 
 
-@dataclass(slots=True)
-class _Flight:
+async def unary(
+    channel: LazyChannel,
+    rpc: Rpc[Any, _RequestT, _ReplyT, Any],
+    request: _RequestT,
+    settings: CallSettings,
+    timeout: float | None,
+) -> _ReplyT:
+    """Send one request and return its reply.
+
+    ``timeout`` is what is left of ``settings.timeout``. Raises CallError or ClientClosedError;
+    CancelledError only when the caller's own task is cancelled.
+    """
+    connection = channel.connection()
+    if timeout is not None and timeout <= 0:
+        raise _unsent(channel, rpc, settings)
+    call = rpc.pick(connection)(
+        request,
+        timeout=timeout,
+        metadata=settings.metadata,
+        credentials=settings.call_credentials,
+        wait_for_ready=settings.wait_for_ready,
+        compression=settings.compression,
+    )
+    # With interceptors a call may end without a status, and without a deadline the sweep cannot
+    # tell that gRPC never began it. A task always ends.
+    driver = None
+    if channel.interceptors or timeout is None:
+        driver = connection.loop.create_task(_drive(call))
+        driver.add_done_callback(_seen)
+    watched, started = driver or call, time.monotonic()
+    in_flight = connection.in_flight
+    in_flight[watched] = math.inf if timeout is None else started + timeout + _OVERDUE
+    if connection.sweeper is None:
+        connection.sweep()
+    outcome: _ReplyT | Exception | None = None
+    try:
+        if driver is not None:
+            await _patiently(driver, timeout)
+        elif await call.code() is _OK and settings.on_finish is None:
+            outcome = await call  # it has ended: this does not suspend
+            if outcome is not None:
+                del in_flight[call]
+                return outcome
+        outcome = await _Flight(channel, rpc, settings, connection, call, driver, started).outcome()
+    except (asyncio.CancelledError, GeneratorExit) as left:
+        _Flight(channel, rpc, settings, connection, call, driver, started).abandon(timeout)
+        left.__traceback__ = None  # it leads through gRPC's frames to the call
+        raise
+    finally:
+        # An error that somebody keeps holds this frame; a call in it would hold the connection.
+        # A request may hold a secret import option, and error reporters show a frame's variables.
+        del call, driver, watched, in_flight, connection, request
+    if not isinstance(outcome, Exception):
+        return outcome
+    try:
+        raise outcome
+    finally:
+        del outcome  # or the error and this frame would hold each other
+
+
+async def _drive(call: grpc.aio.UnaryUnaryCall[_RequestT, _ReplyT]) -> _ReplyT:
+    return await call
+
+
+def _seen(driver: asyncio.Task[Any]) -> None:
+    """Asyncio need not log the exception as never retrieved."""
+    if not driver.cancelled():
+        driver.exception()
+
+
+async def _patiently(driver: asyncio.Task[Any], timeout: float | None) -> None:
+    """Wait for a task that may hang in an interceptor, without ever cancelling it.
+
+    Twice, because a blocked loop delays the task as well as the timer.
+    """
+    if timeout is None:
+        await asyncio.wait((driver,))
+        return
+    for seconds in (timeout + _OVERDUE, _OVERDUE):
+        await asyncio.wait((driver,), timeout=seconds)
+
+
+@dataclass(slots=True, repr=False, eq=False)
+class _Flight(Generic[_ReplyT]):
     """An RPC under way, with all that its record and its errors need."""
 
-    rpc: Rpc[Any, Any]
     channel: LazyChannel
-    connection: Connection
-    call: grpc.aio.UnaryUnaryCall[Any, Any]
-    watched: grpc.aio.UnaryUnaryCall[Any, Any] | asyncio.Task[Any]
-    """The call, or the task that drives it."""
+    rpc: Rpc[Any, Any, _ReplyT, Any]
     settings: CallSettings
+    connection: Connection
+    call: grpc.aio.UnaryUnaryCall[Any, _ReplyT]
+    driver: asyncio.Task[_ReplyT] | None
+    """The task that awaits the call, where there is one."""
     started: float
-    landed: asyncio.Future[bool]
-    due: float
-    late: bool = False
 
-    def settle(self, _: object) -> None:
-        """The RPC has ended."""
-        self.connection.in_flight.pop(self.watched, None)
-        if isinstance(self.watched, asyncio.Task) and not self.watched.cancelled():
-            self.watched.exception()  # seen: asyncio does not log it as never retrieved
-        if not self.landed.done():
-            self.landed.set_result(True)
+    def land(self) -> bool:
+        """It has ended. False: it had been given up."""
+        return self.connection.in_flight.pop(self.driver or self.call, None) is not None
 
-    def failure(
+    def abandon(self, timeout: float | None) -> None:
+        """Nobody waits any more; close() and the sweep still do."""
+        watched = self.driver or self.call
+        if timeout is None:
+            due = time.monotonic() + ABANDONED_LIFETIME
+            self.connection.in_flight[watched] = due
+        watched.add_done_callback(self._ended_alone)
+
+    def _ended_alone(self, _: object) -> None:
+        self.land()
+        if self.settings.on_finish is not None:  # the record is owed all the same
+            self.connection.loop.create_task(self._read())  # it ends at the loop's next turn
+
+    async def outcome(self) -> _ReplyT | Exception:
+        """The reply or the error of an RPC that has ended or was given up.
+
+        Nothing here suspends, so no cancellation can arrive here; and nothing is raised, so no
+        traceback leads to the call.
+        """
+        given_up = not self.land() or (self.driver is not None and not self.driver.done())
+        return self._stuck() if given_up else await self._read()
+
+    async def _read(self) -> _ReplyT | Exception:
+        call = self.call
+        try:
+            if call.cancelled():
+                return self._failure(
+                    grpc.StatusCode.CANCELLED,
+                    await call.details() or "",
+                    await call.initial_metadata(),
+                    await call.trailing_metadata(),
+                )
+            reply: _ReplyT | None = await (self.driver or call)
+        except (InterceptorError, grpc.aio.BaseError) as error:
+            return self._broken(error.cause if isinstance(error, InterceptorError) else error)
+        except grpc.aio.AioRpcError as error:
+            return self._failure(
+                error.code(),
+                error.details() or "",
+                error.initial_metadata(),
+                error.trailing_metadata(),
+            )
+        except asyncio.CancelledError:
+            return self._failure(
+                grpc.StatusCode.CANCELLED, "cancelled inside gRPC or an interceptor"
+            )
+        if reply is None:
+            return self._failure(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
+        if self.settings.on_finish is not None:
+            self._report(
+                grpc.StatusCode.OK,
+                await call.details() or "",
+                await call.initial_metadata(),
+                await call.trailing_metadata(),
+            )
+        return reply
+
+    def _broken(self, error: Exception) -> Exception:
+        """No RPC came to be: gRPC refused it, or an interceptor raised something of its own."""
+        if not isinstance(error, grpc.aio.BaseError):
+            return error
+        if self.channel.closed:
+            return ClientClosedError(f"{self.rpc.name}: the client was closed")
+        name = type(error).__name__  # its text may quote what was to be sent
+        return self._failure(grpc.StatusCode.INTERNAL, f"gRPC did not start the call ({name})")
+
+    def _stuck(self) -> CallError | ClientClosedError:
+        (self.driver or self.call).cancel()
+        if self.channel.interceptors:
+            return self._failure(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                "an interceptor kept the call beyond its deadline",
+            )
+        return self._failure(grpc.StatusCode.INTERNAL, "gRPC neither started nor ended the call")
+
+    def _failure(
         self,
         code: grpc.StatusCode,
         details: str,
@@ -87,7 +249,7 @@ class _Flight:
         trailing: grpc.aio.Metadata | None = None,
     ) -> CallError | ClientClosedError:
         """Report the failed RPC; returns its error."""
-        record = self.report(code, details, initial, trailing)
+        record = self._report(code, details, initial, trailing)
         if code is grpc.StatusCode.CANCELLED and self.channel.closed:
             return ClientClosedError(
                 f"{self.rpc.name}: the client was closed during the call", may_have_run=True
@@ -103,7 +265,7 @@ class _Flight:
             timeout=self.settings.timeout,
         )
 
-    def report(
+    def _report(
         self,
         code: grpc.StatusCode,
         details: str,
@@ -118,7 +280,7 @@ class _Flight:
             details,
             tuple(initial or ()),
             tuple(trailing or ()),
-            self.connection.loop.time() - self.started,
+            time.monotonic() - self.started,
         )
         if self.settings.on_finish is not None:
             try:
@@ -128,131 +290,9 @@ class _Flight:
         return record
 
 
-async def unary(
-    channel: LazyChannel,
-    rpc: Rpc[_RequestT, _ReplyT],
-    request: _RequestT,
-    settings: CallSettings,
-    timeout: float | None,
-) -> _ReplyT:
-    """Send one request and return its reply.
-
-    ``timeout`` is what is left of ``settings.timeout``. Raises CallError or ClientClosedError;
-    CancelledError only when the caller's own task is cancelled.
-    """
-    connection = channel.connection()
-    if timeout is not None and timeout <= 0:
-        raise _unsent(channel, rpc, settings)
-    loop = connection.loop
-    call = rpc.pick(connection)(
-        request,
-        timeout=timeout,
-        metadata=settings.metadata,
-        credentials=settings.call_credentials,
-        wait_for_ready=settings.wait_for_ready,
-        compression=settings.compression,
-    )
-    # With interceptors a call may end without ever starting, and its callbacks never run; without
-    # a deadline no backstop could tell. A task always ends.
-    driven = channel.interceptors or timeout is None
-    watched = loop.create_task(_drive(call)) if driven else call
-    now, landed = loop.time(), loop.create_future()
-    due = math.inf if timeout is None else now + timeout + _OVERDUE
-    flight = _Flight(rpc, channel, connection, call, watched, settings, now, landed, due)
-    connection.in_flight[watched] = flight
-    if connection.sweeper is None:
-        connection.sweep()
-    watched.add_done_callback(flight.settle)
-    try:
-        ended = await landed
-        outcome: _ReplyT | Exception = await _outcome(flight) if ended else _stuck(flight)
-    except asyncio.CancelledError:
-        if timeout is None:
-            flight.due = loop.time() + ABANDONED_LIFETIME
-        if settings.on_finish is not None:
-            watched.add_done_callback(partial(_report_late, flight))
-        raise
-    finally:
-        # An error that somebody keeps holds this frame; a call in it would hold the connection.
-        del call, watched, flight, connection
-    if not isinstance(outcome, Exception):
-        return outcome
-    try:
-        raise outcome
-    finally:
-        del outcome  # or the error and this frame would hold each other
-
-
-async def _drive(call: grpc.aio.UnaryUnaryCall[_RequestT, _ReplyT]) -> _ReplyT:
-    return await call
-
-
-async def _outcome(flight: _Flight) -> Any:
-    """The reply or the error of an RPC that has ended.
-
-    Nothing here suspends, so no cancellation can arrive here; and nothing is raised, so no
-    traceback leads to the call.
-    """
-    call = flight.call
-    try:
-        if call.cancelled():
-            return flight.failure(
-                grpc.StatusCode.CANCELLED,
-                await call.details() or "",
-                await call.initial_metadata(),
-                await call.trailing_metadata(),
-            )
-        reply = await flight.watched
-    except (InterceptorError, grpc.aio.BaseError) as error:
-        return _broken(flight, error.cause if isinstance(error, InterceptorError) else error)
-    except grpc.aio.AioRpcError as error:
-        return flight.failure(
-            error.code(),
-            error.details() or "",
-            error.initial_metadata(),
-            error.trailing_metadata(),
-        )
-    except asyncio.CancelledError:
-        return flight.failure(grpc.StatusCode.CANCELLED, "cancelled inside gRPC or an interceptor")
-    if reply is None:
-        return flight.failure(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
-    if flight.settings.on_finish is not None:
-        flight.report(
-            grpc.StatusCode.OK,
-            await call.details() or "",
-            await call.initial_metadata(),
-            await call.trailing_metadata(),
-        )
-    return reply
-
-
-def _broken(flight: _Flight, error: Exception) -> Exception:
-    """No RPC came to be: gRPC refused it, or an interceptor raised something of its own."""
-    if not isinstance(error, grpc.aio.BaseError):
-        return error
-    if flight.channel.closed:
-        return ClientClosedError(f"{flight.rpc.name}: the client was closed")
-    name = type(error).__name__  # its text may quote what was to be sent
-    return flight.failure(grpc.StatusCode.INTERNAL, f"gRPC did not start the call ({name})")
-
-
-def _stuck(flight: _Flight) -> CallError | ClientClosedError:
-    flight.watched.cancel()
-    if flight.channel.interceptors:
-        return flight.failure(
-            grpc.StatusCode.DEADLINE_EXCEEDED, "an interceptor kept the call beyond its deadline"
-        )
-    return flight.failure(grpc.StatusCode.INTERNAL, "gRPC neither started nor ended the call")
-
-
-def _report_late(flight: _Flight, _: object) -> None:
-    """Nobody waits for this RPC any more; its record is owed all the same."""
-    flight.connection.loop.create_task(
-        _outcome(flight)
-    )  # ends at the loop's next turn: it does not suspend
-
-
-def _unsent(channel: LazyChannel, rpc: Rpc[Any, Any], settings: CallSettings) -> CallError:
+def _unsent(
+    channel: LazyChannel, rpc: Rpc[Any, Any, Any, Any], settings: CallSettings
+) -> CallError:
     endpoint = channel.endpoint
     return call_error(
         grpc.StatusCode.DEADLINE_EXCEEDED,

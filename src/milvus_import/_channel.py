@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import atexit
 import gc
-import json
 import os
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import grpc
@@ -26,13 +25,29 @@ CLOSE_GRACE = 1.0
 """Seconds close() gives the calls in flight."""
 
 ChannelOption = tuple[str, Any]
+if TYPE_CHECKING:
+    RpcOrTask = grpc.aio.UnaryUnaryCall[Any, Any] | asyncio.Task[Any]
+    """An RPC, or the task that runs it."""
 
-_READS = (
-    (ProxyStub.SERVICE, "GetImportProgress"),
-    (ProxyStub.SERVICE, "ListImports"),
-    (MilvusServiceStub.SERVICE, "GetImportState"),
-    (MilvusServiceStub.SERVICE, "ListImportTasks"),
-)
+# gRPC's own retries, for the reads only. Text, because it is constant; json costs 1 ms to import.
+_SERVICE_CONFIG = """{
+  "loadBalancingConfig": [{"%s": {}}],
+  "methodConfig": [{
+    "name": [
+      {"service": "milvus.proto.proxy.Proxy", "method": "GetImportProgress"},
+      {"service": "milvus.proto.proxy.Proxy", "method": "ListImports"},
+      {"service": "milvus.proto.milvus.MilvusService", "method": "GetImportState"},
+      {"service": "milvus.proto.milvus.MilvusService", "method": "ListImportTasks"}
+    ],
+    "retryPolicy": {
+      "maxAttempts": 3,
+      "initialBackoff": "0.1s",
+      "maxBackoff": "0.4s",
+      "backoffMultiplier": 2,
+      "retryableStatusCodes": ["UNAVAILABLE"]
+    }
+  }]
+}"""
 
 
 def channel_arguments(
@@ -50,10 +65,12 @@ def channel_arguments(
     for option in extra:
         if not isinstance(option, tuple) or len(option) != 2 or not isinstance(option[0], str):
             raise TypeError("channel_options holds an entry that is no pair of name and value")
+    # Calls go round the addresses where there are several.
+    balancing = "round_robin" if endpoint.several else "pick_first"
     options: dict[str, Any] = {
         "grpc.max_receive_message_length": max_receive_bytes,
         "grpc.max_send_message_length": max_send_bytes,
-        "grpc.service_config": json.dumps(_service_config(spread=endpoint.several)),
+        "grpc.service_config": _SERVICE_CONFIG % balancing,
         # Back 0.3-0.7 s after the server; gRPC's own values are up to 19 s late.
         "grpc.initial_reconnect_backoff_ms": 200,
         "grpc.max_reconnect_backoff_ms": 1000,
@@ -67,25 +84,6 @@ def channel_arguments(
         options["grpc.enable_http_proxy"] = 0
     options |= dict(extra)
     return list(options.items())
-
-
-def _service_config(*, spread: bool) -> dict[str, Any]:
-    """gRPC's own retries, for the reads only, and an even spread over several addresses."""
-    return {
-        "loadBalancingConfig": [{"round_robin": {}} if spread else {"pick_first": {}}],
-        "methodConfig": [
-            {
-                "name": [{"service": service, "method": method} for service, method in _READS],
-                "retryPolicy": {
-                    "maxAttempts": 3,
-                    "initialBackoff": "0.1s",
-                    "maxBackoff": "0.4s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ],
-    }
 
 
 class InterceptorError(grpc.aio.AioRpcError):
@@ -114,33 +112,20 @@ class _Outermost(grpc.aio.UnaryUnaryClientInterceptor):
             raise InterceptorError(error) from error
 
 
-class Cancellable(Protocol):
-    """An RPC, or the task that runs it."""
-
-    def cancel(self) -> bool: ...
-
-
-class Flight(Protocol):
-    """An RPC under way, as far as the sweep looks at it."""
-
-    landed: asyncio.Future[bool]
-    """True: the RPC has ended; False: gRPC never ended it; cancelled: nobody waits any more."""
-    due: float
-    late: bool
-
-
-@dataclass(slots=True)
 class Connection:
     """An open channel with its stubs."""
 
-    channel: grpc.aio.Channel
-    loop: asyncio.AbstractEventLoop
-    process: int
-    proxy: ProxyStub
-    milvus: MilvusServiceStub
-    in_flight: dict[Cancellable, Flight]
-    """Each RPC that has not ended, abandoned ones too."""
-    sweeper: asyncio.TimerHandle | None = None
+    def __init__(self, channel: grpc.aio.Channel, loop: asyncio.AbstractEventLoop) -> None:
+        self.channel = channel
+        self.loop = loop
+        self.process = os.getpid()
+        self.proxy = ProxyStub(channel)
+        self.milvus = MilvusServiceStub(channel)
+        self.in_flight: dict[RpcOrTask, float] = {}
+        """Each RPC that has not ended, abandoned ones too, and when it should (time.monotonic)."""
+        self.sweeper: asyncio.TimerHandle | None = None
+        self._late: set[RpcOrTask] = set()
+        """Those that were overdue when the sweep last looked."""
 
     def sweep(self) -> None:
         """Each second while calls are in flight: give up those that gRPC left lying.
@@ -148,15 +133,12 @@ class Connection:
         Looks twice, because a blocked loop delays gRPC's own news as well. One timer for all calls
         costs less than one for each.
         """
-        now = self.loop.time()
-        for call, flight in tuple(self.in_flight.items()):
-            if now < flight.due:
-                continue
-            if flight.late and flight.landed.done():
-                call.cancel()
-            elif flight.late:
-                flight.landed.set_result(False)
-            flight.late = True
+        now = time.monotonic()
+        late = {call for call, due in self.in_flight.items() if due <= now}
+        for call in late & self._late:
+            del self.in_flight[call]
+            call.cancel()
+        self._late = late
         self.sweeper = self.loop.call_later(1.0, self.sweep) if self.in_flight else None
 
 
@@ -186,7 +168,13 @@ class LazyChannel:
         """
         if self.closed:
             raise ClientClosedError("this client is closed; make a new one")
-        loop = running_loop()  # after a fork this is another one, or none
+        try:
+            loop = asyncio.get_running_loop()  # after a fork this is another one, or none
+        except RuntimeError:
+            raise RuntimeError(
+                "milvus-import works on asyncio (gRPC's Python async API does); "
+                "run it with asyncio.run or anyio.run(..., backend='asyncio')"
+            ) from None
         connection = self._connection
         if connection is None or connection.loop is not loop:
             if connection is not None:
@@ -205,9 +193,7 @@ class LazyChannel:
                 target, self._credentials, options=options, interceptors=interceptors
             )
         )
-        return Connection(
-            channel, loop, os.getpid(), ProxyStub(channel), MilvusServiceStub(channel), {}
-        )
+        return Connection(channel, loop)
 
     async def close(self) -> None:
         """Stop new calls, give those in flight up to a second, then cancel them. Idempotent.
@@ -215,7 +201,7 @@ class LazyChannel:
         Cancelling the closing only stops waiting for it; it goes on by itself.
         """
         connection = self._connection
-        if connection is not None and connection.loop is not running_loop():
+        if connection is not None and connection.loop is not asyncio.get_running_loop():
             _check_rebinding(connection)
             self._connection = connection = None  # gRPC frees the channel with the object
         self.closed = True
@@ -247,7 +233,7 @@ def _check_rebinding(connection: Connection) -> None:
 
 @cache
 def _collect_at_exit() -> None:
-    """Free gRPC's ended calls, which are reference cycles, while the interpreter is whole.
+    """Free abandoned calls, which are reference cycles, while the interpreter is whole.
 
     Below 1.76 gRPC waits for its own thread when the last of them goes: later than here the
     thread can be dead already, and the process hangs.
@@ -271,14 +257,3 @@ async def _settle(connection: Connection, seconds: float) -> None:
     end = connection.loop.time() + seconds
     while connection.in_flight and connection.loop.time() < end:  # noqa: ASYNC110
         await asyncio.sleep(0.005)  # a set that empties has no event to wait for
-
-
-def running_loop() -> asyncio.AbstractEventLoop:
-    """The running asyncio loop; a RuntimeError that says so where the await is not asyncio's."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        raise RuntimeError(
-            "milvus-import works on asyncio (gRPC's Python async API does); "
-            "run it with asyncio.run or anyio.run(..., backend='asyncio')"
-        ) from None

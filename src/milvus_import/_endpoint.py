@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import os
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import grpc
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
 
 PUBLIC_PORT = 19530
 HTTPS_PORT = 443
 
-_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
+_HOST = r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?"
+_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*):(//)?"
 _FORMS = "host, host:port, http://host:port, https://host:port/database, dns:///host, ipv4:a:p,b:p"
 
 
@@ -41,7 +42,7 @@ class TLSConfig:
             missing = "key" if self.key is None else "cert"
             raise ValueError(f"TLSConfig: cert and key go together; {missing} is missing")
         name = self.server_name
-        if name is not None and not (isinstance(name, str) and _HOST.fullmatch(name)):
+        if name is not None and not (isinstance(name, str) and re.fullmatch(_HOST, name)):
             raise ValueError(f"TLSConfig: server_name {self.server_name!r} is no host name")
 
     def credentials(self) -> grpc.ChannelCredentials:
@@ -56,8 +57,7 @@ class TLSConfig:
         )
 
 
-@dataclass(slots=True, frozen=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """A checked URI."""
 
     target: str
@@ -88,7 +88,7 @@ def parse_uri(uri: str, *, tls: bool = False) -> Endpoint:
             raise ValueError(f"uri has a {part} (from {mark!r} on), which means nothing here")
     if not uri or any(c.isspace() or not c.isprintable() for c in uri):
         raise ValueError(f"uri {uri!r} is empty or holds blanks; forms: {_FORMS}")
-    match = _SCHEME.match(uri)
+    match = re.match(_SCHEME, uri)
     scheme = match[1].lower() if match else ""
     if match and match[2] and scheme in {"http", "https"}:
         return _web(uri, scheme, uri[match.end() :], tls=tls)
@@ -173,7 +173,7 @@ def _address(uri: str, address: str, default_port: int) -> tuple[str, str]:
     host, colon, port = address.partition(":")
     if not host:
         _refuse(uri, "has no host")
-    if not _HOST.fullmatch(host):
+    if not re.fullmatch(_HOST, host):
         _refuse(uri, f"has the bad host {host!r}")
     return f"{host}:{_port(uri, port if colon else None, default_port)}", host
 
@@ -188,16 +188,22 @@ def _port(uri: str, text: str | None, default: int) -> int:
 
 def _check_ip(uri: str, scheme: str, host: str) -> None:
     try:
-        found = f"ipv{ipaddress.ip_address(host).version}"
+        found = f"ipv{_ip_address(host).version}"
     except ValueError:
         found = "no IP"
     if found != scheme:
         _refuse(uri, f"has {host!r} where an {scheme} address belongs")
 
 
+def _ip_address(host: str) -> IPv4Address | IPv6Address:
+    from ipaddress import ip_address  # noqa: PLC0415 - importing the package need not pay for it
+
+    return ip_address(host)
+
+
 def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return _ip_address(host).is_loopback
     except ValueError:
         return host.lower().rstrip(".") in {"localhost", "localhost.localdomain"}
 
@@ -211,6 +217,8 @@ def _pem(name: str, source: str | os.PathLike[str] | bytes | None, label: str) -
     elif isinstance(source, (str, os.PathLike)):
         if "-----BEGIN" in str(source):
             raise TypeError(f"TLSConfig: {name} holds PEM text; pass it as bytes (a str is a path)")
+        from pathlib import Path  # noqa: PLC0415 - importing the package need not pay for it
+
         origin = f"{name} file {os.fspath(source)!r}"
         try:
             content = Path(source).read_bytes()

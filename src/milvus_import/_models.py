@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Service = Literal["internal", "public"]
 """Which service answered: ``milvus.proto.proxy.Proxy`` or ``milvus.proto.milvus.MilvusService``."""
 
-_FILE_BOUNDARY = re.compile(r"(?i)(?<=\.npy) |(?<=\.csv) |(?<=\.json) |(?<=\.parquet) ")
+_FILE_BOUNDARY = r"(?i)(?<=\.npy) |(?<=\.csv) |(?<=\.json) |(?<=\.parquet) "
 
 
 class ImportState(StrEnum):
@@ -111,7 +111,7 @@ class ImportProgressDetail:
         (.npy, .csv, .json, .parquet); where there is none, at the blank.
         """
         inner = self.file_name.removeprefix("[").removesuffix("]")
-        parts = _FILE_BOUNDARY.split(inner)
+        parts = re.split(_FILE_BOUNDARY, inner)
         if len(parts) == 1 and not inner.lower().endswith((".npy", ".csv", ".json", ".parquet")):
             parts = inner.split()
         return tuple(parts)

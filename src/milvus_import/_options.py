@@ -21,7 +21,7 @@ MetadataValue = str | bytes
 Metadata = Mapping[str, MetadataValue | None] | Sequence[tuple[str, MetadataValue | None]]
 """A mapping, or pairs where a key is to be sent more than once."""
 
-_KEY = re.compile(r"[0-9a-z_.-]+")
+_KEY = r"[0-9a-z_.-]+"
 # Refused, replaced or silently dropped by gRPC on the way.
 _GRPC_OWN = frozenset(
     {
@@ -82,11 +82,11 @@ class CallSettings:
     secure: bool = False
     fixed: dict[str, tuple[MetadataValue, ...]] = field(default_factory=_no_metadata, repr=False)
     """The token and the database: sent with each call unless overridden under their own key."""
-    own: dict[str, tuple[MetadataValue, ...]] = field(default_factory=_no_metadata, repr=False)
-    """The metadata of the client and the call."""
+    sent: dict[str, tuple[MetadataValue, ...]] = field(default_factory=_no_metadata, repr=False)
+    """``fixed`` under the metadata of the client and the call; () marks a key that is dropped."""
     timeout: float | None = DEFAULT_TIMEOUT
     metadata: tuple[tuple[str, MetadataValue], ...] | None = field(default=None, repr=False)
-    """``fixed`` and ``own``, flat."""
+    """``sent``, flat."""
     wait_for_ready: bool | None = None
     compression: grpc.Compression | None = None
     call_credentials: grpc.CallCredentials | None = None
@@ -97,7 +97,7 @@ class CallSettings:
         return CallSettings(
             self.secure,
             self.fixed,
-            self.own,
+            self.sent,
             self.timeout,
             self.metadata,
             self.wait_for_ready,
@@ -120,8 +120,9 @@ def merge(base: CallSettings, call: CallOptions) -> CallSettings:
     settings = base.copy()
     for key, value in call.items():
         if key == "metadata":
-            settings.own = _merge_metadata(base.own, value)
-            settings.metadata = _flat(base.fixed | settings.own)
+            sent = base.fixed if value is None else base.sent | _checked(value)
+            settings.sent = sent
+            settings.metadata = tuple([(k, v) for k in sent for v in sent[k]]) or None
         elif key in _CHECKS:
             setattr(settings, key, None if value is None else _CHECKS[key](value))
         else:
@@ -139,8 +140,8 @@ def client_settings(
     known: dict[str, tuple[MetadataValue, ...]] = {
         key: (value,) for key, value in fixed.items() if value
     }
-    base = CallSettings(secure=secure, fixed=known, metadata=_flat(known))
-    return merge(base, defaults)
+    base = CallSettings(secure=secure, fixed=known, sent=known)
+    return merge(base, {"metadata": {}, **defaults})
 
 
 def check_timeout(value: object, *, name: str = "timeout") -> float | None:
@@ -195,47 +196,45 @@ _CHECKS: dict[str, Callable[[object], object]] = {
 }
 
 
-def _merge_metadata(
-    base: dict[str, tuple[MetadataValue, ...]], metadata: object
-) -> dict[str, tuple[MetadataValue, ...]]:
-    """``base`` overridden key by key; an empty tuple marks a key to drop."""
-    if metadata is None:
-        return {}
+def _checked(metadata: object) -> dict[str, tuple[MetadataValue, ...]]:
+    """The values of each key; an empty tuple marks a key to drop."""
     given: dict[str, tuple[MetadataValue, ...]] = {}
-    for key, value in _pairs(metadata):
-        name = _check_key(key)
-        given[name] = () if value is None else (*given.get(name, ()), _check_value(name, value))
-    return base | given
-
-
-def _pairs(metadata: object) -> Iterable[tuple[object, object]]:
-    if isinstance(metadata, Mapping):
-        return cast("Mapping[object, object]", metadata).items()
-    if isinstance(metadata, (str, bytes)) or not isinstance(metadata, Iterable):
-        kind = type(metadata).__name__
-        raise TypeError(f"metadata is a mapping or pairs of key and value, not {kind}")
-    entries = list(cast("Iterable[object]", metadata))
-    for index, entry in enumerate(entries):
-        if not isinstance(entry, (tuple, list)) or len(cast("Sequence[object]", entry)) != 2:
+    for index, entry in enumerate(_entries(metadata)):
+        if not isinstance(entry, (tuple, list)) or len(entry) != 2:
             raise TypeError(f"metadata entry {index} is no pair of key and value")
-    return cast("list[tuple[object, object]]", entries)
+        key, value = entry
+        if not isinstance(key, str):
+            raise TypeError(f"a metadata key is a str, not {key!r}")
+        name, binary = _check_key(key)
+        if value is None:
+            given[name] = ()
+            continue
+        if binary or not (isinstance(value, str) and value.isascii() and value.isprintable()):
+            value = _check_value(name, value)
+        given[name] = (*given[name], value) if name in given else (value,)
+    return given
 
 
-def _check_key(key: object) -> str:
-    if not isinstance(key, str):
-        raise TypeError(f"a metadata key is a str, not {key!r}")
-    return _check_name(key)
+def _entries(metadata: object) -> Iterable[tuple[object, object]]:
+    """What should be pairs, as far as the whole tells. The usual types first, for they are fast."""
+    if not isinstance(metadata, (tuple, list)):
+        if isinstance(metadata, (dict, Mapping)):
+            return cast("Mapping[object, object]", metadata).items()
+        if isinstance(metadata, (str, bytes)) or not isinstance(metadata, Iterable):
+            kind = type(metadata).__name__
+            raise TypeError(f"metadata is a mapping or pairs of key and value, not {kind}")
+    return cast("Iterable[tuple[object, object]]", metadata)
 
 
 @lru_cache(maxsize=128)
-def _check_name(key: str) -> str:
-    """The same few keys come with every call."""
+def _check_key(key: str) -> tuple[str, bool]:
+    """The key as it is sent, and whether its values are bytes. The same few come with each call."""
     name = key.lower()
-    if not (key.isascii() and _KEY.fullmatch(name)):
+    if not (key.isascii() and re.fullmatch(_KEY, name)):
         raise ValueError(f"metadata key {key!r}: gRPC takes only letters, digits and '_', '.', '-'")
     if name.startswith("grpc-") or name in _GRPC_OWN:
         raise ValueError(f"metadata key {key!r} is gRPC's own; it cannot be set here")
-    return name
+    return name, name.endswith("-bin")
 
 
 def _check_value(name: str, value: object) -> MetadataValue:
@@ -255,9 +254,3 @@ def _check_value(name: str, value: object) -> MetadataValue:
             f"printable ASCII; encode it, or send bytes under the key {name + '-bin'!r}"
         )
     return value
-
-
-def _flat(
-    metadata: Mapping[str, tuple[MetadataValue, ...]],
-) -> tuple[tuple[str, MetadataValue], ...] | None:
-    return tuple((key, value) for key, values in metadata.items() for value in values) or None

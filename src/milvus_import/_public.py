@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
 from milvus_import_pb import common_pb2, milvus_pb2
 
-from ._call import Rpc, unary
+from ._call import Rpc
 from ._errors import UnsupportedServerError
-from ._models import ImportJob, ImportProgressData, ImportState
-from ._status import EMPTY_REPLY, bad_reply, raise_for_status
+from ._models import GetImportProgressResponse, ImportJob, ImportProgressData, ImportState
+from ._status import EMPTY_REPLY, bad_reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ._channel import LazyChannel
-    from ._options import CallSettings
     from ._request import ImportJobRequest
 
 STATES: Final[dict[int, ImportState]] = {
@@ -36,91 +34,65 @@ STATES: Final[dict[int, ImportState]] = {
     common_pb2.ImportFlushed: ImportState.IMPORTING,
 }
 _COMMIT_PERCENT: Final = "99"
-_PERCENT: Final = re.compile(r"-?[0-9]{1,19}")  # an int64
-
-GET_IMPORT_STATE: Final = Rpc(
-    "public",
-    "milvus.proto.milvus.MilvusService/GetImportState",
-    lambda connection: connection.milvus.GetImportState,
-)
-LIST_IMPORT_TASKS: Final = Rpc(
-    "public",
-    "milvus.proto.milvus.MilvusService/ListImportTasks",
-    lambda connection: connection.milvus.ListImportTasks,
-)
-IMPORT: Final = Rpc(
-    "public",
-    "milvus.proto.milvus.MilvusService/Import",
-    lambda connection: connection.milvus.Import,
-)
+_PERCENT: Final = r"-?[0-9]{1,19}"  # an int64
 
 
-class PublicService:
-    """The requests and the mapping of the public service."""
+def _progress_request(question: tuple[str, str]) -> milvus_pb2.GetImportStateRequest:
+    """The job id alone finds the job, in whichever database."""
+    return milvus_pb2.GetImportStateRequest(task=int(question[0]))
 
-    service: Literal["public"] = "public"
 
-    def __init__(self, channel: LazyChannel) -> None:
-        self._channel = channel
+def _progress(
+    reply: milvus_pb2.GetImportStateResponse, question: tuple[str, str], target: str
+) -> GetImportProgressResponse:
+    if not (reply.state or reply.ByteSize()):
+        raise bad_reply(EMPTY_REPLY, method=GET_IMPORT_STATE.name, target=target)
+    return GetImportProgressResponse(0, reply.status.reason, decode_progress(reply, question[0]))
 
-    async def get_import_progress(
-        self, job_id: str, db_name: str, settings: CallSettings, timeout: float | None
-    ) -> tuple[str, ImportProgressData]:
-        """The job's progress as far as this service tells it. The job id alone finds the job."""
-        del db_name
-        request = milvus_pb2.GetImportStateRequest(task=int(job_id))
-        reply = await unary(self._channel, GET_IMPORT_STATE, request, settings, timeout)
-        status = reply.status
-        self._check(GET_IMPORT_STATE.name, status, empty=not (reply.state or reply.ByteSize()))
-        return status.reason, decode_progress(reply, job_id)
 
-    async def list_imports(
-        self, collection_name: str, db_name: str, settings: CallSettings, timeout: float | None
-    ) -> list[ImportJob]:
-        """The jobs by id. Only Milvus 2.2 and 2.3 name them: UnsupportedServerError on 2.4+."""
-        request = milvus_pb2.ListImportTasksRequest(
-            collection_name=collection_name, db_name=db_name
+def _list_request(question: tuple[str, str]) -> milvus_pb2.ListImportTasksRequest:
+    collection_name, db_name = question
+    return milvus_pb2.ListImportTasksRequest(collection_name=collection_name, db_name=db_name)
+
+
+def _jobs(
+    reply: milvus_pb2.ListImportTasksResponse, question: tuple[str, str], target: str
+) -> list[ImportJob]:
+    """The jobs by id. Only Milvus 2.2 and 2.3 name them."""
+    del question
+    if not (reply.tasks or reply.ByteSize()):
+        raise bad_reply(EMPTY_REPLY, method=LIST_IMPORT_TASKS.name, target=target)
+    if any(not task.id for task in reply.tasks):
+        raise UnsupportedServerError(
+            f"{LIST_IMPORT_TASKS.name} at {target}: Milvus 2.4+ lists jobs without their ids on "
+            "this port. Use the internal port 19529, or ask for known job ids",
+            code=grpc.StatusCode.FAILED_PRECONDITION,
+            details="the listed tasks have no ids",
         )
-        reply = await unary(self._channel, LIST_IMPORT_TASKS, request, settings, timeout)
-        self._check(
-            LIST_IMPORT_TASKS.name, reply.status, empty=not (reply.tasks or reply.ByteSize())
-        )
-        if any(not task.id for task in reply.tasks):
-            raise UnsupportedServerError(
-                f"{LIST_IMPORT_TASKS.name} at {self._channel.endpoint.target}: Milvus 2.4+ lists "
-                "jobs without their ids on this port. Use the internal port 19529, or ask for "
-                "known job ids",
-                code=grpc.StatusCode.FAILED_PRECONDITION,
-                details="the listed tasks have no ids",
-            )
-        jobs = sorted(reply.tasks, key=lambda task: task.id)
-        return [decode_progress(task, str(task.id)).job for task in jobs]
+    jobs = sorted(reply.tasks, key=lambda task: task.id)
+    return [decode_progress(task, str(task.id)).job for task in jobs]
 
-    async def create_import(
-        self, order: ImportJobRequest, settings: CallSettings, timeout: float | None
-    ) -> str:
-        """Order an import of one file group; returns the job id."""
-        if len(order.groups) != 1:
-            raise ValueError(
-                f"files has {len(order.groups)} groups, but the public service takes one group a "
-                "job: call create_import once for each, or use the internal port 19529"
-            )
-        request = milvus_pb2.ImportRequest(
-            collection_name=order.collection_name,
-            partition_name=order.partition_name,
-            files=order.groups[0],
-            options=[common_pb2.KeyValuePair(key=k, value=v) for k, v in order.options],
-            db_name=order.db_name,
-        )
-        reply = await unary(self._channel, IMPORT, request, settings, timeout)
-        self._check(IMPORT.name, reply.status, empty=not reply.tasks)
-        return str(reply.tasks[0])
 
-    def _check(self, method: str, status: common_pb2.Status, *, empty: bool) -> None:
-        target = self._channel.endpoint.target
-        raise_for_status(status, method, target, self.service)
-        if empty:
-            raise bad_reply(EMPTY_REPLY, method=method, target=target)
+def _import_request(order: ImportJobRequest) -> milvus_pb2.ImportRequest:
+    if len(order.groups) != 1:
+        raise ValueError(
+            f"files has {len(order.groups)} groups, but the public service takes one group a "
+            "job: call create_import once for each, or use the internal port 19529"
+        )
+    return milvus_pb2.ImportRequest(
+        collection_name=order.collection_name,
+        partition_name=order.partition_name,
+        files=order.groups[0],
+        options=[common_pb2.KeyValuePair(key=k, value=v) for k, v in order.options],
+        db_name=order.db_name,
+    )
+
+
+def _job_id(reply: milvus_pb2.ImportResponse, order: ImportJobRequest, target: str) -> str:
+    del order
+    if not reply.tasks:
+        raise bad_reply(EMPTY_REPLY, method=IMPORT.name, target=target)
+    return str(reply.tasks[0])
 
 
 def decode_progress(reply: milvus_pb2.GetImportStateResponse, job_id: str) -> ImportProgressData:
@@ -157,7 +129,7 @@ def _state(number: int, infos: Mapping[str, str]) -> ImportState:
 def _percent(text: str | None, state: ImportState) -> int:
     if text is None:
         return 100 if state is ImportState.COMPLETED else 0
-    return int(text) if _PERCENT.fullmatch(text) else 0
+    return int(text) if re.fullmatch(_PERCENT, text) else 0
 
 
 def _rfc3339(seconds: int) -> str:
@@ -167,3 +139,26 @@ def _rfc3339(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError):
         return ""
+
+
+GET_IMPORT_STATE: Final = Rpc(
+    "public",
+    "milvus.proto.milvus.MilvusService/GetImportState",
+    lambda connection: connection.milvus.GetImportState,
+    _progress_request,
+    _progress,
+)
+LIST_IMPORT_TASKS: Final = Rpc(
+    "public",
+    "milvus.proto.milvus.MilvusService/ListImportTasks",
+    lambda connection: connection.milvus.ListImportTasks,
+    _list_request,
+    _jobs,
+)
+IMPORT: Final = Rpc(
+    "public",
+    "milvus.proto.milvus.MilvusService/Import",
+    lambda connection: connection.milvus.Import,
+    _import_request,
+    _job_id,
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
@@ -20,7 +20,7 @@ ImportOptions = Mapping[str, OptionValue] | Sequence[tuple[str, OptionValue]]
 """Milvus' import options by name: a mapping, or pairs."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ImportJobRequest:
     """A checked order for an import."""
 
@@ -28,15 +28,15 @@ class ImportJobRequest:
     groups: list[list[str]]
     partition_name: str
     db_name: str
-    options: list[tuple[str, str]] = field(repr=False)
+    options: list[tuple[str, str]]
 
 
 def check_job_id(job_id: str) -> str:
     """A job id as Milvus prints it: ASCII digits that fit int64."""
     if not isinstance(job_id, str):
         raise TypeError(f"job_id is a str of digits such as '449839014328146739', not {job_id!r}")
-    digits = job_id.isascii() and job_id.isdigit() and len(job_id) <= _MOST_DIGITS
-    if not digits or int(job_id) > JOB_ID_LIMIT:
+    digits = job_id.isdigit() and job_id.isascii() and len(job_id) <= _MOST_DIGITS
+    if not digits or (len(job_id) == _MOST_DIGITS and int(job_id) > JOB_ID_LIMIT):
         raise ValueError(
             f"job_id {_short(job_id)} is no job id: Milvus' are decimal digits, at most 2**63-1"
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
 
 import grpc
 
@@ -48,18 +47,17 @@ _DID_NOT_RUN: Final = frozenset(
 )
 # The same, by the words of those codes that may mean either. The words count only with their
 # code: a server may quote its own failed connections in an UNKNOWN.
-_NO_CONNECTION: Final = re.compile(
-    r"failed to connect|connections to all backends failing|name resolution|DNS resolution"
-    r"|errors resolving|empty address list",
-    re.IGNORECASE,
+_NO_CONNECTION: Final = (
+    r"(?i)failed to connect|connections to all backends failing|name resolution|DNS resolution"
+    r"|errors resolving|empty address list"
 )
 _NOT_ACTED_ON: Final = {
     Code.UNAVAILABLE: _NO_CONNECTION,
-    Code.FAILED_PRECONDITION: re.compile(r"connect failed"),
-    Code.RESOURCE_EXHAUSTED: re.compile(
+    Code.FAILED_PRECONDITION: r"connect failed",
+    Code.RESOURCE_EXHAUSTED: (
         r"CLIENT: Sent message larger|SERVER: Received message|grpc: received message larger"
     ),
-    Code.UNKNOWN: re.compile(r"cross cluster routing|node not match|[Pp]roxy is not ready"),
+    Code.UNKNOWN: r"cross cluster routing|node not match|[Pp]roxy is not ready",
 }
 
 # Where gRPC's words are recognised, ours are put beside them. First match wins.
@@ -132,19 +130,16 @@ _MENDS: Final[dict[grpc.StatusCode, tuple[tuple[str, str], ...]]] = {
     ),
 }
 # What gRPC tried last: an address, or a name that it could not resolve.
-_TRIED: Final = re.compile(
+_TRIED: Final = (
     r"(?:last error: \w+: ipv[46]:|errors resolving |resolution failed for )(\S+:([0-9]+)): "
 )
 EMPTY_REPLY: Final = "the reply is empty; the coordinator may be away"
-_NOT_READY: Final = re.compile(r"proxy is not ready|service not ready", re.IGNORECASE)
+_NOT_READY: Final = r"proxy is not ready|service not ready"
 _TRANSIENT: Final = frozenset(
     {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.UNIMPLEMENTED}
 )
 # A broken connection, or a server that is starting, in the words of codes that may mean anything.
-_PASSING: Final = re.compile(
-    rf"^Stream removed|No status received|RST_STREAM|{EMPTY_REPLY}|{_NOT_READY.pattern}",
-    re.IGNORECASE,
-)
+_PASSING: Final = rf"(?i)^Stream removed|No status received|RST_STREAM|{EMPTY_REPLY}|{_NOT_READY}"
 
 # Milvus' codes: not ready, unavailable, request limit, rate limit, resource short.
 _TRANSIENT_CODES: Final = frozenset({1, 2, 4, 8, 12})
@@ -210,7 +205,7 @@ def call_error(
 
 def _may_have_run(code: grpc.StatusCode, details: str) -> bool:
     words = _NOT_ACTED_ON.get(code)
-    return code not in _DID_NOT_RUN and (words is None or not words.search(details))
+    return code not in _DID_NOT_RUN and (words is None or not re.search(words, details))
 
 
 def _mend(code: grpc.StatusCode, details: str, target: str, *, secure: bool) -> str:
@@ -228,7 +223,7 @@ def _mend(code: grpc.StatusCode, details: str, target: str, *, secure: bool) -> 
 
 
 def _unavailable_mend(details: str, target: str, *, secure: bool) -> str:
-    tried = _TRIED.search(details)
+    tried = re.search(_TRIED, details)
     if tried and not re.search(rf":{tried[2]}(,|$)", target):
         return _PROXY
     if re.search(r"resol(ution|ving)|Domain name not found", details):
@@ -236,6 +231,8 @@ def _unavailable_mend(details: str, target: str, *, secure: bool) -> str:
     if "No such file" in details:
         return "there is no such socket: check the path"
     if "Connection refused" in details:
+        from urllib.parse import unquote  # noqa: PLC0415 - importing the package need not pay for it
+
         alone = tried is None or (unquote(tried[1]) in target and "," not in target)
         return _REFUSED if alone else f"{_REFUSED}. {_hidden(secure=secure)}"
     if "failed to connect" not in details:
@@ -288,17 +285,15 @@ def bad_reply(details: str, *, method: str, target: str) -> CallError:
     )
 
 
-def raise_for_status(status: Status, method: str, target: str, service: Service) -> None:
-    """Raise RefusedError, or its subclass, unless the Status says success."""
-    if status.code == 0 and status.error_code == 0:
-        return
+def refusal(status: Status, method: str, target: str, service: Service) -> RefusedError:
+    """The error for a Status that is not 0: RefusedError or its subclass."""
     error_class = _refusal_class(status)
     code = f"code {status.code}" if status.code else f"error_code {status.error_code}"
     reason = quote(status.reason or status.detail or "no reason given")
     text = f"{method} at {target} was refused: {reason} ({code})"
     if mend := _status_mend(error_class, status):
         text += f". {_sentence(mend)}"
-    raise error_class(
+    return error_class(
         text,
         code=status.code,
         error_code=status.error_code,
@@ -336,14 +331,14 @@ def _status_mend(error_class: type[RefusedError], status: Status) -> str:
 def is_transient(error: MilvusImportError) -> bool:
     """Whether a poll that ended so may well succeed later: a restart, an overload, an upgrade."""
     if isinstance(error, RefusedError):
-        if _NOT_READY.search(f"{error.reason}\n{error.detail}"):
+        if re.search(_NOT_READY, f"{error.reason}\n{error.detail}", re.IGNORECASE):
             return True
         if error.code:
             return error.code in _TRANSIENT_CODES
         return error.error_code in _TRANSIENT_OLD_CODES
     if isinstance(error, CallError):
         vague = error.code in {Code.UNKNOWN, Code.INTERNAL}
-        return error.code in _TRANSIENT or (vague and bool(_PASSING.search(error.details)))
+        return error.code in _TRANSIENT or (vague and bool(re.search(_PASSING, error.details)))
     return False
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Literal, NoReturn, Self
 
@@ -118,7 +117,9 @@ class Patience:
         self.fault = error
         self._faults += 1
         delay: float = min(self.interval, _FIRST_RETRY * 2 ** min(self._faults - 1, 16))
-        return delay * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, hides nothing
+        from random import uniform  # noqa: PLC0415 - importing the package need not pay for it
+
+        return delay * uniform(0.5, 1.0)  # noqa: S311 - spreads clients, hides nothing
 
 
 class ImportWatch(AsyncIterator[ImportProgressData]):
