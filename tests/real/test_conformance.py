@@ -7,16 +7,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import anyio
 import grpc.aio
 import pytest
+from conformance import State, as_fake, comparable
 from real_place import Place, raw_channel
 
-from milvus_import.testing import FakeFile, FakeJob, FakeMilvus
+from milvus_import.testing import FakeMilvus
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 from milvus_import_pb.milvus_grpc import MilvusServiceStub
 from milvus_import_pb.proxy_grpc import ProxyStub
 
 pytestmark = pytest.mark.anyio
-
-State = milvus_pb2.GetImportStateResponse
 
 
 @pytest.fixture
@@ -100,34 +99,3 @@ async def test_each_state_of_a_job_is_told_in_the_same_fields(
 
 def has_ended(reply: State) -> bool:
     return reply.state in {common_pb2.ImportCompleted, common_pb2.ImportFailed}
-
-
-def as_fake(real: State, rows: int) -> FakeJob:
-    """The simulated job that stands where the real one stood."""
-    infos = {info.key: info.value for info in real.infos}
-    states = {
-        common_pb2.ImportPending: "Pending",
-        common_pb2.ImportCompleted: "Completed",
-        common_pb2.ImportFailed: "Failed",
-    }
-    return FakeJob(
-        job_id=str(real.id),
-        collection_name=infos["collection"],
-        state=states.get(real.state, "Importing"),
-        progress=int(infos.get("progress_percent", "0")),
-        reason=infos["failed_reason"],
-        files=[FakeFile(name=infos["files"], rows=rows)],
-        create_ts=real.create_ts,
-    )
-
-
-def comparable(reply: State) -> State:
-    """A reply without what only a server that stores rows can know."""
-    copy = State()
-    copy.CopyFrom(reply)
-    copy.collection_id = 0
-    del copy.segment_ids[:]
-    for info in copy.infos:
-        if info.key == "persist_cost":
-            info.value = ""
-    return copy

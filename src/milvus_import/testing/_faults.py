@@ -53,7 +53,7 @@ FAULTS: Final = {
         1,
         "The number of jobs has reached the limit, please try again later.: importing data failed",
     ),
-    "legacy": _status(0, 1, "old server says no"),
+    "legacy": Fault(status=common_pb2.Status(error_code=1, reason="old server says no")),
     "no-collection": _status(100, 4, "collection not found[collection=nosuch]"),
     "not-ready": _status(1, 56, "service not ready[proxy=1]: Initializing", retriable=True),
     "proxy-not-ready": Fault(Code.UNKNOWN, "Milvus Proxy is not ready yet. please wait"),

@@ -14,7 +14,7 @@ _PUBLIC_STATES = {
     "Importing": common_pb2.ImportStarted,
     "Completed": common_pb2.ImportCompleted,
 }
-_OPEN_ENDED = 90  # Milvus 2.3 says ImportPersisted from here on
+_WRITTEN = 90  # from here on Milvus 2.3 may say ImportPersisted
 
 # The share of the whole job that each state ends at, as Milvus' import engine weighs them.
 _PHASES = ((10, "Pending"), (70, "Importing"), (80, "Sorting"), (100, "IndexBuilding"))
@@ -166,7 +166,7 @@ class FakeJob:
         number = _PUBLIC_STATES.get(self.state, common_pb2.ImportStarted)
         if self.state == "Failed":
             number = common_pb2.ImportFailed
-        elif number == common_pb2.ImportStarted and self.progress >= _OPEN_ENDED:
+        elif self.state == "IndexBuilding" and self.progress >= _WRITTEN:
             number = common_pb2.ImportPersisted
         infos = [
             _pair("files", ",".join(file.name for file in self.files)),
@@ -176,12 +176,13 @@ class FakeJob:
         ]
         if self.progress or self.state == "Failed":
             infos.append(_pair("progress_percent", str(self.progress)))
-        if number in {common_pb2.ImportPersisted, common_pb2.ImportCompleted}:
+        written = number in {common_pb2.ImportPersisted, common_pb2.ImportCompleted}
+        if written:
             infos.append(_pair("persist_cost", "0.65"))
         return milvus_pb2.GetImportStateResponse(
             status=common_pb2.Status(),
             state=number,
-            row_count=self.imported_rows if self.progress >= _OPEN_ENDED else 0,
+            row_count=self.imported_rows if written else 0,
             infos=infos,
             id=int(self.job_id),
             create_ts=self.create_ts,

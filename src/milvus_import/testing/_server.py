@@ -417,7 +417,13 @@ def _serialize(reply: Message | bytes) -> bytes:
 
 def _no_job(job_id: str) -> common_pb2.Status:
     reason = f"import job does not exist, jobID={job_id}: importing data failed"
-    return common_pb2.Status(error_code=1, code=2100, reason=reason, detail=reason)
+    return common_pb2.Status(
+        error_code=1,
+        code=2100,
+        reason=reason,
+        detail=reason,
+        extra_info={"is_input_error": "true"},
+    )
 
 
 def _is_base64(value: str | bytes) -> bool:
