@@ -1,6 +1,7 @@
 """Many calls through broken connections to a broken server; what each ended in: make soak.
 
-ARGS="--calls 5000" is a shorter run. Ends by itself after --seconds.
+Before them, many random and mutated replies to the decoders.
+ARGS="--calls 5000" is a shorter run, --uvloop one on uvloop. Ends by itself after --seconds.
 """
 
 from __future__ import annotations
@@ -8,11 +9,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
+from fuzzing import Fuzzed, fuzz
 from soaking import Outcome, soak
+
+
+def told_of_fuzz(fuzzed: Fuzzed) -> str:
+    """The figures of the decoders, in a line."""
+    count = fuzzed.answers + fuzzed.refused + fuzzed.unparseable + len(fuzzed.wrong)
+    return (
+        f"{count:,} random and mutated replies: {fuzzed.answers:,} mapped, "
+        f"{fuzzed.refused:,} ended in our errors, {fuzzed.unparseable:,} are no message; "
+        f"wrong: {len(fuzzed.wrong)} {fuzzed.wrong[:3] or ''}"
+    )
 
 
 def told(outcome: Outcome) -> list[str]:
@@ -31,13 +44,18 @@ def main() -> None:
     """Run it and tell; exit code 1 if anything is not as it must be."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=50_000)
+    parser.add_argument("--replies", type=int, default=600_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--uvloop", action="store_true", help="on uvloop instead of asyncio's loop")
     parser.add_argument("--seconds", type=float, default=600.0, help="the longest it may take")
     arguments = parser.parse_args()
-    outcome = asyncio.run(soak(arguments.calls, seed=arguments.seed, seconds=arguments.seconds))
+    fuzzed = fuzz(arguments.replies, seed=arguments.seed)
+    print(told_of_fuzz(fuzzed), flush=True)
+    run = import_module("uvloop").run if arguments.uvloop else asyncio.run
+    outcome = run(soak(arguments.calls, seed=arguments.seed, seconds=arguments.seconds))
     print("\n".join(told(outcome)))
     short = sum(outcome.calls.values()) < arguments.calls
-    sys.exit(bool(outcome.wrong or outcome.left_behind or short))
+    sys.exit(bool(fuzzed.wrong or outcome.wrong or outcome.left_behind or short))
 
 
 if __name__ == "__main__":

@@ -194,6 +194,7 @@ BREAKAGES: dict[str, Callable[[Relay], None]] = {
     "reset": Relay.reset,
     "cut in the middle of a message": lambda relay: relay.cut(after=5),
     "garbage": Relay.garbage,
+    "an oversized frame": Relay.oversized_frame,
     "closed by half": Relay.half_close,
 }
 

@@ -66,6 +66,8 @@ def failure(reply: Any) -> type[MilvusImportError] | None:
     if not reply.SerializeToString():
         return CallError
     name = reply.DESCRIPTOR.name
+    if name == "ImportResponse":
+        return None if any(getattr(reply, f, None) for f in ("jobID", "tasks")) else CallError
     if name == "ListImportTasksResponse" and not all(task.id for task in reply.tasks):
         return UnsupportedServerError
     if name == "ListImportsResponse":
@@ -90,8 +92,13 @@ def jobs(reply: Any) -> list[ImportJob]:
         rows = list(zip(*columns, strict=True))
     return [
         ImportJob(job_id, collection, ImportState(state), percent, reason)
-        for job_id, collection, state, percent, reason in sorted(rows, key=lambda row: int(row[0]))
+        for job_id, collection, state, percent, reason in sorted(rows, key=_by_number)
     ]
+
+
+def _by_number(row: tuple[str, ...]) -> tuple[int, str]:
+    """Sorts job ids as numbers, and what is no number by its text."""
+    return (int(row[0]) if is_job_id(row[0]) else 0, row[0])
 
 
 def _fields(message: Any) -> Any:

@@ -102,6 +102,10 @@ class Relay:
         for link in self._links:
             link.client.write(data)
 
+    def oversized_frame(self) -> None:
+        """Announce an HTTP/2 frame of the greatest length there is, which no client allows."""
+        self.garbage(b"\xff\xff\xff\x00\x00\x00\x00\x00\x01" + bytes(64))
+
     def half_close(self) -> None:
         """Tell the clients that nothing more comes, and go on reading from them."""
         for link in self._links:

@@ -2,7 +2,8 @@
 
 The server runs in a process of its own (``python soaking.py SEED RATE``) and ends a share of its
 calls in a fault; a relay breaks connections; some callers leave; the server is killed, frozen and
-started again. What the client then holds is counted after its close.
+started again; the event loop is blocked; the client is closed under its callers, and another takes
+its place. What the clients then hold is counted after the last close.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from pathlib import Path
 import anyio
 from relay import Relay
 
-from milvus_import import CallError, ImportClient, RefusedError
-from milvus_import.testing import FAULTS, FakeMilvus, Fault
+from milvus_import import CallError, ClientClosedError, ImportClient, RefusedError
+from milvus_import.testing import FAULTS, FakeFile, FakeMilvus, Fault
 
 JOBS = 500
 FIRST = 450_000_000_000_000_000
@@ -34,8 +35,14 @@ _FAULTS = (
     Fault(delay=3600.0),
 )
 
-_TWICE = ["reset", "cut"] * 2
-_BREAKS = [*_TWICE, "drop", "garbage", "half-close", "delay", "kill", "freeze", "refuse"]
+_LARGE = 25
+"""Each so many-th job has many files: a reply of some 20 kB, for a cut in the middle."""
+_FILES = 250
+
+_OF_CONNECTIONS = ("reset", "cut", "drop", "garbage", "oversized frame", "half-close", "delay")
+_OF_SERVERS = ("kill", "freeze", "refuse")
+_OF_THE_CLIENT = ("blocked loop", "close")
+_BREAKS = (*_OF_CONNECTIONS, *_OF_SERVERS, *_OF_THE_CLIENT)
 
 
 @dataclass
@@ -119,25 +126,45 @@ async def _run(
 ) -> None:
     left = iter(range(calls))
     memory = 0.0
-    options = [("grpc.keepalive_time_ms", 2_000), ("grpc.keepalive_timeout_ms", 1_000),
-               ("grpc.http2.ping_timeout_ms", 1_000)]  # fmt: skip
-    async with ImportClient(relay.uri, timeout=2, channel_options=options) as client:
+    place = Place(relay)
 
-        async def caller() -> None:
-            nonlocal memory
-            for index in left:
-                if index == calls // 10:
-                    memory = _resident()
-                outcome.calls[await _call(client, rng, outcome)] += 1
+    async def caller() -> None:
+        nonlocal memory
+        for index in left:
+            if index == calls // 10:
+                memory = _resident()
+            outcome.calls[await _call(place.client, rng, outcome)] += 1
 
-        async with anyio.create_task_group() as breaking:
-            breaking.start_soon(_break, relay, server, rng, outcome)
-            async with anyio.create_task_group() as callers:
-                for _ in range(64):
-                    callers.start_soon(caller)
-            breaking.cancel_scope.cancel()
+    async with anyio.create_task_group() as breaking:
+        breaking.start_soon(_break, place, server, rng, outcome)
+        async with anyio.create_task_group() as callers:
+            for _ in range(64):
+                callers.start_soon(caller)
+        breaking.cancel_scope.cancel()
+    await place.client.close()
     gc.collect()
     outcome.grown = (_resident() - memory) / 1e6
+
+
+class Place:
+    """The way to the server, and the client that is in use now."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
+        self.client = self._made()
+
+    def _made(self) -> ImportClient:
+        options = [
+            ("grpc.keepalive_time_ms", 2_000),
+            ("grpc.keepalive_timeout_ms", 1_000),
+            ("grpc.http2.ping_timeout_ms", 1_000),
+        ]
+        return ImportClient(self.relay.uri, timeout=2, channel_options=options)
+
+    async def replace(self) -> None:
+        """Close the client under its callers; the next calls go to another."""
+        closing, self.client = self.client, self._made()
+        await closing.close()
 
 
 async def _call(client: ImportClient, rng: random.Random, outcome: Outcome) -> str:
@@ -147,10 +174,11 @@ async def _call(client: ImportClient, rng: random.Random, outcome: Outcome) -> s
     try:
         with anyio.move_on_after(rng.random() * 0.02 if leaving else None) as scope:
             data = (await client.get_import_progress(str(FIRST + number))).data
-            if (data.progress, data.collection_name) != expected(number):
+            files = [detail.file_name for detail in data.details]
+            if (data.progress, data.collection_name, files) != expected(number):
                 outcome.wrong.append(f"job {number}: {data}")
             return "answer"
-    except (CallError, RefusedError) as error:
+    except (CallError, RefusedError, ClientClosedError) as error:
         return type(error).__name__
     except BaseException as error:
         outcome.wrong.append(repr(error))
@@ -160,46 +188,63 @@ async def _call(client: ImportClient, rng: random.Random, outcome: Outcome) -> s
     return "left"
 
 
-def expected(number: int) -> tuple[int, str]:
-    """What the server says of a job: percent and collection."""
-    return number % 90, f"c{number}"
+def expected(number: int) -> tuple[int, str, list[str]]:
+    """What the server says of a job: percent, collection and files."""
+    files = _FILES if number % _LARGE == 0 else 1
+    return number % 90, f"c{number}", [f"[{number}-{index}.parquet]" for index in range(files)]
 
 
-async def _break(relay: Relay, server: Server, rng: random.Random, outcome: Outcome) -> None:
-    """Every half second or so something breaks."""
+async def _break(place: Place, server: Server, rng: random.Random, outcome: Outcome) -> None:
+    """Every half second or so something breaks, each thing as often as the others."""
     while True:
-        await anyio.sleep(rng.uniform(0.2, 0.8))
-        what = rng.choice(_BREAKS)
-        outcome.breaks[what] += 1
+        for what in rng.sample(_BREAKS, len(_BREAKS)):
+            await anyio.sleep(rng.uniform(0.2, 0.8))
+            outcome.breaks[what] += 1
+            if what in _OF_CONNECTIONS:
+                await _break_connections(what, place.relay, rng)
+            elif what == "blocked loop":
+                # Now and then beyond the calls' deadlines.
+                time.sleep(rng.choice((0.1, 0.5, 2.5)))  # noqa: ASYNC251 - that is the fault
+            elif what == "close":
+                await place.replace()
+            else:
+                await _break_server(what, place.relay, server)
+
+
+async def _break_connections(what: str, relay: Relay, rng: random.Random) -> None:
+    with suppress(RuntimeError):  # one is half-closed already
         if what == "reset":
             relay.reset()
         elif what == "cut":
-            relay.cut(rng.randrange(1, 4_000))
+            relay.cut(rng.randrange(1, 40_000))
         elif what == "drop":
             relay.drop()
         elif what == "garbage":
-            with suppress(RuntimeError):  # that one is half-closed already
-                relay.garbage(rng.randbytes(200))
+            relay.garbage(rng.randbytes(200))
+        elif what == "oversized frame":
+            relay.oversized_frame()
         elif what == "half-close":
-            with suppress(RuntimeError):
-                relay.half_close()
-        elif what == "delay":
+            relay.half_close()
+        else:
             relay.delay = 0.05
             await anyio.sleep(0.5)
             relay.delay = 0.0
-        elif what == "kill":
-            await server.kill()
-            await anyio.sleep(0.5)
-            await server.start()
-        elif what == "freeze":
-            server.send(signal.SIGSTOP)
-            await anyio.sleep(1.0)
-            server.send(signal.SIGCONT)
-        else:
-            relay.refuse()
-            relay.reset()
-            await anyio.sleep(0.5)
-            await relay.listen()
+
+
+async def _break_server(what: str, relay: Relay, server: Server) -> None:
+    if what == "kill":
+        await server.kill()
+        await anyio.sleep(0.5)
+        await server.start()
+    elif what == "freeze":
+        server.send(signal.SIGSTOP)
+        await anyio.sleep(1.0)
+        server.send(signal.SIGCONT)
+    else:
+        relay.refuse()
+        relay.reset()
+        await anyio.sleep(0.5)
+        await relay.listen()
 
 
 def _descriptors() -> set[str]:
@@ -239,12 +284,13 @@ class _BadMilvus(FakeMilvus):
 async def _serve(seed: int, rate: float, port: int) -> None:
     server = _BadMilvus(random.Random(seed), rate, port)
     for number in range(JOBS):
-        percent, collection = expected(number)
+        percent, collection, files = expected(number)
         server.add_job(
             job_id=str(FIRST + number),
             state="Importing",
             progress=percent,
             collection_name=collection,
+            files=[FakeFile(name.strip("[]")) for name in files],
         )
     async with server:
         print(server.internal_port, flush=True)
