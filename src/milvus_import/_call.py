@@ -101,25 +101,24 @@ async def unary(
     in_flight[watched] = math.inf if timeout is None else started + timeout + _OVERDUE
     if connection.sweeper is None:
         connection.sweep()
-    outcome: _ReplyT | Exception | None = None
+    left: BaseException | None = None
     try:
         if driver is not None:
             await _patiently(driver, timeout)
         elif await call.code() is _OK and settings.on_finish is None:
-            outcome = await call  # it has ended: this does not suspend
-            if outcome is not None:
+            reply = await call  # it has ended: this does not suspend
+            if reply is not None:
                 del in_flight[call]
-                return outcome
-        outcome = await _Flight(channel, rpc, settings, connection, call, driver, started).outcome()
-    except (asyncio.CancelledError, GeneratorExit) as left:
-        _Flight(channel, rpc, settings, connection, call, driver, started).abandon(timeout)
-        left.__traceback__ = None  # it leads through gRPC's frames to the call
-        raise
-    finally:
-        # An error that somebody keeps holds this frame; a call in it would hold the connection.
-        # A request may hold a secret import option, and error reporters show a frame's variables.
-        del call, driver, watched, in_flight, connection, request
-    if not isinstance(outcome, Exception):
+                return reply
+    except (KeyError, asyncio.CancelledError, GeneratorExit) as error:
+        left = error
+    flight = _Flight(channel, rpc, settings, connection, call, driver, started)
+    # An error that somebody keeps holds this frame; a call in it would hold the connection.
+    # A request may hold a secret import option, and error reporters show a frame's variables.
+    del call, driver, watched, in_flight, connection, request
+    outcome = await flight.outcome(left, timeout)
+    del flight, left
+    if not isinstance(outcome, BaseException):
         return outcome
     try:
         raise outcome
@@ -142,11 +141,9 @@ async def _patiently(driver: asyncio.Task[Any], timeout: float | None) -> None:
 
     Twice, because a blocked loop delays the task as well as the timer.
     """
-    if timeout is None:
-        await asyncio.wait((driver,))
-        return
-    for seconds in (timeout + _OVERDUE, _OVERDUE):
-        await asyncio.wait((driver,), timeout=seconds)
+    for seconds in (None,) if timeout is None else (timeout + _OVERDUE, _OVERDUE):
+        if (await asyncio.wait((driver,), timeout=seconds))[0]:
+            return
 
 
 @dataclass(slots=True, repr=False, eq=False)
@@ -162,11 +159,25 @@ class _Flight(Generic[_ReplyT]):
     """The task that awaits the call, where there is one."""
     started: float
 
-    def land(self) -> bool:
+    async def outcome(
+        self, left: BaseException | None, timeout: float | None
+    ) -> _ReplyT | BaseException:
+        """The reply or the error of an RPC that has ended, was given up, or was ``left`` alone.
+
+        Nothing here suspends, so no cancellation can arrive here; and nothing is raised, so no
+        traceback leads to the call.
+        """
+        if left is not None and not isinstance(left, KeyError):
+            self._abandon(timeout)
+            return left.with_traceback(None)
+        given_up = not self._land() or (self.driver is not None and not self.driver.done())
+        return self._stuck() if given_up else await self._read()
+
+    def _land(self) -> bool:
         """It has ended. False: it had been given up."""
         return self.connection.in_flight.pop(self.driver or self.call, None) is not None
 
-    def abandon(self, timeout: float | None) -> None:
+    def _abandon(self, timeout: float | None) -> None:
         """Nobody waits any more; close() and the sweep still do."""
         watched = self.driver or self.call
         if timeout is None:
@@ -175,33 +186,28 @@ class _Flight(Generic[_ReplyT]):
         watched.add_done_callback(self._ended_alone)
 
     def _ended_alone(self, _: object) -> None:
-        self.land()
-        if self.settings.on_finish is not None:  # the record is owed all the same
+        given_up = not self._land()
+        if self.settings.on_finish is None:
+            return
+        if given_up and self.settings.timeout is not None:
+            self._stuck()  # the record is owed all the same
+        else:
             self.connection.loop.create_task(self._read())  # it ends at the loop's next turn
-
-    async def outcome(self) -> _ReplyT | Exception:
-        """The reply or the error of an RPC that has ended or was given up.
-
-        Nothing here suspends, so no cancellation can arrive here; and nothing is raised, so no
-        traceback leads to the call.
-        """
-        given_up = not self.land() or (self.driver is not None and not self.driver.done())
-        return self._stuck() if given_up else await self._read()
 
     async def _read(self) -> _ReplyT | Exception:
         call = self.call
         try:
             if call.cancelled():
-                return self._failure(
-                    grpc.StatusCode.CANCELLED,
-                    await call.details() or "",
-                    await call.initial_metadata(),
-                    await call.trailing_metadata(),
-                )
+                return await self._failed(grpc.StatusCode.CANCELLED)
             reply: _ReplyT | None = await (self.driver or call)
         except (InterceptorError, grpc.aio.BaseError) as error:
+            error.__traceback__ = None  # a driver keeps the error, and the error would this frame
             return self._broken(error.cause if isinstance(error, InterceptorError) else error)
+        except KeyError as error:  # gRPC below 1.80 has no name for a status code beyond 16
+            error.__traceback__ = None
+            return await self._failed(grpc.StatusCode.UNKNOWN)
         except grpc.aio.AioRpcError as error:
+            error.__traceback__ = None
             return self._failure(
                 error.code(),
                 error.details() or "",
@@ -212,23 +218,35 @@ class _Flight(Generic[_ReplyT]):
             return self._failure(
                 grpc.StatusCode.CANCELLED, "cancelled inside gRPC or an interceptor"
             )
+        return await self._answered(reply)
+
+    async def _answered(self, reply: _ReplyT | None) -> _ReplyT | Exception:
         if reply is None:
             return self._failure(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
         if self.settings.on_finish is not None:
-            self._report(
-                grpc.StatusCode.OK,
-                await call.details() or "",
-                await call.initial_metadata(),
-                await call.trailing_metadata(),
-            )
+            self._report(grpc.StatusCode.OK, *await self._words())
         return reply
+
+    async def _failed(self, code: grpc.StatusCode) -> Exception:
+        """The error of an RPC that gRPC itself has no error for."""
+        return self._failure(code, *await self._words())
+
+    async def _words(self) -> tuple[str, grpc.aio.Metadata, grpc.aio.Metadata]:
+        """The status text and the metadata of an RPC that has ended."""
+        call = self.call
+        initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
+        return await call.details() or "", initial, trailing
 
     def _broken(self, error: Exception) -> Exception:
         """No RPC came to be: gRPC refused it, or an interceptor raised something of its own."""
         if not isinstance(error, grpc.aio.BaseError):
             return error
         if self.channel.closed:
-            return ClientClosedError(f"{self.rpc.name}: the client was closed")
+            may_have_run = bool(
+                self.channel.interceptors
+            )  # which may have asked before they failed
+            text = f"{self.rpc.name}: the client was closed"
+            return ClientClosedError(text, may_have_run=may_have_run)
         name = type(error).__name__  # its text may quote what was to be sent
         return self._failure(grpc.StatusCode.INTERNAL, f"gRPC did not start the call ({name})")
 

@@ -134,7 +134,7 @@ class Connection:
         costs less than one for each.
         """
         now = time.monotonic()
-        late = {call for call, due in self.in_flight.items() if due <= now}
+        late = {call for call, due in self.in_flight.items() if due <= now and not call.done()}
         for call in late & self._late:
             del self.in_flight[call]
             call.cancel()
@@ -207,10 +207,13 @@ class LazyChannel:
         self.closed = True
         if connection is None:
             return
-        if self._closing is None:
-            self._closing = connection.loop.create_task(self._shut(connection))
         with anyio.CancelScope(shield=True):
-            await asyncio.shield(self._closing)
+            while self._connection is not None:
+                if self._closing is None or self._closing.cancelled():  # with every task, perhaps
+                    self._closing = connection.loop.create_task(self._shut(connection))
+                await asyncio.wait((self._closing,))
+                if not self._closing.cancelled():
+                    self._closing.result()
 
     async def _shut(self, connection: Connection) -> None:
         await _shut(connection)

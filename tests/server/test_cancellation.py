@@ -14,6 +14,7 @@ import anyio.lowlevel
 import grpc
 import grpc.aio
 import leaks
+import ports
 import pytest
 from fake_process import FakeProcess
 from leaks import HoldBack, Pass, Raise
@@ -616,6 +617,64 @@ async def test_event_loop_blocked_across_the_limit_makes_no_false_end(
         await asyncio.sleep(0.01)
         time.sleep(moment + 1.2)  # noqa: ASYNC251 - past the second at which a call is given up
         await asyncio.gather(*limits)
+
+
+@on_each_path
+async def test_reply_that_comes_as_the_sweep_looks_is_the_reply(
+    path: str, fake: FakeMilvus, job_id: str, scale: float
+) -> None:
+    """Between the end of an RPC and its caller's next step a late sweep may look twice."""
+    fake.inject(Fault(delay=ANSWER * scale))
+    async with ImportClient(fake.internal_uri, **PATHS[path]) as client:
+        asking = asyncio.create_task(client.get_import_progress(job_id))
+        connection = leaks.connection(client)
+        await leaks.until(lambda: bool(connection.in_flight), GUARD * scale)
+        (call,) = connection.in_flight
+        connection.in_flight[call] = 0.0
+
+        def look_twice(_: object) -> None:
+            connection.sweep()
+            connection.sweep()
+
+        call.add_done_callback(look_twice)
+        assert (await asking).data.progress == 40
+        assert not connection.in_flight
+
+
+@on_each_path
+@pytest.mark.parametrize("wait", [True, False], ids=["waited for", "left"])
+async def test_status_beyond_those_of_grpc_is_an_error_and_a_record(
+    path: str, wait: bool, scale: float
+) -> None:
+    records: list[CallRecord] = []
+    async with (
+        ports.status_port(17, "odd") as port,
+        ImportClient(
+            f"127.0.0.1:{port}", service="internal", on_finish=records.append, **PATHS[path]
+        ) as client,
+    ):
+        if wait:
+            with pytest.raises(CallError, match="odd") as caught:
+                await client.get_import_progress(JOB_ID)
+            assert caught.value.code is Code.UNKNOWN
+        else:
+            with anyio.move_on_after(0):
+                await client.get_import_progress(JOB_ID)
+            await leaks.until(lambda: bool(records), GUARD * scale)
+        assert not leaks.connection(client).in_flight
+    assert [(record.code, record.details) for record in records] == [(Code.UNKNOWN, "odd")]
+
+
+async def test_call_kept_beyond_its_deadline_has_the_same_record_for_all(scale: float) -> None:
+    records: list[CallRecord] = []
+    options: Any = {"timeout": 0.1, "interceptors": [HoldBack()], "on_finish": records.append}
+    async with ImportClient("127.0.0.1:1", service="internal", **options) as client:
+        with anyio.move_on_after(0.02):
+            await client.get_import_progress(JOB_ID)
+        with pytest.raises(DeadlineExceededError, match="interceptor"):
+            await client.get_import_progress(JOB_ID)
+        await leaks.until(lambda: len(records) == 2, GUARD * scale)
+    assert [record.code for record in records] == [Code.DEADLINE_EXCEEDED] * 2
 
 
 # on_finish

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import random
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -314,6 +316,51 @@ async def test_close_that_is_cancelled_natively_goes_on_by_itself(
         with pytest.raises(ClientClosedError):
             await call
         await client.close()
+
+
+async def test_close_after_somebody_has_cancelled_every_task_still_closes(
+    server: FakeMilvus, scale: float
+) -> None:
+    server.inject("hang", times=None)
+    client = ImportClient(server.internal_uri)
+    before = asyncio.all_tasks()
+
+    async def work() -> None:
+        async with client:
+            with anyio.move_on_after(LEAVE * scale):
+                await client.get_import_progress(JOB_ID)
+
+    working = asyncio.create_task(work())
+    await leaks.until(lambda: closed(client), GUARD * scale)
+    for task in asyncio.all_tasks() - before:
+        if "LazyChannel" in repr(task) or task is working:
+            task.cancel()
+    await asyncio.wait({working})
+    await client.close()
+    async with leaks.nothing_left(GUARD * scale):
+        pass
+    assert leaks.holdings().calls == set()
+    assert client._channel._connection is None  # pyright: ignore[reportPrivateUsage]
+
+
+@on_each_path
+async def test_connection_is_freed_at_once_when_its_client_is_closed_and_dropped(
+    path: str, server: FakeMilvus
+) -> None:
+    """Without waiting for the garbage collector: nothing of ours is a cycle."""
+    server.inject("denied")
+    client = ImportClient(server.internal_uri, **PATHS[path])
+    gc.collect()
+    gc.disable()
+    try:
+        with suppress(AccessDeniedError):
+            await client.get_import_progress(JOB_ID)
+        connection = weakref.ref(leaks.connection(client))
+        await client.close()
+        del client
+        assert connection() is None
+    finally:
+        gc.enable()
 
 
 ENDINGS: dict[str, tuple[Fault | str, CallOptions]] = {

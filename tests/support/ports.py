@@ -12,7 +12,10 @@ from typing import cast
 HOST = "127.0.0.1"
 
 _SETTINGS = b"\0\0\0\4\0\0\0\0\0"  # an empty frame of HTTP/2
-_PREFACE_LENGTH, _FRAME_HEADER_LENGTH, _DATA = 24, 9, 0
+_PREFACE_LENGTH, _FRAME_HEADER_LENGTH = 24, 9
+_DATA, _HEADERS, _SETTINGS_KIND, _PING = 0, 1, 4, 6
+_END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
+_STATUS_200 = b"\x88"  # in HPACK's static table
 
 
 @contextmanager
@@ -83,6 +86,39 @@ async def breaking_port() -> AsyncGenerator[int, None]:
 
     async with _serving(serve) as port:
         yield port
+
+
+@asynccontextmanager
+async def status_port(status: int, text: str) -> AsyncGenerator[int, None]:
+    """Ends each RPC with this status, also one that gRPC does not know."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(_PREFACE_LENGTH)
+        writer.write(_SETTINGS)
+        while True:
+            header = await reader.readexactly(_FRAME_HEADER_LENGTH)
+            payload = await reader.readexactly(int.from_bytes(header[:3], "big"))
+            kind, flags, stream = header[3], header[4], header[5:]
+            if kind in {_SETTINGS_KIND, _PING} and not flags & _ACK:
+                echo = payload if kind == _PING else b""
+                writer.write(_frame(kind, _ACK, stream, echo))
+            elif kind == _DATA and flags & _END_STREAM:
+                block = _STATUS_200 + _field("content-type", "application/grpc")
+                block += _field("grpc-status", str(status)) + _field("grpc-message", text)
+                writer.write(_frame(_HEADERS, _END_HEADERS | _END_STREAM, stream, block))
+
+    async with _serving(serve) as port:
+        yield port
+
+
+def _frame(kind: int, flags: int, stream: bytes, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream + payload
+
+
+def _field(name: str, value: str) -> bytes:
+    """A header field in HPACK, neither indexed nor Huffman-coded."""
+    parts = (name.encode(), value.encode())
+    return b"\x00" + b"".join(bytes([len(part)]) + part for part in parts)
 
 
 @asynccontextmanager
