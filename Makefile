@@ -40,7 +40,7 @@ bench: ## measure latency, throughput and memory
 soak: ## run for a long time under faults
 	@$(environment) check benchmarks/soak.py $(ARGS)
 
-docs: ## check the documentation and its examples
+docs: ## take the pages' screens and times anew, follow their links
 	@$(environment) check scripts/docs.py $(ARGS)
 
 dev: ## .venvs/dev: an editable install with everything to work on it

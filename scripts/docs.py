@@ -1,9 +1,9 @@
-"""Takes the screens of docs/cli.md anew, and follows the links of the documentation.
+"""Takes the screens of docs/cli.md and the times of docs/errors.md anew, and follows the links.
 
 The screens are those of real terminal sessions: a shell in a pseudo-terminal, against a simulated
 Milvus and, where that can run, a real one. Times and rates differ from run to run.
 
-python scripts/docs.py [links]      "links": only those
+python scripts/docs.py [screens|times|links]      only one of these
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import demo
 import environment
+import fault_times
 import grpc.aio
 from real_milvus import RealMilvus, why_not
 from rich.console import Console
@@ -181,8 +182,11 @@ def headings(page: Path) -> set[str]:
 
 
 def main() -> int:
-    """Take the screens, then follow the links."""
-    if sys.argv[1:] != ["links"]:
+    """Take the screens and the times, then follow the links."""
+    only = sys.argv[1:]
+    if only in ([], ["times"]):
+        print(f"the times of {fault_times.write()} faults measured for docs/errors.md")
+    if only in ([], ["screens"]):
         screens, picture = take_screens()
         PAGE.write_text(put(screens, PAGE.read_text("utf-8")), "utf-8")
         PICTURE.write_text(picture, "utf-8")

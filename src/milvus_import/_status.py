@@ -83,6 +83,11 @@ _NOT_GRPC: Final = (
         "a server with TLS answers there, but not gRPC: check the port",
     ),
 )
+_SPOILT: Final = r"Failed parsing HTTP/2|overflows local window"
+_SPOILT_MEND: Final = (
+    _SPOILT,
+    "something between here and the server spoils the connection: check it, and try again",
+)
 _REFUSED: Final = "nothing listens there: check host and port (19530, internal 19529)"
 _PROXY: Final = (
     "a proxy variable (grpc_proxy, https_proxy, http_proxy) sends this call to another address: "
@@ -124,8 +129,10 @@ _MENDS: Final[dict[grpc.StatusCode, tuple[tuple[str, str], ...]]] = {
             "drop the metadata keys 'cluster' and 'serverid': they name another server",
         ),
         (r"[Pp]roxy is not ready", "the server is starting: try again in a moment"),
+        _SPOILT_MEND,
     ),
     Code.INTERNAL: (
+        _SPOILT_MEND,
         (r"could not be parsed", "is this Milvus? Check the address, and what is in between"),
     ),
 }
@@ -139,7 +146,9 @@ _TRANSIENT: Final = frozenset(
     {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.UNIMPLEMENTED}
 )
 # A broken connection, or a server that is starting, in the words of codes that may mean anything.
-_PASSING: Final = rf"(?i)^Stream removed|No status received|RST_STREAM|{EMPTY_REPLY}|{_NOT_READY}"
+_PASSING: Final = (
+    rf"(?i)^Stream removed|No status received|RST_STREAM|{_SPOILT}|{EMPTY_REPLY}|{_NOT_READY}"
+)
 
 # Milvus' codes: not ready, unavailable, request limit, rate limit, resource short.
 _TRANSIENT_CODES: Final = frozenset({1, 2, 4, 8, 12})

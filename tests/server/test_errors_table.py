@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import sys
 import time
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -16,9 +17,12 @@ from typing import Any
 import anyio
 import grpc
 import grpc.aio
+import leaks
 import ports
 import pytest
 from certificates import ELSEWHERE, Certificates, make_certificates
+from fake_process import FakeProcess
+from relay import Relay
 
 from milvus_import import (
     CallError,
@@ -55,6 +59,8 @@ class Row:
     error: str | None
     words: tuple[str, ...]
     may_have_run: bool | None
+    told: str
+    """After how long, as it was measured (scripts/fault_times.py), or "at `timeout`"."""
 
 
 def read_table() -> list[Row]:
@@ -62,7 +68,7 @@ def read_table() -> list[Row]:
     for line in PAGE.read_text(encoding="utf-8").partition("| Row |")[2].splitlines()[2:]:
         if not line.startswith("|"):
             break
-        name, _, seen, ran, _ = (cell.strip() for cell in line.strip("|").split("|"))
+        name, _, seen, told, ran, _ = (cell.strip() for cell in line.strip("|").split("|"))
         error = re.match(r"`(\w+)`: ", seen)
         rows.append(
             Row(
@@ -70,6 +76,7 @@ def read_table() -> list[Row]:
                 error and error[1],
                 tuple(re.findall(r'"(.*?)"', seen)),
                 {"no": False, "maybe": True, "": None}[ran],
+                told,
             )
         )
     return rows
@@ -94,10 +101,12 @@ async def ask_when_closed(client: ImportClient) -> None:
 
 
 async def close_while_asking(client: ImportClient) -> None:
-    asking = asyncio.create_task(ask_progress(client))
+    asking = [asyncio.create_task(ask_progress(client)) for _ in range(200)]
     await asyncio.sleep(0.1)
     await client.close()
-    await asking
+    ends = await asyncio.gather(*asking, return_exceptions=True)
+    assert {type(end) for end in ends} == {ClientClosedError}
+    await asking[0]
 
 
 @dataclass(slots=True)
@@ -131,6 +140,12 @@ class Stage:
     scale: float
     certificates: Certificates
     monkeypatch: pytest.MonkeyPatch
+    broken: float = 0.0
+    """When the fault was made, where it was not there from the beginning."""
+
+    def breaks(self) -> None:
+        """The fault is made now."""
+        self.broken = time.monotonic()
 
     def ca(self, **more: Any) -> dict[str, Any]:
         """Connection arguments that trust the server's CA."""
@@ -242,6 +257,95 @@ async def blackhole(stage: Stage) -> AsyncGenerator[Case, None]:
 async def broken_connection(stage: Stage) -> AsyncGenerator[Case, None]:
     async with ports.breaking_port() as port:
         yield Case(Attempt(f"http://{ports.HOST}:{port}", ask=ask_import))
+
+
+# In the middle of a call
+
+
+def breakage(name: str, damage: Callable[[Relay], None], fault: str | Fault = "hang") -> None:
+    """A connection that is damaged while an order is under way, which is never sent again."""
+
+    async def make(stage: Stage) -> AsyncGenerator[Case, None]:
+        async with milvus() as server, Relay(server.internal_port) as relay:
+
+            async def ask(client: ImportClient) -> None:
+                server.inject(fault)
+                asking = asyncio.create_task(ask_import(client))
+                await leaks.until(lambda: bool(server.received), GUARD * stage.scale)
+                damage(relay)
+                stage.breaks()
+                await asking
+
+            yield Case(Attempt(relay.uri, ask=ask), Attempt(relay.uri, ask=ask_import))
+
+    make.__name__ = name
+    scenario()(make)
+
+
+breakage("connection_reset", Relay.reset)
+breakage("connection_half_closed", Relay.half_close)
+breakage("reply_cut_off", lambda relay: relay.cut(after=5), Fault(delay=0.05))
+breakage("garbage_on_the_wire", lambda relay: relay.garbage(b"HTTP/1.1 502 Bad Gateway\r\n\r\n"))
+breakage("oversized_frame", Relay.oversized_frame)
+
+
+@scenario()
+async def connection_silent(stage: Stage) -> AsyncGenerator[Case, None]:
+    timeout = 0.3 * stage.scale
+    async with milvus() as server, Relay(server.internal_port) as relay:
+
+        async def ask(client: ImportClient) -> None:
+            await client.check(timeout=GUARD * stage.scale)
+            relay.drop()
+            stage.breaks()
+            await ask_progress(client)
+
+        yield Case(Attempt(relay.uri, {"timeout": timeout}, ask), ends_at=timeout)
+
+
+@scenario()
+async def server_stopped(stage: Stage) -> AsyncGenerator[Case, None]:
+    timeout = 0.3 * stage.scale
+    async with FakeProcess({"job_id": JOB}) as server:
+
+        async def ask(client: ImportClient) -> None:
+            await client.check(timeout=GUARD * stage.scale)
+            server.freeze()
+            stage.breaks()
+            await ask_progress(client)
+
+        yield Case(Attempt(server.internal_uri, {"timeout": timeout}, ask), ends_at=timeout)
+
+
+@scenario()
+async def server_killed(stage: Stage) -> AsyncGenerator[Case, None]:
+    async with FakeProcess({"job_id": JOB}) as server:
+
+        async def ask(client: ImportClient) -> None:
+            await client.check()
+            server.freeze()
+            asking = asyncio.create_task(ask_import(client))
+            await asyncio.sleep(0.1 * stage.scale)
+            await server.kill()
+            stage.breaks()
+            await asking
+
+        yield Case(Attempt(server.internal_uri, ask=ask))
+
+
+@scenario()
+async def loop_blocked(stage: Stage) -> AsyncGenerator[Case, None]:
+    timeout = 0.5 * stage.scale
+    async with FakeProcess({"job_id": JOB}) as server:
+
+        async def ask(client: ImportClient) -> None:
+            await client.check(timeout=GUARD * stage.scale)
+            asking = asyncio.create_task(ask_progress(client))
+            await asyncio.sleep(0.02)
+            time.sleep(timeout * 2)  # noqa: ASYNC251 - that is the fault
+            await asking
+
+        yield Case(Attempt(server.internal_uri, {"timeout": timeout}, ask))
 
 
 PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
@@ -413,8 +517,50 @@ async def closed_client(stage: Stage) -> AsyncGenerator[Case, None]:
 @scenario()
 async def closed_during_call(stage: Stage) -> AsyncGenerator[Case, None]:
     async with milvus() as server:
-        server.inject("hang")
+        server.inject("hang", times=None)
         yield Case(Attempt(server.internal_uri, ask=close_while_asking))
+
+
+@scenario()
+async def second_loop(stage: Stage) -> AsyncGenerator[Case, None]:
+    async with milvus() as server:
+
+        async def ask(client: ImportClient) -> None:
+            await ask_progress(client)
+            stage.breaks()
+            await anyio.to_thread.run_sync(lambda: asyncio.run(ask_progress(client)))
+
+        yield Case(Attempt(server.internal_uri, ask=ask))
+
+
+AFTER_FORK = """
+import asyncio, os, sys
+from milvus_import import ImportClient
+
+client = ImportClient(sys.argv[1])
+asyncio.run(client.check())
+if os.fork() == 0:
+    try:
+        asyncio.run(client.check())
+    except RuntimeError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@scenario()
+async def after_fork(stage: Stage) -> AsyncGenerator[Case, None]:
+    async with milvus() as server:
+
+        async def ask(client: ImportClient) -> None:
+            command = [sys.executable, "-P", "-c", AFTER_FORK, server.internal_uri]
+            with anyio.fail_after(20 * stage.scale):
+                done = await anyio.run_process(command)
+            stage.breaks()
+            raise RuntimeError(done.stdout.decode())
+
+        yield Case(Attempt(server.internal_uri, ask=ask))
 
 
 @scenario()
@@ -445,6 +591,11 @@ def test_every_row_has_its_scenario_and_every_scenario_its_row() -> None:
     assert sorted(row.name for row in ROWS) == sorted(SCENARIOS)
 
 
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_row_says_after_how_long_its_error_is_told(row: Row) -> None:
+    assert re.fullmatch(r"at once|at `timeout`|\d\.\d s" if row.error else "", row.told)
+
+
 @pytest.mark.parametrize(
     ("row", "host"),
     [
@@ -454,17 +605,23 @@ def test_every_row_has_its_scenario_and_every_scenario_its_row() -> None:
     ],
 )
 async def test_fault_shows_what_its_row_says(
-    row: Row, host: str, stage: Callable[[str], Stage], caplog: pytest.LogCaptureFixture
+    row: Row,
+    host: str,
+    stage: Callable[[str], Stage],
+    caplog: pytest.LogCaptureFixture,
+    record_property: Callable[[str, object], None],
 ) -> None:
     place = stage(host)
     async with SCENARIOS[row.name](place) as case:
-        start = time.monotonic()
-        error: MilvusImportError | None = None
+        place.breaks()
+        error: Exception | None = None
         try:
             await case.fails.run()
-        except MilvusImportError as caught:
+        except (MilvusImportError, RuntimeError) as caught:
             error = caught
-        elapsed = time.monotonic() - start
+        elapsed = time.monotonic() - place.broken
+        record_property(row.name, elapsed if error and not case.ends_at else "")
+        assert bool(case.ends_at) == (row.told == "at `timeout`")
         assert case.ends_at * 0.9 <= elapsed < case.ends_at + GUARD * place.scale
         if case.mended is not None:
             with anyio.fail_after(GUARD * 5 * place.scale):
@@ -475,14 +632,14 @@ async def test_fault_shows_what_its_row_says(
     assert type(error).__name__ == row.error
     assert [words for words in row.words if words not in str(error)] == [], str(error)
     check_attributes(error, row)
-    if not isinstance(error, ClientClosedError):
+    if isinstance(error, (CallError, RefusedError)):
         target = re.sub("^https?://", "", case.fails.uri)
         assert re.match(rf"(Get)?Import\w* at {re.escape(target)}(:| was refused:) ", str(error))
     told = (str(error), repr(error), caplog.text, *traceback.format_exception(error))
     assert not [spelling for spelling in SPELLINGS if spelling in "".join(told)]
 
 
-def check_attributes(error: MilvusImportError, row: Row) -> None:
+def check_attributes(error: Exception, row: Row) -> None:
     """Those that docs/errors.md promises are set, and agree with each other."""
     if isinstance(error, CallError):
         assert error.may_have_run is row.may_have_run
