@@ -5,7 +5,7 @@ environment = $(PYTHON) scripts/environment.py
 check = $(PYTHON) scripts/check.py
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-versions test-beside lint types proto check-proto wheel bench soak docs dev clean help
+.PHONY: demo test test-versions test-beside test-repeat lint types proto check-proto wheel bench soak docs dev clean help
 
 demo: ## a real Milvus, a real import, followed to its end
 	@$(environment) demo scripts/demo.py $(ARGS)
@@ -18,6 +18,9 @@ test-versions: ## all tests on the oldest and the newest dependencies
 
 test-beside: ## the wheel at work beside three pymilvus versions
 	@$(check) beside
+
+test-repeat: ## all tests ten times in a row, two at once, on a busy core, with all times x3
+	@$(check) repeat $(ARGS)
 
 lint: ## ruff: rules and format
 	@$(check) lint

@@ -3,12 +3,14 @@
 python scripts/check.py test [PYTEST ARG...]       everything, or with arguments only pytest
 python scripts/check.py versions [PYTEST ARG...]   the tests on the oldest and newest versions
 python scripts/check.py beside                     the wheel and pymilvus in one process
+python scripts/check.py repeat [TIMES]             the tests again and again, in four ways
 python scripts/check.py lint|types|check-proto     those alone
 python scripts/check.py proto                      write generated/ anew
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -162,6 +164,37 @@ def beside() -> None:
         raise StepError(f"{failed} of {passed + failed} combinations")
 
 
+def repeat(times: int) -> None:
+    """``make test-repeat``: every run must pass, and pass as many tests as the first."""
+    steps = Steps(environment.make_known("check"))
+    steps.run("the wheel is what is imported", "-c", _PROOF)
+    rows = [_pytest(steps, f"{number} of {times} in a row") for number in range(1, times + 1)]
+    rows.append(_pytest(steps, "two at once", "-n", "2"))
+    with subprocess.Popen([steps.python, "-c", "while True: pass"]) as busy:
+        try:
+            rows.append(_pytest(steps, "beside a process that keeps a core busy"))
+        finally:
+            busy.kill()
+    os.environ["MILVUS_IMPORT_TEST_SCALE"] = "3"
+    rows.append(_pytest(steps, "all times x3"))
+    print(
+        "\n".join(f"{title}: {count} passed in {seconds:.0f} s" for title, count, seconds in rows)
+    )
+    if len({count for _, count, _ in rows}) > 1:
+        raise StepError("not every run passed the same number of tests")
+    print(f"make test-repeat: {len(rows)} runs, all with the same result")
+
+
+def _pytest(steps: Steps, title: str, *arguments: str) -> tuple[str, str, float]:
+    start = time.monotonic()
+    told = steps.run(f"pytest, {title}", "-m", "pytest", "-q", *arguments)
+    return (
+        title,
+        told.rstrip().rpartition("\n")[2].partition(" passed")[0],
+        time.monotonic() - start,
+    )
+
+
 def _first_found(minors: Iterable[str], purpose: str) -> environment.Interpreter | None:
     for minor in minors:
         found = environment.find(minor)
@@ -181,6 +214,8 @@ def main() -> int:
             versions(rest)
         elif command == "beside":
             beside()
+        elif command == "repeat":
+            repeat(int(rest[0]) if rest else 10)
         elif command in _ALONE:
             # None of these needs the wheel, and it may not even build yet.
             pins = environment.pin_files(*environment.CONTENTS["check"][0])
@@ -202,7 +237,7 @@ def _folders() -> list[str]:
 
 
 _ALONE = {"lint": lint, "types": types, "check-proto": check_proto, "proto": _proto}
-_TARGETS = {"versions": "test-versions", "beside": "test-beside"}
+_TARGETS = {"versions": "test-versions", "beside": "test-beside", "repeat": "test-repeat"}
 
 if __name__ == "__main__":
     environment.run(main)
