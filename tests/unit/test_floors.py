@@ -27,6 +27,7 @@ FLOORS = {
     "_options": 2,
     "_request": 2,
     "_status": 2,
+    "_advice": 2,
     "_endpoint": 1,
     "_errors": 1,
     "_models": 1,
