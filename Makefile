@@ -5,7 +5,7 @@ environment = $(PYTHON) scripts/environment.py
 check = $(PYTHON) scripts/check.py
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-versions test-beside test-repeat lint types proto check-proto wheel bench soak docs dev clean help
+.PHONY: demo test test-versions test-beside test-repeat audit lint types proto check-proto wheel bench soak recovery docs dev clean help
 
 demo: ## a real Milvus, a real import, followed to its end
 	@$(environment) demo scripts/demo.py $(ARGS)
@@ -21,6 +21,9 @@ test-beside: ## the wheel at work beside three pymilvus versions
 
 test-repeat: ## all tests ten times in a row, two at once, on a busy core, with all times x3
 	@$(check) repeat $(ARGS)
+
+audit: ## known weaknesses of everything pinned in requirements/
+	@$(check) audit
 
 lint: ## ruff: rules and format
 	@$(check) lint
@@ -42,6 +45,9 @@ bench: ## measure latency, throughput and memory
 
 soak: ## run for a long time under faults
 	@$(environment) check benchmarks/soak.py $(ARGS)
+
+recovery: ## how soon a watch is back after each kind of fault
+	@$(environment) check benchmarks/recovery.py
 
 docs: ## take the pages' screens and times anew, follow their links
 	@$(environment) check scripts/docs.py $(ARGS)

@@ -1,6 +1,6 @@
 """A web service around one client: POST /imports starts a job, GET /imports/ID/events streams it.
 
-    pip install milvus-import starlette uvicorn
+    pip install . starlette uvicorn        # in a clone
     MILVUS_URI=http://localhost:19530 uvicorn --timeout-graceful-shutdown 5 service:app
 
     curl -d '{"collection": "books", "files": ["books.parquet"]}' localhost:8000/imports

@@ -24,6 +24,8 @@ async def main(uri: str, collection: str, *files: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
     try:
         asyncio.run(main(*sys.argv[1:]))
     except (MilvusImportError, ValueError) as error:

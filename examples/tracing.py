@@ -1,10 +1,12 @@
 """Trace every RPC with OpenTelemetry's own gRPC instrumentation.
 
-    pip install milvus-import opentelemetry-instrumentation-grpc opentelemetry-sdk
+    pip install . opentelemetry-instrumentation-grpc opentelemetry-sdk        # in a clone
     python examples/tracing.py http://localhost:19530 449839014328146739
 
 The interceptors make a client span for each RPC and send its ``traceparent``, which Milvus takes
-up: the server's spans then hang below yours.
+up: the server's spans then hang below yours. On port 19530 the first call has two: the client asks
+for the internal service, which that port does not know (a span with the status UNIMPLEMENTED).
+``service="public"`` saves it.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from opentelemetry.instrumentation.grpc import (
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
-from milvus_import import ImportClient
+from milvus_import import ImportClient, MilvusImportError
 
 
 async def main(uri: str, job_id: str) -> None:
@@ -38,4 +40,7 @@ if __name__ == "__main__":
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
     trace.set_tracer_provider(provider)
-    asyncio.run(main(*sys.argv[1:]))
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except (MilvusImportError, ValueError) as error:
+        sys.exit(str(error))

@@ -4,6 +4,7 @@ python scripts/check.py test [PYTEST ARG...]       everything, or with arguments
 python scripts/check.py versions [PYTEST ARG...]   the tests on the oldest and newest versions
 python scripts/check.py beside                     the wheel and pymilvus in one process
 python scripts/check.py repeat [TIMES]             the tests again and again, in four ways
+python scripts/check.py audit                      known weaknesses of what is pinned
 python scripts/check.py lint|types|check-proto     those alone
 python scripts/check.py proto                      write generated/ anew
 """
@@ -164,6 +165,15 @@ def beside() -> None:
         raise StepError(f"{failed} of {passed + failed} combinations")
 
 
+def audit() -> None:
+    """``make audit``: each file of pins by itself; a package nothing is known of fails it too."""
+    steps = Steps(environment.make_known("audit"))
+    options = ("--strict", "--no-deps", "--disable-pip", "--progress-spinner=off")
+    for pins in sorted((ROOT / "requirements").glob("*.txt")):
+        steps.run(f"pip-audit {pins.name}", "-m", "pip_audit", *options, "-r", pins)
+    print(f"make audit: {steps.passed} files of pins, no known weakness")
+
+
 def repeat(times: int) -> None:
     """``make test-repeat``: every run must pass, and pass as many tests as the first."""
     steps = Steps(environment.make_known("check"))
@@ -214,6 +224,8 @@ def main() -> int:
             versions(rest)
         elif command == "beside":
             beside()
+        elif command == "audit":
+            audit()
         elif command == "repeat":
             repeat(int(rest[0]) if rest else 10)
         elif command in _ALONE:

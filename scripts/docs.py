@@ -3,7 +3,7 @@
 The screens are those of real terminal sessions: a shell in a pseudo-terminal, against a simulated
 Milvus and, where that can run, a real one. Times and rates differ from run to run.
 
-python scripts/docs.py [screens|times|links]      only one of these
+python scripts/docs.py [reference|screens|times|links]      only one of these
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import demo
 import environment
 import fault_times
 import grpc.aio
+import reference
 from real_milvus import RealMilvus, why_not
 from rich.console import Console
 from rich.text import Text
@@ -184,6 +185,8 @@ def headings(page: Path) -> set[str]:
 def main() -> int:
     """Take the screens and the times, then follow the links."""
     only = sys.argv[1:]
+    if only in ([], ["reference"]):
+        reference.write()
     if only in ([], ["times"]):
         print(f"the times of {fault_times.write()} faults measured for docs/errors.md")
     if only in ([], ["screens"]):

@@ -38,6 +38,7 @@ VENVS = ROOT / ".venvs"
 # What each environment holds: files of requirements/, then the project as a wheel, as an editable
 # install, or not at all.
 CONTENTS: dict[str, tuple[tuple[str, ...], str | None]] = {
+    "audit": (("audit",), None),
     "build": (("build",), None),
     "bench": (("newest", "cli", "bench"), "wheel"),
     "beside-2.4": (("beside-2.4", "cli"), "wheel"),

@@ -7,14 +7,12 @@ from collections.abc import AsyncGenerator
 
 import hypothesis
 import pytest
+from times import SCALE
 
 from milvus_import.testing import FakeMilvus
 
 # gRPC tells each GOAWAY on stderr; the tests ask for hundreds.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-
-SCALE = float(os.environ.get("MILVUS_IMPORT_TEST_SCALE", "1"))
-"""Multiplies every interval, timeout and guard of the tests."""
 
 hypothesis.settings.register_profile(
     "default",

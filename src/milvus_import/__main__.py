@@ -13,7 +13,8 @@ def main() -> None:
         if error.name not in {"click", "rich"}:
             raise
         sys.stderr.write(
-            "milvus-import: the command line needs: pip install 'milvus-import[cli]'\n"
+            "milvus-import: the command line needs click and rich, the extra milvus-import[cli]: "
+            "pip install click rich\n"
         )
         sys.exit(2)
     except KeyboardInterrupt:

@@ -57,7 +57,7 @@ _MENDS: Final[dict[grpc.StatusCode, tuple[tuple[str, str], ...]]] = {
         ),
         (
             r"auth check failure",
-            "check the user and the password, or the API key; token= takes them without 'Bearer'",
+            "check the user and the password, or the API key",
         ),
     ),
     Code.PERMISSION_DENIED: (

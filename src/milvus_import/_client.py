@@ -48,6 +48,10 @@ logger = logging.getLogger("milvus_import")
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 _NO_JOB = "0"
+_CONNECTION = (
+    "uri, token, user, password, db_name, tls, service, max_receive_bytes, max_send_bytes, "
+    "interceptors, channel_options"
+)
 
 
 @dataclass(slots=True)
@@ -142,6 +146,11 @@ class ImportClient:
 
         Raises ValueError or TypeError that names what is wrong.
         """
+        for name in defaults.keys() - CallOptions.__optional_keys__:
+            raise TypeError(
+                f"ImportClient has no argument {name!r}; it takes {_CONNECTION}, and as "
+                f"defaults of its calls {', '.join(sorted(CallOptions.__optional_keys__))}"
+            )
         if tls is not None and not isinstance(tls, TLSConfig):
             raise TypeError(f"tls is a TLSConfig, not {type(tls).__name__}")
         endpoint = parse_uri(uri, tls=tls is not None)

@@ -106,6 +106,8 @@ def authorization(token: str | None, user: str | None, password: str | None) -> 
             raise TypeError(f"{name} must be a str, not {_kind(value)}")
     if token and (user or password):
         raise ValueError("token and user/password are two ways to say the same; pass only one")
+    if token and token.lower().startswith("bearer "):
+        raise ValueError("token begins with 'Bearer': pass it without; it is encoded here")
     if bool(user) != bool(password):
         missing = "password" if user else "user"
         raise ValueError(f"user and password go together; {missing} is missing")

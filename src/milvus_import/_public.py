@@ -76,8 +76,8 @@ def _jobs(
 def _import_request(order: ImportJobRequest) -> milvus_pb2.ImportRequest:
     if len(order.groups) != 1:
         raise ValueError(
-            f"files has {len(order.groups)} groups, but the public service takes one group a "
-            "job: call create_import once for each, or use the internal port 19529"
+            f"files has {len(order.groups)} groups, but the public service takes one a job: start "
+            "a job for each, join the .npy files of one in a list, [[...]], or use port 19529"
         )
     return milvus_pb2.ImportRequest(
         collection_name=order.collection_name,

@@ -298,7 +298,8 @@ async def test_a_refusal_says_which_service_refused(fake: FakeMilvus, service: s
         ("Pending", 0, ("Pending", 0, 0)),
         ("Importing", 0, ("Importing", 0, 0)),
         ("Importing", 56, ("Importing", 56, 0)),
-        ("Importing", 90, ("Importing", 90, 1000)),  # ImportPersisted: written, not yet final
+        ("Importing", 90, ("Importing", 90, 0)),
+        ("IndexBuilding", 90, ("Importing", 90, 1000)),  # ImportPersisted: written, not yet final
         ("Completed", 100, ("Completed", 100, 1000)),
         ("Failed", 18, ("Failed", 18, 0)),
     ],
@@ -399,7 +400,7 @@ async def test_many_file_groups_need_the_internal_service(fake: FakeMilvus) -> N
         job_id = await client.create_import("books", files)
     assert [file.name for file in fake.jobs[job_id].files] == ["a.parquet", "id.npy v.npy"]
     async with ImportClient(fake.public_uri) as client:
-        with pytest.raises(ValueError, match="call create_import once for each"):
+        with pytest.raises(ValueError, match="start a job for each"):
             await client.create_import("books", files)
     assert len(fake.jobs) == 1
 

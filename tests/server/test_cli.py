@@ -17,13 +17,14 @@ import pytest
 from fake_process import FakeProcess
 from ports import dead_port
 from terminal import Terminal, terminal
+from times import SCALE
 
 from milvus_import.testing import FakeFile, FakeJob, FakeMilvus
 
 pytestmark = pytest.mark.anyio
 
 COMMAND = (sys.executable, "-P", "-m", "milvus_import")
-GUARD = 40.0 * float(os.environ.get("MILVUS_IMPORT_TEST_SCALE", "1"))
+GUARD = 40.0 * SCALE
 """Seconds after which a command that should have ended fails its test."""
 FAST = ("--interval", "0.05")
 UNKNOWN = "449839014328146739"
@@ -236,6 +237,19 @@ async def test_each_end_has_its_exit_code_and_a_line_that_says_why(
     assert all(line.startswith("milvus-import: ") for line in lines(ended.err))
     assert "Traceback" not in ended.err
     assert bool(ended.err) is bool(case.code)
+
+
+async def test_an_empty_list_says_so_and_is_no_failure(fake: FakeMilvus) -> None:
+    said = "milvus-import: the collection 'books' has no import jobs\n"
+    ended = await end_of(fake, Case(0, said, "list books"))
+    assert (ended.code, ended.out, ended.err) == (0, "", said)
+
+
+async def test_two_groups_for_the_public_service_are_told_of_together(fake: FakeMilvus) -> None:
+    ended = await end_of(fake, Case(2, "", "create books id.npy v.npy", public=True))
+    assert ended.code == 2
+    assert "join the .npy files of one by --together" in ended.err
+    assert not fake.jobs
 
 
 @pytest.mark.parametrize("name", ["failed", "wrong token", "unknown job", "ran out, creating"])
@@ -674,4 +688,7 @@ main()
     )
     ended = await finish(process)
     assert ended.code == 2
-    assert ended.err == "milvus-import: the command line needs: pip install 'milvus-import[cli]'\n"
+    assert ended.err == (
+        "milvus-import: the command line needs click and rich, the extra milvus-import[cli]: "
+        "pip install click rich\n"
+    )

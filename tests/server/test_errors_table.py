@@ -446,7 +446,6 @@ def credentials(name: str, connect: dict[str, Any]) -> None:
 
 credentials("no_credentials", {"token": None})
 credentials("malformed_credentials", {"metadata": {"authorization": f"Bearer {TOKEN}"}})
-credentials("bearer_token", {"token": f"Bearer {TOKEN}"})
 credentials("wrong_credentials", {"token": None, "user": "root", "password": f"not {SECRET}"})
 
 # What the server answers

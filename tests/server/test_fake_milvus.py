@@ -90,10 +90,13 @@ async def test_a_job_may_fail_or_stop_before_its_commit(
 ) -> None:
     fake.clock = clock
     failing = fake.add_job(seconds=600, fails_at=40, reason="bad row")
+    without_reason = fake.add_job(seconds=600, fails_at=40)
     held = fake.add_job(seconds=600, auto_commit=False)
     clock.advance(240)
     with pytest.raises(ImportFailedError, match="bad row"):
         await internal.wait(failing.job_id)
+    with pytest.raises(ImportFailedError, match="simulated failure"):
+        await internal.wait(without_reason.job_id)
     clock.advance(1000)
     waiting = await internal.wait(held.job_id, until="uncommitted")
     assert (waiting.state, waiting.progress) == ("Uncommitted", 99)
@@ -372,6 +375,8 @@ def test_the_pages_code_is_a_suite_that_passes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     count = sum(block.count("async def test_") for block in blocks)
     assert f"{count} passed" in done.stdout
+    followed = _run(str(tmp_path / "follow.py"))
+    assert followed.stdout.endswith("1,000 rows, told by the internal service\n"), followed.stderr
 
 
 def test_the_kit_itself_needs_no_pytest() -> None:

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from fake_process import FakeProcess
 from relay import Relay
+from times import SCALE
 from watching import TICK, FaultLog, changes
 
 from milvus_import import (
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.anyio
 JOB_ID = "450000000000000001"
 KEEPALIVE = ("grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms")
 
-LONGEST = 55.0
+LONGEST = 55.0 * SCALE
 """Seconds after which a test gives up; pytest itself would end the whole run at 60."""
 
 Record = Callable[[str, object], None]

@@ -24,9 +24,11 @@ from milvus_import_pb import internal_pb2
 JOB = "449839014328146739"
 SECRET = "s3cr3t-Milvus"
 
-BAD_OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
+UNKNOWN_OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"timeot": 1}, TypeError, "unknown call option 'timeot'; the options are call_credentials"),
     ({"Timeout": 1}, TypeError, "unknown call option 'Timeout'"),
+]
+BAD_OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"timeout": math.nan}, ValueError, "timeout is NaN; pass seconds, or None for no limit"),
     ({"timeout": 1e9 + 1}, ValueError, "timeout 1000000001.0 is above 1e9 seconds; pass None"),
     ({"timeout": 10**400}, ValueError, "is above 1e9 seconds"),
@@ -90,16 +92,11 @@ def numbered(table: list[tuple[dict[str, Any], type[Exception], str]]) -> list[s
     return [f"{index}-{next(iter(row[0]))}" for index, row in enumerate(table)]
 
 
-bad_option = pytest.mark.parametrize(
-    ("options", "error", "words"), BAD_OPTIONS, ids=numbered(BAD_OPTIONS)
-)
-
-
 def refused(error: type[Exception], words: str) -> Any:
     return pytest.raises(error, match=re.escape(words))
 
 
-@bad_option
+@pytest.mark.parametrize(("options", "error", "words"), BAD_OPTIONS, ids=numbered(BAD_OPTIONS))
 def test_a_bad_default_is_refused_when_the_client_is_made(
     options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
@@ -109,7 +106,11 @@ def test_a_bad_default_is_refused_when_the_client_is_made(
 
 
 @pytest.mark.anyio
-@bad_option
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [*UNKNOWN_OPTIONS, *BAD_OPTIONS],
+    ids=numbered([*UNKNOWN_OPTIONS, *BAD_OPTIONS]),
+)
 async def test_a_bad_option_of_a_call_is_refused_and_nothing_is_sent(
     options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
@@ -188,7 +189,10 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"interceptors": [object()]}, TypeError, "interceptors: object is no grpc.aio.Unary"),
     ({"channel_options": [("a", 1, 2)]}, TypeError, "channel_options holds an entry that is no"),
     ({"channel_options": [(1, "a")]}, TypeError, "channel_options holds an entry that is no pair"),
-    ({"uri_": "x"}, TypeError, "unknown call option 'uri_'"),
+    ({"token": "Bearer x"}, ValueError, "token begins with 'Bearer': pass it without"),
+    ({"token": "bearer x"}, ValueError, "token begins with 'Bearer': pass it without"),
+    ({"tokn": "x"}, TypeError, "ImportClient has no argument 'tokn'; it takes uri, token, user, "),
+    ({"timeot": 1}, TypeError, "and as defaults of its calls call_credentials, compression, "),
 ]
 
 

@@ -287,7 +287,7 @@ async def test_a_str_is_a_group_and_a_sequence_is_a_group(files: Any, groups: An
 async def test_the_public_service_takes_one_group() -> None:
     request = (await ordered("public", files=[["id.npy", "v.npy"]])).message()
     assert list(request.files) == ["id.npy", "v.npy"]
-    with refused(ValueError, "files has 2 groups, but the public service takes one group a job"):
+    with refused(ValueError, "files has 2 groups, but the public service takes one a job"):
         await ordered("public", files=["a.parquet", "b.parquet"])
 
 
@@ -296,7 +296,9 @@ async def test_auto_says_that_the_public_service_takes_one_group() -> None:
         Replay({PUBLIC + "Import": ok(milvus_pb2.ImportResponse(tasks=[1]))}) as server,
         ImportClient(server.uri) as client,
     ):
-        with refused(ValueError, "call create_import once for each, or use the internal port"):
+        with refused(
+            ValueError, "join the .npy files of one in a list, [[...]], or use port 19529"
+        ):
             await client.create_import("books", ["a.parquet", "b.parquet"])
         assert [call.method for call in server.received] == [PROXY + "ImportV2"]
 

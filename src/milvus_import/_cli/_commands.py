@@ -148,8 +148,11 @@ def list_jobs(collection: str | None, **options: Any) -> None:
         if settings.as_json:
             for job in jobs:
                 click.echo(json_line(job))
-        else:
+        elif jobs:
             print_jobs(jobs)
+        else:
+            where = f"the collection {collection!r}" if collection else "the server"
+            click.echo(f"milvus-import: {where} has no import jobs", err=True)
         return OK
 
     leave_with(ask, (), debug=settings.debug)
@@ -258,7 +261,7 @@ async def _show(
 def _import_options(texts: Sequence[str]) -> list[tuple[str, str | bool | float]]:
     """Text as the client wants it: auto_commit as a bool, a bare timeout as seconds."""
     options: list[tuple[str, str | bool | float]] = []
-    for key, value in pairs(texts):
+    for key, value in pairs("--option", texts):
         if key.lower() == "auto_commit" and value.lower() in {"true", "false"}:
             options.append((key, value.lower() == "true"))
         elif key.lower() == "timeout" and value.replace(".", "", 1).isdecimal():

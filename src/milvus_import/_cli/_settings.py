@@ -46,7 +46,10 @@ class Settings:
         token = self.token
         if self.ask_token:
             token = click.prompt("Token", hide_input=True, err=True)
-        options: CallOptions = {"timeout": self.rpc_timeout, "metadata": pairs(self.metadata)}
+        options: CallOptions = {
+            "timeout": self.rpc_timeout,
+            "metadata": pairs("--metadata", self.metadata),
+        }
         names = (self.ca, self.cert, self.key, self.server_name)
         try:
             tls = TLSConfig(*names) if any(names) else None
@@ -141,12 +144,12 @@ def check_collection(name: str | None) -> None:
         raise usage(error) from error
 
 
-def pairs(texts: Sequence[str]) -> list[tuple[str, str]]:
+def pairs(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
     """KEY=VALUE texts, taken apart. Raises UsageError, without the text: it may be a secret."""
     split = [text.partition("=") for text in texts]
     for index, (key, equals, _) in enumerate(split):
         if not (key and equals):
-            raise usage(f"entry {index + 1} of KEY=VALUE is not of that form")
+            raise usage(f"{option}: entry {index + 1} is not of the form KEY=VALUE")
     return [(key, value) for key, _, value in split]
 
 
@@ -154,7 +157,8 @@ def _seconds(_: click.Context, option: click.Parameter, value: float | None) -> 
     """Check a time as the library does; only --timeout may be 0."""
     if value is None or 0 < value <= LONGEST_TIMEOUT or (value == 0 and option.name == "timeout"):
         return value
-    raise click.BadParameter(f"{value:g} is no number of seconds.")
+    least = "0 or more" if option.name == "timeout" else "above 0"
+    raise click.BadParameter(f"{value:g} is not {least} seconds, and at most 1e9.")
 
 
 def _with(options: Sequence[Callable[[_F], _F]], command: _F) -> _F:

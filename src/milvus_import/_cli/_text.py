@@ -18,7 +18,9 @@ _WORDS = {
 _OPTIONS = (
     ("pass token='user:password', or user= and password=", "set MILVUS_TOKEN=user:password"),
     ("pass user= and password=, or token=", "set MILVUS_TOKEN=user:password"),
-    ("; token= takes them without 'Bearer'", ", in MILVUS_TOKEN or --token"),
+    ("or the API key", "or the API key, in MILVUS_TOKEN or --token"),
+    ("in a list, [[...]]", "by --together"),
+    ("token begins", "the token begins"),
     ("as token=, without 'Bearer'", "in MILVUS_TOKEN or --token, without 'Bearer'"),
     (", or pass channel_options=[('grpc.enable_http_proxy', 0)]", ""),
     ("tls=TLSConfig(cert=..., key=...)", "--cert FILE --key FILE"),

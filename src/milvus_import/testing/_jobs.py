@@ -93,7 +93,8 @@ class FakeJob:
             return self
         done = (now - self.started) / self.seconds if self.seconds > 0 else 1.0
         state, progress = self._by_clock(min(int(done * 100), 100))
-        return replace(self, state=state, progress=progress)
+        reason = self.reason or ("simulated failure" if state == "Failed" else "")
+        return replace(self, state=state, progress=progress, reason=reason)
 
     def _by_clock(self, percent: int) -> tuple[str, int]:
         if self.fails_at is not None and percent >= self.fails_at:

@@ -1,0 +1,142 @@
+"""How soon a watch has its next answer after each kind of fault: make recovery.
+
+With the client's own defaults: interval 2 s, keepalive as it is. All faults at once, each on a
+server of its own, in some rounds; the table gives the least, the median and the most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import anyio
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
+
+from fake_process import FakeProcess
+from relay import Relay
+
+from milvus_import import CallRecord, ImportClient, MilvusImportError
+
+ROUNDS = 3
+_HTTP = b"HTTP/1.1 502 Bad Gateway\r\n\r\n"
+JOB = "450000000000000001"
+
+Damage = Callable[[FakeProcess, Relay], Awaitable[None]]
+"""Makes the fault, and returns at the moment from which on an answer could come."""
+
+
+async def restart(server: FakeProcess, _: Relay) -> None:
+    """Killed, and there again after a second."""
+    await away(server, 1.0)
+
+
+async def long_outage(server: FakeProcess, _: Relay) -> None:
+    """Killed, and there again after 30 seconds."""
+    await away(server, 30.0)
+
+
+async def away(server: FakeProcess, seconds: float) -> None:
+    """Killed, and there again after so many seconds."""
+    await server.kill()
+    await anyio.sleep(seconds)
+    await server.start()
+
+
+async def frozen(server: FakeProcess, _: Relay) -> None:
+    """SIGSTOP, and SIGCONT after 12 seconds: longer than a call's timeout."""
+    server.freeze()
+    await anyio.sleep(12.0)
+    server.thaw()
+
+
+async def refused(_: FakeProcess, relay: Relay) -> None:
+    """The port refuses connections for 5 seconds."""
+    relay.refuse()
+    relay.reset()
+    await anyio.sleep(5.0)
+    await relay.listen()
+
+
+def connection(break_it: Callable[[Relay], None]) -> Damage:
+    """A fault of the connection alone."""
+
+    async def damage(_: FakeProcess, relay: Relay) -> None:
+        break_it(relay)
+
+    return damage
+
+
+FAULTS: dict[str, Damage] = {
+    "the server is killed and back after 1 s": restart,
+    "the server is away for 30 s": long_outage,
+    "the server is stopped for 12 s (SIGSTOP)": frozen,
+    "the port refuses connections for 5 s": refused,
+    "the connection is reset": connection(Relay.reset),
+    "the connection is half-closed": connection(Relay.half_close),
+    "the connection is cut in the middle of a reply": connection(lambda relay: relay.cut(after=5)),
+    "something answers as an HTTP/1 server": connection(lambda relay: relay.garbage(_HTTP)),
+    "a frame begins and is never finished": connection(Relay.garbage),
+    "an oversized frame arrives": connection(Relay.oversized_frame),
+    "the connection goes silent": connection(Relay.drop),
+}
+
+
+async def measured(damage: Damage) -> tuple[float, list[str]]:
+    """Seconds from the fault's end to the watch's next answer, and the faults it was told of."""
+    told: list[str] = []
+    answers: list[float] = []
+
+    def finished(record: CallRecord) -> None:
+        if record.code.name == "OK":
+            answers.append(time.monotonic())
+
+    def fault(error: MilvusImportError, _: float) -> None:
+        told.append(type(error).__name__)
+
+    async with AsyncExitStack() as stack:
+        job = {"job_id": JOB, "state": "Importing", "progress": 40}
+        server = await stack.enter_async_context(FakeProcess(job))
+        relay = await stack.enter_async_context(Relay(server.internal_port))
+        client = await stack.enter_async_context(ImportClient(relay.uri))
+
+        async def follow() -> None:
+            async for _ in client.watch(JOB, on_fault=fault, call={"on_finish": finished}):
+                pass
+
+        following = asyncio.create_task(follow())
+        while len(answers) < 2:  # noqa: ASYNC110 - two lines, and nobody to set an event
+            await anyio.sleep(0.01)
+        await damage(server, relay)
+        back = time.monotonic()
+        while answers[-1] < back:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+        following.cancel()
+        await asyncio.wait({following})
+    return answers[-1] - back, told
+
+
+async def main() -> None:
+    """Measure and print a table."""
+    found: dict[str, list[float]] = {name: [] for name in FAULTS}
+    faults: dict[str, set[str]] = {name: set() for name in FAULTS}
+    for _ in range(ROUNDS):
+        ends = await asyncio.gather(*[measured(damage) for damage in FAULTS.values()])
+        for name, (seconds, told) in zip(FAULTS, ends, strict=True):
+            found[name].append(seconds)
+            faults[name].update(told)
+    print("| what breaks | the next answer comes after | `on_fault` is told |")
+    print("| --- | --- | --- |")
+    for name, times in found.items():
+        kinds = ", ".join(sorted(faults[name])) or "nothing"
+        low, middle, high = min(times), statistics.median(times), max(times)
+        print(f"| {name} | {middle:.1f} s ({low:.1f}-{high:.1f}) | {kinds} |")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
