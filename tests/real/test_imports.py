@@ -99,7 +99,7 @@ async def test_two_json_files_in_one_group_are_refused_by_the_server(place: Plac
 
 async def test_two_groups_are_refused_before_they_are_sent(place: Place) -> None:
     books = await place.collection()
-    with pytest.raises(ValueError, match="takes one group a job"):
+    with pytest.raises(ValueError, match="takes one a job"):
         await place.client.create_import(books, ["/a.json", "/b.json"])
     assert await place.client.list_imports(books) == []
 

@@ -160,7 +160,7 @@ async def test_misuse_is_refused_before_anything_is_sent(
 async def test_many_groups_on_the_public_service_are_refused(
     fake: FakeMilvus, client: ImportClient
 ) -> None:
-    with pytest.raises(ValueError, match=r"2 groups.*one group a job.*19529"):
+    with pytest.raises(ValueError, match=r"2 groups.*one a job.*19529"):
         await client.create_import("books", ["a.parquet", "b.parquet"])
     assert imports(fake) == []
 
