@@ -242,11 +242,9 @@ class _Flight(Generic[_ReplyT]):
         if not isinstance(error, grpc.aio.BaseError):
             return error
         if self.channel.closed:
-            may_have_run = bool(
-                self.channel.interceptors
-            )  # which may have asked before they failed
-            text = f"{self.rpc.name}: the client was closed"
-            return ClientClosedError(text, may_have_run=may_have_run)
+            # Interceptors may have asked the server before they failed.
+            ran = bool(self.channel.interceptors)
+            return ClientClosedError(f"{self.rpc.name}: the client was closed", may_have_run=ran)
         name = type(error).__name__  # its text may quote what was to be sent
         return self._failure(grpc.StatusCode.INTERNAL, f"gRPC did not start the call ({name})")
 

@@ -10,6 +10,7 @@ import anyio
 import grpc
 import grpc.aio
 import pytest
+import trio
 from certificates import make_certificates
 from pages import code_blocks, table
 
@@ -266,6 +267,15 @@ async def test_a_start_that_fails_leaves_nothing_behind(fake: FakeMilvus) -> Non
     assert other.internal_port
     async with FakeMilvus(internal_port=other.internal_port) as third:  # its port is free again
         assert third.internal_port == other.internal_port
+
+
+def test_a_loop_that_is_not_asyncios_is_refused() -> None:
+    async def serve() -> None:
+        async with FakeMilvus():
+            pass
+
+    with pytest.raises(RuntimeError, match="FakeMilvus works on asyncio"):
+        trio.run(serve)
 
 
 async def test_two_servers_live_side_by_side(fake: FakeMilvus) -> None:

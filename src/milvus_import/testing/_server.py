@@ -149,7 +149,17 @@ class FakeMilvus:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen. After ``stop`` it starts again on the same ports, with its jobs."""
+        """Listen. After ``stop`` it starts again on the same ports, with its jobs.
+
+        Raises RuntimeError where the running loop is not asyncio's.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "FakeMilvus works on asyncio; with anyio's pytest plugin, let the fixture "
+                "anyio_backend return 'asyncio'"
+            ) from None
         try:
             self.internal_port = await self._serve("internal", self.internal_port)
             self.public_port = await self._serve("public", self.public_port)
