@@ -49,7 +49,7 @@ soak: ## run for a long time under faults
 recovery: ## how soon a watch is back after each kind of fault
 	@$(environment) check benchmarks/recovery.py
 
-docs: ## take the pages' screens and times anew, follow their links
+docs: ## make the pages' reference, screens and times anew, follow their links
 	@$(environment) check scripts/docs.py $(ARGS)
 
 dev: ## .venvs/dev: an editable install with everything to work on it

@@ -110,12 +110,17 @@ async def measured(damage: Damage) -> tuple[float, list[str]]:
                 pass
 
         following = asyncio.create_task(follow())
-        while len(answers) < 2:  # noqa: ASYNC110 - two lines, and nobody to set an event
-            await anyio.sleep(0.01)
+
+        async def until(come: Callable[[], bool]) -> None:
+            while not come():
+                if following.done():
+                    await following  # raises what ended it
+                await anyio.sleep(0.01)
+
+        await until(lambda: len(answers) >= 2)
         await damage(server, relay)
         back = time.monotonic()
-        while answers[-1] < back:  # noqa: ASYNC110
-            await anyio.sleep(0.01)
+        await until(lambda: answers[-1] >= back)
         following.cancel()
         await asyncio.wait({following})
     return answers[-1] - back, told

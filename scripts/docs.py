@@ -1,4 +1,4 @@
-"""Takes the screens of docs/cli.md and the times of docs/errors.md anew, and follows the links.
+"""Makes the reference, the screens and the times of the documentation anew, and follows its links.
 
 The screens are those of real terminal sessions: a shell in a pseudo-terminal, against a simulated
 Milvus and, where that can run, a real one. Times and rates differ from run to run.
@@ -183,8 +183,10 @@ def headings(page: Path) -> set[str]:
 
 
 def main() -> int:
-    """Take the screens and the times, then follow the links."""
+    """Do all, or what is named; then follow the links."""
     only = sys.argv[1:]
+    if only and (len(only) > 1 or only[0] not in {"reference", "screens", "times", "links"}):
+        raise environment.SetupError("usage: docs.py [reference|screens|times|links]")
     if only in ([], ["reference"]):
         reference.write()
     if only in ([], ["times"]):

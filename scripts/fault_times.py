@@ -27,7 +27,11 @@ def measure() -> dict[str, float]:
         command = [sys.executable, "-P", "-m", "pytest", "-q", TEST, "-k", "test_fault_shows"]
         command += [f"--junitxml={report}", "-o", "junit_family=xunit1"]
         for _ in range(ROUNDS):
-            subprocess.run(command, cwd=environment.ROOT, check=True, stdout=subprocess.DEVNULL)
+            done = subprocess.run(
+                command, cwd=environment.ROOT, check=False, capture_output=True, text=True
+            )
+            if done.returncode:
+                raise environment.SetupError(f"{done.stdout}a fault does not show what it should")
             for case in ET.parse(report).iter("testcase"):  # noqa: S314 - written by our own pytest
                 for entry in case.iter("property"):
                     if seconds := entry.get("value"):

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
+from functools import cache
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SOURCES = environment.ROOT / "src" / "milvus_import"
 PAGE = environment.ROOT / "docs" / "reference.md"
@@ -46,15 +48,44 @@ SECTIONS = {
         "WaitTimeoutError",
         "ClientClosedError",
     ],
+    "Types in these signatures": [
+        "Service",
+        "ServiceChoice",
+        "Until",
+        "OnFault",
+        "Outcome",
+        "Metadata",
+        "Files",
+        "ImportOptions",
+        "ChannelOption",
+    ],
     "For tests: milvus_import.testing": [
         "FakeMilvus",
         "FakeJob",
         "FakeFile",
         "ManualClock",
+        "FAULTS",
         "Fault",
         "Received",
     ],
 }
+
+# Public to the package's other modules only.
+_INTERNAL = {
+    "answers",
+    "authenticate",
+    "take_fault",
+    "at",
+    "internal_reply",
+    "public_reply",
+    "old_public_reply",
+    "started",
+    "answered",
+    "not_ended",
+    "credentials",
+}
+# Of these nobody but the package makes one.
+_MADE_HERE = {"ImportWatch", "JobsWatch", "CallRecord", "Received"}
 
 _HEAD = """# Reference
 
@@ -62,18 +93,19 @@ All that the package exports, from its docstrings: `help(ImportClient)` says the
 `make docs ARGS=reference`.
 """
 
-Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = ast.ClassDef | Function | ast.Assign | ast.AnnAssign
 
 
 def page() -> str:
     """The whole page."""
-    definitions = dict(_definitions())
     parts = [_HEAD]
     for title, names in SECTIONS.items():
         parts.append(f"## {title}\n")
         for name in names:
-            parts += _told(definitions[name])
-    return "\n".join(parts)
+            parts += _told(name)
+        parts.append("")
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).rstrip() + "\n"
 
 
 def write() -> None:
@@ -81,55 +113,144 @@ def write() -> None:
     PAGE.write_text(page(), "utf-8")
 
 
-def _definitions() -> Iterator[tuple[str, Definition]]:
-    for file in sorted(SOURCES.rglob("*.py")):
-        for node in ast.parse(file.read_text("utf-8")).body:
-            if isinstance(node, Definition):
-                yield node.name, node
+@cache
+def _modules() -> dict[Path, ast.Module]:
+    files = sorted(SOURCES.glob("*.py")) + sorted((SOURCES / "testing").glob("*.py"))
+    return {file: ast.parse(file.read_text("utf-8")) for file in files}
 
 
-def _told(node: Definition) -> Iterator[str]:
-    if not isinstance(node, ast.ClassDef):
-        yield from _told_of_function(node, "###")
-        return
-    functions = [
-        part for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
-    made = next((function for function in functions if function.name == "__init__"), None)
-    is_error = node.name.endswith("Error")  # which nobody makes but the package
-    arguments = f"({_arguments(made)})" if made and not is_error else ""
+def _found(name: str) -> tuple[Definition, str, ast.Module]:
+    """The definition of a name, the docstring below it, and its module."""
+    for module in _modules().values():
+        for node, following in zip_longest(module.body, module.body[1:]):
+            if isinstance(node, ast.ClassDef | Function) and node.name == name:
+                return node, ast.get_docstring(node) or "", module
+            target = node.targets[0] if isinstance(node, ast.Assign) else None
+            target = node.target if isinstance(node, ast.AnnAssign) else target
+            if isinstance(node, ast.Assign | ast.AnnAssign) and _name(target) == name:
+                return node, _string(following), module
+    raise environment.SetupError(f"nothing is called {name}")
+
+
+def _told(name: str) -> Iterator[str]:
+    node, text, module = _found(name)
+    if isinstance(node, ast.ClassDef):
+        yield from _told_of_class(node, module)
+    elif isinstance(node, Function):
+        yield from _told_of_function(node, module, "###")
+    elif name.isupper():
+        yield f"### {name}\n\n{_listed(text)}\n"
+    else:
+        value = ast.unparse(node.value) if node.value else ""
+        yield f"- `{name}` = `{value}`" + (f": {' '.join(text.split())}" if text else "")
+
+
+def _told_of_class(node: ast.ClassDef, module: ast.Module) -> Iterator[str]:
+    bases = [base for base in map(ast.unparse, node.bases) if not base.startswith("AsyncIterator")]
+    functions = {part.name: part for part in node.body if isinstance(part, Function)}
+    made = (
+        None
+        if node.name.endswith("Error") or node.name in _MADE_HERE
+        else functions.get("__init__")
+    )
     yield f"### {node.name}\n"
-    if arguments and node.name not in {"ImportWatch", "JobsWatch"}:
-        yield f"```text\n{node.name}{_wrapped(arguments)}\n```\n"
-    yield _text(node)
-    if made and not is_error and ast.get_docstring(made):
-        yield _text(made)
-    fields = list(_fields(node))
-    if fields:
-        yield "| | | |\n| --- | --- | --- |\n" + "\n".join(fields) + "\n"
-    for function in functions:
-        if function.name.startswith("_"):
-            continue
-        if any(isinstance(d, ast.Name) and d.id == "property" for d in function.decorator_list):
-            yield (
-                f"- `{function.name}`: {ast.unparse(function.returns or ast.Constant(None))}. "
-                + (" ".join(_text(function).split()))
-            )
-        else:
-            yield from _told_of_function(function, "####")
+    if bases:
+        yield f"A `{'`, `'.join(bases)}`.\n"
+    if made:
+        yield f"```text\n{node.name}{_wrapped(_arguments(made, module))}\n```\n"
+    yield _listed(ast.get_docstring(node) or "") + "\n"
+    if made and (text := ast.get_docstring(made)):
+        yield _listed(text) + "\n"
+    if rows := list(_attributes(node, functions.get("__init__"))):
+        yield "| | type | default | |\n| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n"
+    public = [
+        f for f in functions.values() if not f.name.startswith("_") and f.name not in _INTERNAL
+    ]
+    for function in public:
+        if _is_property(function):
+            kind = ast.unparse(function.returns) if function.returns else ""
+            text = " ".join((ast.get_docstring(function) or "").split())
+            yield f"- `{function.name}`, `{kind}`: {text}"
     yield ""
+    if "__anext__" in functions:
+        yield f"Each step gives: {ast.get_docstring(functions['__anext__'])}\n"
+    for function in public:
+        if not _is_property(function):
+            yield from _told_of_function(function, module, "####")
 
 
-def _told_of_function(node: ast.FunctionDef | ast.AsyncFunctionDef, level: str) -> Iterator[str]:
+def _told_of_function(node: Function, module: ast.Module, level: str) -> Iterator[str]:
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     prefix = "await " if isinstance(node, ast.AsyncFunctionDef) else ""
     yield f"\n{level} {node.name}\n"
-    yield f"```text\n{prefix}{node.name}{_wrapped(f'({_arguments(node)})')}{returns}\n```\n"
-    yield _text(node)
+    yield f"```text\n{prefix}{node.name}{_wrapped(_arguments(node, module))}{returns}\n```\n"
+    yield _listed(ast.get_docstring(node) or "") + "\n"
 
 
-def _arguments(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    return ast.unparse(node.args).removeprefix("self, ").removeprefix("self")
+def _attributes(node: ast.ClassDef, made: Function | None) -> Iterator[str]:
+    """Those of the class, then those its constructor sets and tells of."""
+    told: set[str] = set()
+    for name, kind, default, text in _annotated(node.body):
+        told.add(name)
+        yield f"| `{name}` | {kind} | {default} | {text} |"
+    arguments = {argument.arg for argument in made.args.kwonlyargs} if made else set[str]()
+    for name, kind, _, text in _annotated(made.body if made else []):
+        if name not in told and (text or name in arguments):
+            yield f"| `{name}` | {kind} | | {text} |"
+
+
+def _annotated(body: list[ast.stmt]) -> Iterator[tuple[str, str, str, str]]:
+    for part, following in zip_longest(body, body[1:]):
+        if not isinstance(part, ast.AnnAssign | ast.Assign):
+            continue
+        name = _name(part.target if isinstance(part, ast.AnnAssign) else part.targets[0])
+        if not name or name.startswith("_") or name in _INTERNAL:
+            continue
+        value = ast.unparse(part.value) if part.value else ""
+        given = re.search(r"default=([^,)]*)", value)
+        plain = "" if value.startswith("field(") else value
+        default = "made anew" if "default_factory" in value else given[1] if given else plain
+        kind = ast.unparse(part.annotation) if isinstance(part, ast.AnnAssign) else ""
+        yield name, _code(kind), _code(default), " ".join(_string(following).split())
+
+
+def _name(target: ast.expr | None) -> str:
+    """The plain name, or the attribute of self."""
+    if isinstance(target, ast.Attribute):
+        return target.attr
+    return target.id if isinstance(target, ast.Name) else ""
+
+
+def _string(node: ast.stmt | None) -> str:
+    value = node.value if isinstance(node, ast.Expr) else None
+    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("|", "\\|") + "`" if text else ""
+
+
+def _is_property(node: Function) -> bool:
+    return any(isinstance(d, ast.Name) and d.id == "property" for d in node.decorator_list)
+
+
+def _arguments(node: Function, module: ast.Module) -> str:
+    """As they stand in the source, but for the names of constants: these have their values."""
+    text = ast.unparse(node.args).removeprefix("self, ").removeprefix("self")
+    return (
+        "("
+        + re.sub(r"(?<=[\w\]])=(\w*)", lambda default: f" = {_value(default[1], module)}", text)
+        + ")"
+    )
+
+
+def _value(name: str, module: ast.Module) -> str:
+    """A constant's value, where it is one: of the module itself, or imported into it."""
+    for known in (module, *_modules().values()):
+        for node in known.body:
+            if isinstance(node, ast.Assign) and _name(node.targets[0]) == name:
+                return ast.unparse(node.value)
+    return name
 
 
 def _wrapped(arguments: str) -> str:
@@ -147,29 +268,6 @@ def _wrapped(arguments: str) -> str:
     return "(\n" + "".join(f"    {part.strip()},\n" for part in parts) + ")"
 
 
-def _fields(node: ast.ClassDef) -> Iterator[str]:
-    """The annotated attributes and the members, each with the docstring that stands below it."""
-    following = [*node.body[1:], None]
-    for part, next_part in zip(node.body, following, strict=True):
-        text = ""
-        if isinstance(next_part, ast.Expr) and isinstance(next_part.value, ast.Constant):
-            text = " ".join(str(next_part.value.value).split())
-        if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
-            name, kind = part.target.id, ast.unparse(part.annotation)
-        elif isinstance(part, ast.Assign) and isinstance(part.targets[0], ast.Name):
-            name, kind = part.targets[0].id, ast.unparse(part.value)
-        else:
-            continue
-        if not name.startswith("_"):
-            yield f"| `{name}` | `{kind.replace('|', chr(92) + '|')}` | {text} |"
-
-
-def _text(node: Definition) -> str:
-    """The docstring, with a line that tells of an argument as an entry of a list."""
-    text = ast.get_docstring(node) or ""
-    return re.sub(r"^(?=``\w+``(, ``\w+``)*(:| \())", "- ", text, flags=re.MULTILINE) + "\n"
-
-
-if __name__ == "__main__":
-    write()
-    print(f"{Path(PAGE).name} written")
+def _listed(text: str) -> str:
+    """A docstring, with a line that tells of an argument as an entry of a list."""
+    return re.sub(r"^(?=``\w+``(, ``\w+``)*(:| \())", "- ", text, flags=re.MULTILINE)

@@ -26,6 +26,8 @@ hypothesis.settings.load_profile("default")
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What a test may take is scaled too."""
+    if SCALE == 1:
+        return
     usual = float(config.getini("timeout"))
     for item in items:
         own = item.get_closest_marker("timeout")

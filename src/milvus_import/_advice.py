@@ -119,12 +119,12 @@ def for_call(code: grpc.StatusCode, details: str, target: str, *, secure: bool) 
     """What to do about an RPC that ended so, or ""."""
     for pattern, advice in _MENDS.get(code, ()):
         if re.search(pattern, details):
-            return sentence(advice)
+            return advice
     if code is Code.UNAVAILABLE:
-        return sentence(_unavailable_mend(details, target, secure=secure))
+        return _unavailable_mend(details, target, secure=secure)
     if code is Code.DEADLINE_EXCEEDED:
         return (
-            "Check that the address is reachable and speaks gRPC "
+            "check that the address is reachable and speaks gRPC "
             f"{'with' if secure else 'without'} TLS; if the server is only slow, allow more time"
         )
     return ""

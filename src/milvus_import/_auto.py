@@ -80,7 +80,10 @@ class Services:
             if status.code or status.error_code:
                 refused = refusal(status, rpc.name, self._target, service)
                 self._prefer(service, good=not is_transient(refused))
-                raise refused
+                try:
+                    raise refused
+                finally:
+                    del refused  # or the error and this frame would hold each other
             answer = rpc.answer(reply, question, self._target)
             if not self.answered or self._order[0] != service:
                 self._prefer(service, good=True)

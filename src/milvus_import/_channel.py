@@ -104,8 +104,10 @@ class _Outermost(grpc.aio.UnaryUnaryClientInterceptor):
         client_call_details: grpc.aio.ClientCallDetails,
         request: Any,
     ) -> Any:
+        going = continuation(client_call_details, request)
+        del client_call_details, request  # they may hold secrets, and errors keep this frame
         try:
-            return await continuation(client_call_details, request)
+            return await going
         except grpc.aio.AioRpcError:
             raise
         except Exception as error:
@@ -138,7 +140,7 @@ class Connection:
         for call in late & self._late:
             del self.in_flight[call]
             call.cancel()
-        self._late = late
+        self._late = late - self._late
         self.sweeper = self.loop.call_later(1.0, self.sweep) if self.in_flight else None
 
 

@@ -129,7 +129,7 @@ class ImportClient:
         channel_options: Sequence[ChannelOption] = (),
         **defaults: Unpack[CallOptions],
     ) -> None:
-        """Check every argument; nothing is sent.
+        """Every argument is checked; nothing is sent.
 
         ``uri``: ``host``, ``host:port``, ``http://``, ``https://`` (TLS), each with ``/database``
         if wanted; ``dns:///``, ``ipv4:a:p,b:p`` (calls go round all of them), ``unix:``. The port
@@ -154,6 +154,7 @@ class ImportClient:
         if tls is not None and not isinstance(tls, TLSConfig):
             raise TypeError(f"tls is a TLSConfig, not {type(tls).__name__}")
         endpoint = parse_uri(uri, tls=tls is not None)
+        self._target = endpoint.target
         check_name(db_name, "db_name", empty=True)
         if db_name and endpoint.database not in {"", db_name}:
             raise ValueError(
@@ -184,7 +185,8 @@ class ImportClient:
         self._services = Services(self._channel, service)
 
     def __repr__(self) -> str:
-        return f"<ImportClient {self._channel.endpoint.target}>"
+        # Error reporters show a client that its constructor refused, too.
+        return f"<ImportClient {getattr(self, '_target', '(refused)')}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -275,6 +277,7 @@ class ImportClient:
         ``timeout`` in seconds or as a timedelta.
         ``idempotency_key``: 1 to 256 printable ASCII characters; Milvus 2.6.24 and 3.0.2 run a
         resent request with the same key only once, older servers ignore it.
+
         ``db_name`` defaults to the client's. ``call`` takes CallOptions.
 
         The request is never resent by itself. A CallError with ``may_have_run`` set says that the

@@ -104,9 +104,9 @@ def call_error(
         text = f"{what}: {code.name}"
     if details and details.lower() not in {"deadline exceeded", "context deadline exceeded"}:
         text += f" ({quote(details)})"
-    mend = "Allow more time" if unsent else for_call(code, details, target, secure=secure)
+    mend = "allow more time" if unsent else for_call(code, details, target, secure=secure)
     return _CLASSES.get(code, CallError)(
-        f"{text}. {mend}" if mend else text,
+        f"{text}. {sentence(mend)}" if mend else text,
         code=code,
         details=details,
         record=record,

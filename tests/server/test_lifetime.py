@@ -31,6 +31,7 @@ from milvus_import import (
     GetImportProgressOption,
     GetImportProgressResponse,
     ImportClient,
+    MilvusImportError,
     UnavailableError,
     get_import_progress,
 )
@@ -332,9 +333,9 @@ async def test_close_after_somebody_has_cancelled_every_task_still_closes(
 
     working = asyncio.create_task(work())
     await leaks.until(lambda: closed(client), GUARD * scale)
-    for task in asyncio.all_tasks() - before:
-        if "LazyChannel" in repr(task) or task is working:
-            task.cancel()
+    (closing,) = [task for task in asyncio.all_tasks() - before if "_shut" in repr(task)]
+    for task in (closing, working):
+        task.cancel()
     await asyncio.wait({working})
     await client.close()
     async with leaks.nothing_left(GUARD * scale):
@@ -348,13 +349,20 @@ async def test_connection_is_freed_at_once_when_its_client_is_closed_and_dropped
     path: str, server: FakeMilvus
 ) -> None:
     """Without waiting for the garbage collector: nothing of ours is a cycle."""
-    server.inject("denied")
+    faults = ("denied", "not-ready", "empty", "garbage")
+    for fault in faults:
+        server.inject(fault)
     client = ImportClient(server.internal_uri, **PATHS[path])
+    errors: list[weakref.ref[MilvusImportError]] = []
     gc.collect()
     gc.disable()
     try:
-        with suppress(AccessDeniedError):
-            await client.get_import_progress(JOB_ID)
+        for _ in faults:
+            try:
+                await client.get_import_progress(JOB_ID)
+            except MilvusImportError as error:
+                errors.append(weakref.ref(error))
+        assert [error() for error in errors] == [None] * len(faults)
         connection = weakref.ref(leaks.connection(client))
         await client.close()
         del client

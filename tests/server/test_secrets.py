@@ -13,12 +13,18 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import anyio
+import grpc
+import leaks
 import pytest
 from certificates import make_certificates
 
+import milvus_import
 from milvus_import import (
     CallOptions,
     CallRecord,
@@ -51,17 +57,26 @@ def found(shown: str) -> list[str]:
     return [spelling for spelling in SPELLINGS if spelling in shown]
 
 
-def our_frames(error: BaseException) -> Iterator[str]:
-    """The frames of our own that an error and its causes have passed, with their variables."""
+def frames(error: BaseException, *packages: ModuleType) -> list[str]:
+    """The packages' frames that an error and its causes have passed, with their variables."""
+    folders = tuple(str(Path(package.__file__ or "").parent) for package in packages)
     told = traceback.TracebackException.from_exception(error, capture_locals=True)
-    links = [told]
+    links, found = [told], list[str]()
     while links:
         link = links.pop()
         links += [cause for cause in (link.__cause__, link.__context__) if cause is not None]
-        yield "".join(link.format_exception_only())
-        for frame in link.stack:
-            if "milvus_import" in frame.filename or "grpc" in frame.filename:
-                yield f"{frame.name}: {frame.locals}"
+        found += [
+            f"{frame.name}: {frame.locals}"
+            for frame in link.stack
+            if frame.filename.startswith(folders)
+        ]
+    assert found, "no frame of these packages"
+    return found
+
+
+def our_frames(error: BaseException) -> list[str]:
+    """Those of this package and of gRPC's."""
+    return frames(error, milvus_import, grpc)
 
 
 Ask = Callable[[ImportClient, CallOptions], Awaitable[Any]]
@@ -114,10 +129,23 @@ async def test_nothing_that_a_call_shows_holds_a_secret(
         else:
             assert not fault or ask is ASKS["wait_all"]  # which returns each job's error
             shown += [str(answer), repr(answer)]
+            if fault:
+                shown += our_frames(answer[JOB])
     assert records
     assert VALUE in str(fake.received[0].metadata)  # it was sent, and with it all the others
     shown += [repr(client), str(client), *map(repr, records), *map(str, records), caplog.text]
     assert found("\n".join(shown)) == []
+
+
+async def test_our_frame_around_an_interceptor_that_raises_holds_none(fake: FakeMilvus) -> None:
+    """gRPC's own frames do: what they are given is not ours to take away."""
+    client = ImportClient(
+        fake.internal_uri, token=TOKEN, metadata=METADATA, interceptors=[leaks.Raise(LookupError())]
+    )
+    async with client:
+        with pytest.raises(LookupError) as caught:
+            await ASKS["create_import"](client, {"metadata": METADATA})
+    assert found("\n".join(frames(caught.value, milvus_import))) == []
 
 
 async def test_the_function_form_shows_no_secret() -> None:
@@ -146,6 +174,7 @@ def test_what_is_refused_is_refused_without_showing_it(connect: dict[str, Any]) 
         ImportClient("http://127.0.0.1:1", **connect)
     shown = "".join(traceback.format_exception(caught.value))
     assert found(shown) == []
+    assert frames(caught.value, milvus_import)  # a client that was refused has a repr, too
 
 
 def test_a_uri_with_a_password_is_not_shown() -> None:
@@ -183,8 +212,6 @@ def test_certificates_are_not_shown() -> None:
 async def test_the_command_line_shows_no_secret(
     fake: FakeMilvus, arguments: tuple[str, ...], fault: str, scale: float
 ) -> None:
-    import anyio
-
     fake.token = TOKEN
     fake.add_job(job_id=JOB, state="Completed", progress=100)
     if fault:

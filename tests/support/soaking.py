@@ -135,13 +135,15 @@ async def _run(
                 memory = _resident()
             outcome.calls[await _call(place.client, rng, outcome)] += 1
 
-    async with anyio.create_task_group() as breaking:
-        breaking.start_soon(_break, place, server, rng, outcome)
-        async with anyio.create_task_group() as callers:
-            for _ in range(64):
-                callers.start_soon(caller)
-        breaking.cancel_scope.cancel()
-    await place.client.close()
+    try:
+        async with anyio.create_task_group() as breaking:
+            breaking.start_soon(_break, place, server, rng, outcome)
+            async with anyio.create_task_group() as callers:
+                for _ in range(64):
+                    callers.start_soon(caller)
+            breaking.cancel_scope.cancel()
+    finally:
+        await place.client.close()
     gc.collect()
     outcome.grown = (_resident() - memory) / 1e6
 
@@ -181,7 +183,9 @@ async def _call(client: ImportClient, rng: random.Random, outcome: Outcome) -> s
     except (CallError, RefusedError, ClientClosedError) as error:
         return type(error).__name__
     except BaseException as error:
-        outcome.wrong.append(repr(error))
+        task = asyncio.current_task()
+        if task is None or not task.cancelling():  # else the soak's own time is over
+            outcome.wrong.append(repr(error))
         raise
     if not (leaving and scope.cancelled_caught):
         outcome.wrong.append("a call ended without an answer")

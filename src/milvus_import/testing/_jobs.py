@@ -25,6 +25,7 @@ class ManualClock:
 
     def __init__(self) -> None:
         self.now = 0.0
+        """The time, in seconds."""
 
     def __call__(self) -> float:
         """The time, in seconds."""

@@ -227,6 +227,7 @@ class FakeMilvus:
         """Let the next calls end in a fault: one of FAULTS by its name, or a Fault.
 
         ``times``: how many calls, None for all from now on. ``method`` restricts it to one method.
+
         Faults asked for together come in the order they were asked for.
         """
         if times is not None and times < 1:
