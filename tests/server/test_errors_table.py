@@ -34,6 +34,7 @@ from milvus_import import (
 )
 from milvus_import._status import call_error
 from milvus_import.testing import FakeMilvus, Fault
+from milvus_import.testing._server import settled
 
 pytestmark = pytest.mark.anyio
 
@@ -203,6 +204,7 @@ async def both_services_unknown(stage: Stage) -> AsyncGenerator[Case, None]:
     await server.start()
     yield Case(Attempt(f"{ports.HOST}:{port}"))
     await server.stop(None)
+    await settled()
 
 
 @scenario()

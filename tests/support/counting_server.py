@@ -9,6 +9,7 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
+from milvus_import.testing._server import settled
 from milvus_import_pb import common_pb2, milvus_pb2
 
 _METHOD = "/milvus.proto.milvus.MilvusService/GetImportState"
@@ -44,6 +45,7 @@ class CountingServer(grpc.GenericRpcHandler):
     ) -> None:
         assert self._server is not None
         await self._server.stop(None)
+        await settled()
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from milvus_import.testing._server import settled
 from milvus_import_pb.milvus_grpc import MilvusServiceStub
 from milvus_import_pb.proxy_grpc import ProxyStub
 
@@ -81,6 +82,7 @@ class Replay(grpc.GenericRpcHandler):
         traceback: TracebackType | None,
     ) -> None:
         await self._server.stop(None)
+        await settled()
 
     @property
     def uri(self) -> str:
