@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncGenerator
 
 import hypothesis
@@ -13,6 +14,10 @@ from milvus_import.testing import FakeMilvus
 
 # gRPC tells each GOAWAY on stderr; the tests ask for hundreds.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+# A shell without job control starts what it puts in the background with SIGINT ignored, and the
+# programs that the tests interrupt would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile(
     "default",
