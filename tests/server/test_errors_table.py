@@ -263,6 +263,9 @@ async def broken_connection(stage: Stage) -> AsyncGenerator[Case, None]:
 
 # In the middle of a call
 
+OWN_CONNECTION = {"channel_options": [("grpc.use_local_subchannel_pool", 1)]}
+"""Else gRPC may give a new channel the connection that is about to end."""
+
 
 def breakage(name: str, damage: Callable[[Relay], None], fault: str | Fault = "hang") -> None:
     """A connection that is damaged while an order is under way, which is never sent again."""
@@ -278,7 +281,7 @@ def breakage(name: str, damage: Callable[[Relay], None], fault: str | Fault = "h
                 stage.breaks()
                 await asking
 
-            yield Case(Attempt(relay.uri, ask=ask), Attempt(relay.uri, ask=ask_import))
+            yield Case(Attempt(relay.uri, ask=ask), Attempt(relay.uri, OWN_CONNECTION, ask_import))
 
     make.__name__ = name
     scenario()(make)
