@@ -29,14 +29,19 @@ _TLS_FAULTS: Final = (
 )
 _NOT_GRPC: Final = (
     (
-        r"Failed parsing HTTP/2|http1\.x",
+        r"http1\.x",
         "an HTTP server answers there, not gRPC: check the port; if it expects TLS, write https://",
+    ),
+    (
+        r"failed to connect.*Failed parsing HTTP/2",
+        "what answers there does not speak gRPC: check the port; if it expects TLS, write https://",
     ),
     (
         r"missing selected ALPN",
         "a server with TLS answers there, but not gRPC: check the port",
     ),
 )
+NO_STATUS: Final = r"Stream removed"
 SPOILT: Final = r"Failed parsing HTTP/2|overflows local window"
 _SPOILT_MEND: Final = (
     SPOILT,
@@ -48,7 +53,7 @@ _PROXY: Final = (
     "unset it, or pass channel_options=[('grpc.enable_http_proxy', 0)]"
 )
 _MENDS: Final[dict[grpc.StatusCode, tuple[tuple[str, str], ...]]] = {
-    Code.UNAVAILABLE: (*_TLS_FAULTS, *_NOT_GRPC),
+    Code.UNAVAILABLE: (*_TLS_FAULTS, *_NOT_GRPC, _SPOILT_MEND),
     Code.UNAUTHENTICATED: (
         (r"missing authorization", "pass token='user:password', or user= and password="),
         (
@@ -84,11 +89,28 @@ _MENDS: Final[dict[grpc.StatusCode, tuple[tuple[str, str], ...]]] = {
         ),
         (r"[Pp]roxy is not ready", "the server is starting: try again in a moment"),
         _SPOILT_MEND,
+        (
+            rf"^{NO_STATUS}",
+            "the connection broke, or no gRPC server answers there: try again, or check the port",
+        ),
     ),
     Code.INTERNAL: (
         _SPOILT_MEND,
         (r"could not be parsed", "is this Milvus? Check the address, and what is in between"),
     ),
+}
+# An answer of HTTP and not of gRPC, in gRPC's words, and what to do about its status.
+_HTTP_ANSWER: Final = r"Received http2 header with status: ([0-9]+)"
+_NOT_ADMITTED: Final = "check whom it lets through (credentials, addresses)"
+_NO_SERVER: Final = "it may not reach Milvus, which may be restarting: try again"
+_HTTP_MENDS: Final = {
+    "401": _NOT_ADMITTED,
+    "403": _NOT_ADMITTED,
+    "413": "the request is larger than it takes: name fewer files at once",
+    "429": "it limits how often it is asked: poll less often, or try again later",
+    "502": _NO_SERVER,
+    "503": _NO_SERVER,
+    "504": _NO_SERVER,
 }
 # What gRPC tried last: an address, or a name that it could not resolve.
 _TRIED: Final = (
@@ -117,6 +139,8 @@ _OLD_CODE_MENDS: Final = {49: _TOO_OFTEN, 56: _STARTING}
 
 def for_call(code: grpc.StatusCode, details: str, target: str, *, secure: bool) -> str:
     """What to do about an RPC that ended so, or ""."""
+    if advice := for_http_answer(details):
+        return advice
     for pattern, advice in _MENDS.get(code, ()):
         if re.search(pattern, details):
             return advice
@@ -128,6 +152,15 @@ def for_call(code: grpc.StatusCode, details: str, target: str, *, secure: bool) 
             f"{'with' if secure else 'without'} TLS; if the server is only slow, allow more time"
         )
     return ""
+
+
+def for_http_answer(details: str) -> str:
+    """What to do where a gateway answered by itself, or ""."""
+    answer = re.search(_HTTP_ANSWER, details)
+    if answer is None:
+        return ""
+    mend = _HTTP_MENDS.get(answer[1], "check host and port, and whether it passes gRPC on")
+    return f"a gateway or a web server answered, not Milvus: {mend}"
 
 
 def _unavailable_mend(details: str, target: str, *, secure: bool) -> str:

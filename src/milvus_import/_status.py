@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from ._advice import SPOILT, for_call, for_refusal, sentence
+from ._advice import NO_STATUS, SPOILT, for_call, for_http_answer, for_refusal, sentence
 from ._errors import (
     AccessDeniedError,
     CallError,
@@ -66,10 +66,9 @@ _NOT_READY: Final = r"proxy is not ready|service not ready"
 _TRANSIENT: Final = frozenset(
     {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.UNIMPLEMENTED}
 )
-# A broken connection, or a server that is starting, in the words of codes that may mean anything.
-_PASSING: Final = (
-    rf"(?i)^Stream removed|No status received|RST_STREAM|{SPOILT}|{EMPTY_REPLY}|{_NOT_READY}"
-)
+# A server that is starting, or a broken connection, in the words of codes that may mean anything.
+_STARTING: Final = rf"(?i){EMPTY_REPLY}|{_NOT_READY}"
+_PASSING: Final = rf"{_STARTING}|^{NO_STATUS}|No status received|RST_STREAM|{SPOILT}"
 
 # Milvus' codes: not ready, unavailable, request limit, rate limit, resource short.
 _TRANSIENT_CODES: Final = frozenset({1, 2, 4, 8, 12})
@@ -124,7 +123,10 @@ def unsupported(
 ) -> UnsupportedServerError:
     """Every service that was asked said UNIMPLEMENTED; ``answers`` holds their words."""
     said = "; ".join(f"{service} service: {quote(text)}" for service, text in answers.items())
-    if "unknown method" in answers.get("internal", ""):
+    by_http = [for_http_answer(text) for text in answers.values()]
+    if all(by_http):
+        mend = by_http[0]
+    elif "unknown method" in answers.get("internal", ""):
         mend = "this is the internal port of Milvus 2.3, which has no such call: use port 19530"
     elif len(answers) == 2:
         mend = "is this Milvus? Its proxy listens on 19530 (public) and 19529 (internal, 2.4+)"

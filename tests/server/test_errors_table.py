@@ -435,6 +435,30 @@ async def https_server(stage: Stage) -> AsyncGenerator[Case, None]:
         yield Case(Attempt(f"https://{ports.HOST}:{port}", stage.ca()))
 
 
+@scenario()
+async def other_server(stage: Stage) -> AsyncGenerator[Case, None]:
+    async with ports.ssh_port() as port:
+        yield Case(Attempt(f"http://{ports.HOST}:{port}"))
+
+
+def gateway(name: str, status: int) -> None:
+    """Something before Milvus that speaks HTTP/2 and answers by itself."""
+
+    async def make(stage: Stage) -> AsyncGenerator[Case, None]:
+        async with ports.gateway_port(status) as port:
+            yield Case(Attempt(f"http://{ports.HOST}:{port}"))
+
+    make.__name__ = name
+    scenario()(make)
+
+
+gateway("gateway_forbids", 403)
+gateway("gateway_without_route", 404)
+gateway("gateway_rate_limit", 429)
+gateway("gateway_without_server", 503)
+gateway("web_page", 200)
+
+
 # Credentials
 
 

@@ -1,4 +1,4 @@
-"""Ports where no Milvus is: dead, silent, a black hole, an HTTP server, one that breaks off."""
+"""Ports where no Milvus is: dead, silent, a black hole, another server, one that breaks off."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from typing import cast
 
 HOST = "127.0.0.1"
@@ -15,7 +20,7 @@ _SETTINGS = b"\0\0\0\4\0\0\0\0\0"  # an empty frame of HTTP/2
 _PREFACE_LENGTH, _FRAME_HEADER_LENGTH = 24, 9
 _DATA, _HEADERS, _SETTINGS_KIND, _PING = 0, 1, 4, 6
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
-_STATUS_200 = b"\x88"  # in HPACK's static table
+_STATUS_200, _STATUS = b"\x88", b"\x48"  # in HPACK's static table, and with a value to follow
 
 
 @contextmanager
@@ -89,8 +94,35 @@ async def breaking_port() -> AsyncGenerator[int, None]:
 
 
 @asynccontextmanager
-async def status_port(status: int, text: str) -> AsyncGenerator[int, None]:
+async def ssh_port() -> AsyncGenerator[int, None]:
+    """A server that speaks neither gRPC nor HTTP, and first."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+        await reader.read()
+
+    async with _serving(serve) as port:
+        yield port
+
+
+def status_port(status: int, text: str) -> AbstractAsyncContextManager[int]:
     """Ends each RPC with this status, also one that gRPC does not know."""
+    block = _STATUS_200 + _field("content-type", "application/grpc")
+    block += _field("grpc-status", str(status)) + _field("grpc-message", text)
+    return _http2_port((_HEADERS, _END_HEADERS | _END_STREAM, block))
+
+
+def gateway_port(status: int) -> AbstractAsyncContextManager[int]:
+    """Answers each RPC with a web page under this HTTP status, as an ingress does by itself."""
+    block = _STATUS + bytes([3]) + str(status).encode() + _field("content-type", "text/html")
+    return _http2_port(
+        (_HEADERS, _END_HEADERS, block), (_DATA, _END_STREAM, b"<html>A page.</html>")
+    )
+
+
+@asynccontextmanager
+async def _http2_port(*answer: tuple[int, int, bytes]) -> AsyncGenerator[int, None]:
+    """Answers each request with these frames: kind, flags and payload."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(_PREFACE_LENGTH)
@@ -103,9 +135,8 @@ async def status_port(status: int, text: str) -> AsyncGenerator[int, None]:
                 echo = payload if kind == _PING else b""
                 writer.write(_frame(kind, _ACK, stream, echo))
             elif kind == _DATA and flags & _END_STREAM:
-                block = _STATUS_200 + _field("content-type", "application/grpc")
-                block += _field("grpc-status", str(status)) + _field("grpc-message", text)
-                writer.write(_frame(_HEADERS, _END_HEADERS | _END_STREAM, stream, block))
+                for what, how, content in answer:
+                    writer.write(_frame(what, how, stream, content))
 
     async with _serving(serve) as port:
         yield port
@@ -146,16 +177,26 @@ async def _serving(
     serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
     tls: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[int, None]:
+    handlers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        handlers[task] = writer
         with suppress(ConnectionError, EOFError, ssl.SSLError):
             await serve(reader, writer)
         writer.close()
+        with suppress(ConnectionError, ssl.SSLError):
+            await writer.wait_closed()
+        del handlers[task]
 
     server = await asyncio.start_server(handle, HOST, 0, ssl=tls)
     try:
         yield _port(server.sockets[0])
     finally:
         server.close()
+        for writer in handlers.values():
+            writer.transport.abort()
+        await asyncio.gather(*handlers)
         await server.wait_closed()
 
 

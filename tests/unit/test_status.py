@@ -36,6 +36,7 @@ Code = grpc.StatusCode
 RECORD = CallRecord("public", "milvus.proto.milvus.MilvusService/X", Code.UNKNOWN, "", (), (), 0.1)
 TARGET = "127.0.0.1:19530"
 REFUSED = f"failed to connect to all addresses; last error: UNKNOWN: ipv4:{TARGET}: Failed to "
+NO_ROUTE = "Received http2 header with status: 404"
 
 
 def error_of(code: grpc.StatusCode, details: str = "", **changed: Any) -> CallError:
@@ -97,7 +98,11 @@ def test_whether_the_server_may_have_acted(
         (Code.UNAVAILABLE, REFUSED + "connect: Connection refused", {}, "nothing listens there"),
         (Code.UNAVAILABLE, "x: WRONG_VERSION_NUMBER", {"secure": True}, "write http://"),
         (Code.UNAVAILABLE, "CERTIFICATE_VERIFY_FAILED", {"secure": True}, "TLSConfig(ca=...)"),
-        (Code.UNAVAILABLE, "Failed parsing HTTP/2", {}, "check the port"),
+        (Code.UNAVAILABLE, "Trying to connect an http1.x server", {}, "an HTTP server answers"),
+        (Code.UNAVAILABLE, REFUSED + "Failed parsing HTTP/2 (x)", {}, "does not speak gRPC"),
+        (Code.UNAVAILABLE, "Stream removed (Failed parsing HTTP/2)", {}, "spoils the connection"),
+        (Code.UNKNOWN, "Stream removed (Failed parsing HTTP/2)", {}, "spoils the connection"),
+        (Code.UNKNOWN, "Stream removed (Socket closed)", {}, "the connection broke, or no gRPC"),
         (Code.UNAVAILABLE, REFUSED + "something else", {}, "write https://"),
         (Code.UNAUTHENTICATED, "missing authorization in header", {}, "pass token="),
         (Code.UNAUTHENTICATED, "invalid token format", {}, "without 'Bearer'"),
@@ -122,6 +127,30 @@ def test_a_known_fault_names_its_mend(
 
 
 @pytest.mark.parametrize(
+    ("status", "code", "mend"),
+    [
+        (301, Code.UNKNOWN, "check host and port, and whether it passes gRPC on"),
+        (400, Code.INTERNAL, "check host and port, and whether it passes gRPC on"),
+        (401, Code.UNAUTHENTICATED, "check whom it lets through"),
+        (403, Code.PERMISSION_DENIED, "check whom it lets through"),
+        (413, Code.UNKNOWN, "name fewer files at once"),
+        (429, Code.UNAVAILABLE, "poll less often"),
+        (500, Code.UNKNOWN, "check host and port, and whether it passes gRPC on"),
+        (502, Code.UNAVAILABLE, "it may not reach Milvus"),
+        (503, Code.UNAVAILABLE, "it may not reach Milvus"),
+        (504, Code.UNAVAILABLE, "it may not reach Milvus"),
+    ],
+)
+def test_an_answer_of_http_is_not_taken_for_one_of_milvus(
+    status: int, code: grpc.StatusCode, mend: str
+) -> None:
+    text = str(error_of(code, f"Received http2 header with status: {status}"))
+    assert f"{status}). A gateway or a web server answered, not Milvus: " in text
+    assert mend in text
+    assert "user" not in text
+
+
+@pytest.mark.parametrize(
     ("answers", "words"),
     [
         (
@@ -131,6 +160,9 @@ def test_a_known_fault_names_its_mend(
         ({"internal": "unknown service a", "public": "unknown service b"}, ["19530", "19529"]),
         ({"internal": "unknown service a"}, ["19529", "service='auto'"]),
         ({"public": "unknown service b"}, ["19530", "service='auto'"]),
+        ({"internal": NO_ROUTE}, ["whether it passes gRPC on"]),
+        ({"internal": NO_ROUTE, "public": NO_ROUTE}, ["whether it passes gRPC on"]),
+        ({"internal": NO_ROUTE, "public": "unknown service b"}, ["is this Milvus?"]),
     ],
 )
 def test_a_server_that_knows_no_such_method_is_told_with_every_answer(
@@ -140,7 +172,7 @@ def test_a_server_that_knows_no_such_method_is_told_with_every_answer(
     assert error.code is Code.UNIMPLEMENTED
     assert not error.may_have_run
     for word in (*words, *answers.values(), "milvus:1"):
-        assert word in str(error)
+        assert word.lower() in str(error).lower()
     for text in answers.values():
         assert text in error.details
 
