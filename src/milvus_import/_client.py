@@ -316,7 +316,7 @@ class ImportClient:
         ``timeout``: seconds the watching may take as a whole, then WaitTimeoutError; None: no end.
         ``interval``: seconds between polls. The server's own tick is 2.
         ``max_outage``: seconds without a good answer that are borne. Until the client has had its
-        first good answer, a connection that fails is raised at once.
+        first good answer, only a starting Milvus is borne: a wrong address fails at once.
         ``on_fault``: called with each fault that is borne, and the seconds of outage so far.
         ``call``: CallOptions of each RPC, its ``timeout`` (default 10 seconds) among them.
 

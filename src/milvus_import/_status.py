@@ -194,6 +194,13 @@ def is_transient(error: MilvusImportError) -> bool:
     return False
 
 
+def told_by_milvus(error: MilvusImportError) -> bool:
+    """Whether these are words of a Milvus. All else may also come from a wrong address."""
+    if isinstance(error, CallError):
+        return re.search(_STARTING, error.details) is not None
+    return isinstance(error, RefusedError)
+
+
 def quote(text: str) -> str:
     """Somebody else's words, on one line and not too long."""
     line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))

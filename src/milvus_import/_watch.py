@@ -13,17 +13,14 @@ from typing import Literal, NoReturn, Self
 import anyio
 
 from ._errors import (
-    DeadlineExceededError,
     ImportFailedError,
     JobNotFoundError,
     MilvusImportError,
-    UnavailableError,
-    UnsupportedServerError,
     WaitTimeoutError,
 )
 from ._models import ImportJob, ImportProgressData, ImportState
 from ._options import check_timeout
-from ._status import is_transient, quote
+from ._status import is_transient, quote, told_by_milvus
 
 logger = logging.getLogger("milvus_import")
 
@@ -37,8 +34,6 @@ Until = Literal["completed", "uncommitted"]
 
 _FIRST_RETRY = 0.25
 _MOST_REASONS = 10
-# What a wrong address looks like too. Every other transient fault is a server's own word.
-_CONNECTION_FAULTS = (UnavailableError, DeadlineExceededError, UnsupportedServerError)
 
 
 class TimeLimit:
@@ -109,7 +104,7 @@ class Patience:
         address is then more likely wrong than away), or when the outage is too long.
         """
         outage = anyio.current_time() - self._good_until
-        stranger = isinstance(error, _CONNECTION_FAULTS) and not self._answered()
+        stranger = not told_by_milvus(error) and not self._answered()
         if not is_transient(error) or stranger or outage >= self._max_outage:
             raise error
         if self._on_fault is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from certificates import make_certificates
-from ports import dead_port
+from ports import dead_port, gateway_port
 from watching import TICK, FaultLog, changes, gone
 
 from milvus_import import (
@@ -146,6 +146,15 @@ async def test_a_wrong_address_fails_at_once(method: str) -> None:
         async with ImportClient(f"http://127.0.0.1:{port}") as client:
             with pytest.raises(UnavailableError, match=r"Nothing listens there"):
                 await ask(client)
+    assert told == []
+
+
+@pytest.mark.parametrize("status", [200, 404, 500, 503])
+async def test_a_web_server_is_not_taken_for_one_that_starts(status: int, guard: float) -> None:
+    told = FaultLog()
+    async with gateway_port(status) as port, ImportClient(f"http://127.0.0.1:{port}") as client:
+        with pytest.raises(CallError):
+            await client.wait("1", timeout=guard, on_fault=told)
     assert told == []
 
 
