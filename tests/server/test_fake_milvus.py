@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Sequence
@@ -368,6 +369,45 @@ async def test_mutual_tls_demands_a_certificate_of_the_client() -> None:
                 await client.get_import_progress(job.job_id)
 
 
+# --------------------------------------------------------------------------- used wrongly
+
+
+@pytest.mark.parametrize("version", ["2.2", "2.4", "3.0", "", 2.3, None])
+async def test_a_version_it_cannot_play_is_refused(fake: FakeMilvus, version: Any) -> None:
+    words = re.escape(f"version is '2.3' or '2.6', not {version!r}")
+    with pytest.raises(ValueError, match=words):
+        FakeMilvus(version=version)
+    with pytest.raises(ValueError, match=words):
+        fake.version = version
+
+
+async def test_a_fault_that_would_never_come_is_refused(fake: FakeMilvus) -> None:
+    with pytest.raises(ValueError, match="unknown method 'GetImportProgres'; there are GetImport"):
+        fake.inject("unavailable", method="GetImportProgres")
+    with pytest.raises(
+        TypeError, match=r"a Fault or the name of one, not <StatusCode\.UNAVAILABLE"
+    ):
+        fake.inject(cast("Any", grpc.StatusCode.UNAVAILABLE))
+
+
+async def test_a_file_that_is_only_a_name_is_refused(fake: FakeMilvus) -> None:
+    with pytest.raises(TypeError, match=re.escape("write FakeFile('a.parquet')")):
+        fake.add_job(files=["a.parquet"])
+    assert not fake.jobs
+
+
+async def test_a_server_has_no_address_before_it_starts_and_starts_once() -> None:
+    fake = FakeMilvus()
+    for uri in ("internal_uri", "public_uri"):
+        with pytest.raises(RuntimeError, match="no port yet: start it"):
+            getattr(fake, uri)
+    async with fake:
+        with pytest.raises(RuntimeError, match="running already"):
+            await fake.start()
+        async with ImportClient(fake.internal_uri) as client:
+            assert await client.check() == "internal"
+
+
 # ------------------------------------------------------------------------ as users meet it
 
 
@@ -383,7 +423,7 @@ def test_the_pages_code_is_a_suite_that_passes(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", "utf-8")
     done = _run("-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    count = sum(block.count("async def test_") for block in blocks)
+    count = sum(block.count("def test_") for block in blocks)
     assert f"{count} passed" in done.stdout
     followed = _run(str(tmp_path / "follow.py"))
     assert followed.stdout.endswith("1,000 rows, told by the internal service\n"), followed.stderr

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, NoReturn, Self
+from typing import Any, Literal, NoReturn, Self, get_args
 
 import grpc
 import grpc.aio
@@ -118,7 +118,7 @@ class FakeMilvus:
         """Sent ahead of each reply."""
         self.trailing_metadata: Metadata = ()
         """Sent behind each reply."""
-        self.version: Version = version
+        self.version = version
         self.token = token
         self.clock = clock
         self._tls = tls
@@ -126,6 +126,17 @@ class FakeMilvus:
         self._injections: list[_Injection] = []
         self._servers: list[grpc.aio.Server] = []
         self._next_id = _FIRST_JOB_ID
+
+    @property
+    def version(self) -> Version:
+        """Which Milvus it plays."""
+        return self._version
+
+    @version.setter
+    def version(self, version: Version) -> None:
+        if version not in get_args(Version):
+            raise ValueError(f"version is '2.3' or '2.6', not {version!r}")
+        self._version: Version = version
 
     @property
     def public_uri(self) -> str:
@@ -138,6 +149,10 @@ class FakeMilvus:
         return self._uri(self.internal_port)
 
     def _uri(self, port: int) -> str:
+        if not port:
+            raise RuntimeError(
+                "this FakeMilvus has no port yet: start it, with async with or start()"
+            )
         return f"{'https' if self._tls else 'http'}://{_HOST}:{port}"
 
     async def __aenter__(self) -> Self:
@@ -164,6 +179,8 @@ class FakeMilvus:
                 "FakeMilvus works on asyncio; with anyio's pytest plugin, let the fixture "
                 "anyio_backend return 'asyncio'"
             ) from None
+        if self._servers:
+            raise RuntimeError("this FakeMilvus is running already")
         try:
             self.internal_port = await self._serve("internal", self.internal_port)
             self.public_port = await self._serve("public", self.public_port)
@@ -220,6 +237,9 @@ class FakeMilvus:
         if not job.job_id:
             job.job_id, self._next_id = str(self._next_id), self._next_id + 1
         check_job_id(job.job_id)
+        for file in job.files:
+            if not isinstance(file, FakeFile):
+                raise TypeError(f"files holds {file!r}; write FakeFile({file!r})")
         for state in (job.state, *(state for state, _ in job.script)):
             state_number(state)
         job.started = self.clock()
@@ -237,10 +257,14 @@ class FakeMilvus:
         """
         if times is not None and times < 1:
             raise ValueError(f"times is {times}; it is 1 or more, or None for all calls")
+        if method is not None and method not in _TYPES:
+            raise ValueError(f"unknown method {method!r}; there are {', '.join(_TYPES)}")
         if isinstance(fault, str):
             if fault not in FAULTS:
                 raise ValueError(f"unknown fault {fault!r}; there are {', '.join(FAULTS)}")
             fault = FAULTS[fault]
+        if not isinstance(fault, Fault):
+            raise TypeError(f"fault is a Fault or the name of one, not {fault!r}")
         self._injections.append(_Injection(fault, times, method))
 
     def heal(self) -> None:
