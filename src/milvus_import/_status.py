@@ -75,6 +75,8 @@ _TRANSIENT_CODES: Final = frozenset({1, 2, 4, 8, 12})
 # The same in the old number space, looked at only where the new code is absent.
 _TRANSIENT_OLD_CODES: Final = frozenset({49, 56})
 _IMPORT_REFUSED: Final = frozenset({0, 2100, 2101})
+_OWN_DEADLINE: Final = "deadline exceeded"
+_DEADLINE_WORDS: Final = frozenset({_OWN_DEADLINE, "context deadline exceeded"})
 _LONGEST_QUOTE: Final = 500
 
 
@@ -94,16 +96,24 @@ def call_error(
     """
     what = f"{method} at {target}"
     unsent = code is Code.DEADLINE_EXCEEDED and record is None
+    own_end = _ended_by_server(code, details, record, timeout)
     if unsent:
         text = f"{what}: not sent, nothing is left of the timeout"
         text += "" if timeout is None else f" of {timeout:g} s"
+    elif own_end and record is not None:
+        text = f"{what}: {code.name} after {record.elapsed:.3g} s"
     elif code is Code.DEADLINE_EXCEEDED:
         text = f"{what}: no answer" + ("" if timeout is None else f" within {timeout:g} s")
     else:
         text = f"{what}: {code.name}"
-    if details and details.lower() not in {"deadline exceeded", "context deadline exceeded"}:
+    if details and (own_end or details.lower() not in _DEADLINE_WORDS):
         text += f" ({quote(details)})"
-    mend = "allow more time" if unsent else for_call(code, details, target, secure=secure)
+    if unsent:
+        mend = "allow more time"
+    elif own_end:
+        mend = "the server gave up before the call's timeout, overloaded perhaps: try again"
+    else:
+        mend = for_call(code, details, target, secure=secure)
     return _CLASSES.get(code, CallError)(
         f"{text}. {sentence(mend)}" if mend else text,
         code=code,
@@ -111,6 +121,15 @@ def call_error(
         record=record,
         may_have_run=not unsent and _may_have_run(code, details),
     )
+
+
+def _ended_by_server(
+    code: grpc.StatusCode, details: str, record: CallRecord | None, timeout: float | None
+) -> bool:
+    """Whether a deadline is not the call's own, which gRPC tells in words of its own."""
+    if code is not Code.DEADLINE_EXCEEDED or record is None:
+        return False
+    return details.lower() != _OWN_DEADLINE and (timeout is None or record.elapsed < 0.9 * timeout)
 
 
 def _may_have_run(code: grpc.StatusCode, details: str) -> bool:

@@ -495,6 +495,7 @@ def answer(
     scenario()(make)
 
 
+answer("server_deadline", "deadline")
 answer("denied", "denied", ask_import)
 answer("unparseable_reply", "garbage")
 answer("empty_reply", "empty")

@@ -118,6 +118,10 @@ def test_whether_the_server_may_have_acted(
         (Code.UNKNOWN, "node not match[expectedNodeID=1]", {}, "'cluster' and 'serverid'"),
         (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {}, "no answer within 10 s. Check that"),
         (Code.DEADLINE_EXCEEDED, "", {"record": None, "timeout": -1.0}, "not sent"),
+        (Code.DEADLINE_EXCEEDED, "context deadline exceeded", {}, "after 0.1 s (context dead"),
+        (Code.DEADLINE_EXCEEDED, "context deadline exceeded", {}, "gave up before the call's ti"),
+        (Code.DEADLINE_EXCEEDED, "context deadline exceeded", {"timeout": None}, "gave up before"),
+        (Code.DEADLINE_EXCEEDED, "context deadline exceeded", {"timeout": 0.1}, "within 0.1 s. Ch"),
     ],
 )
 def test_a_known_fault_names_its_mend(
