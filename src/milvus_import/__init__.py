@@ -1,5 +1,7 @@
 """Async, gRPC-native client for Milvus bulk-import jobs."""
 
+from ._auto import ServiceChoice
+from ._channel import ChannelOption
 from ._client import GetImportProgressOption, ImportClient, get_import_progress
 from ._endpoint import TLSConfig
 from ._errors import (
@@ -24,23 +26,28 @@ from ._models import (
     ImportProgressData,
     ImportProgressDetail,
     ImportState,
+    Service,
 )
-from ._options import CallOptions
-from ._watch import ImportWatch
-from ._watch_many import JobsWatch
+from ._options import CallOptions, Metadata
+from ._request import Files, ImportOptions
+from ._watch import ImportWatch, OnFault, Until
+from ._watch_many import JobsWatch, Outcome
 
 __all__ = [
     "AccessDeniedError",
     "CallError",
     "CallOptions",
     "CallRecord",
+    "ChannelOption",
     "ClientClosedError",
     "DeadlineExceededError",
+    "Files",
     "GetImportProgressOption",
     "GetImportProgressResponse",
     "ImportClient",
     "ImportFailedError",
     "ImportJob",
+    "ImportOptions",
     "ImportProgressData",
     "ImportProgressDetail",
     "ImportState",
@@ -48,12 +55,18 @@ __all__ = [
     "JobLimitError",
     "JobNotFoundError",
     "JobsWatch",
+    "Metadata",
     "MilvusImportError",
+    "OnFault",
+    "Outcome",
     "RefusedError",
+    "Service",
+    "ServiceChoice",
     "TLSConfig",
     "UnauthenticatedError",
     "UnavailableError",
     "UnsupportedServerError",
+    "Until",
     "WaitTimeoutError",
     "get_import_progress",
 ]

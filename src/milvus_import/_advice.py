@@ -188,7 +188,7 @@ def _unavailable_mend(details: str, target: str, *, secure: bool) -> str:
 
 def _hidden(*, secure: bool) -> str:
     """What a refused address may hide. gRPC tells of one only, and localhost has [::1] too."""
-    return "That is one address of several and hides the others' faults (name one to see it): " + (
+    return "gRPC names one address of several. Should the server be at another: " + (
         "if the server answers without TLS, write http://; if its certificate is not trusted, "
         "TLSConfig(ca=...); if it names another host, TLSConfig(server_name=...); "
         "if it wants the client's, TLSConfig(cert=..., key=...)"

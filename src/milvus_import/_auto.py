@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ._options import CallSettings
 
 ServiceChoice = Literal["auto", "internal", "public"]
+"""The service to ask; "auto" asks the internal one, then the public one, and remembers."""
 
 _QuestionT = TypeVar("_QuestionT")
 _AnswerT = TypeVar("_AnswerT")

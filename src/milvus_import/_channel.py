@@ -7,7 +7,7 @@ import atexit
 import gc
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ CLOSE_GRACE = 1.0
 """Seconds close() gives the calls in flight."""
 
 ChannelOption = tuple[str, Any]
+"""The name and the value of a gRPC channel argument."""
 if TYPE_CHECKING:
     RpcOrTask = grpc.aio.UnaryUnaryCall[Any, Any] | asyncio.Task[Any]
     """An RPC, or the task that runs it."""
@@ -62,6 +63,8 @@ def channel_arguments(
             raise TypeError(f"max_{name}_bytes is an int, not {size!r}")
         if not 0 < size < 2**31:
             raise ValueError(f"max_{name}_bytes is {size}; it must be 1 to 2**31-1")
+    if not isinstance(extra, Iterable):
+        raise TypeError(f"channel_options is a sequence of pairs, not {extra!r}")
     for option in extra:
         if not isinstance(option, tuple) or len(option) != 2 or not isinstance(option[0], str):
             raise TypeError("channel_options holds an entry that is no pair of name and value")
@@ -126,6 +129,8 @@ class Connection:
         self.in_flight: dict[RpcOrTask, float] = {}
         """Each RPC that has not ended, abandoned ones too, and when it should (time.monotonic)."""
         self.sweeper: asyncio.TimerHandle | None = None
+        self.closing = asyncio.Event()
+        """Set when the client is closed."""
         self._late: set[RpcOrTask] = set()
         """Those that were overdue when the sweep last looked."""
 
@@ -161,6 +166,14 @@ class LazyChannel:
         self._credentials = credentials
         self._connection: Connection | None = None
         self._closing: asyncio.Task[None] | None = None
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep between two polls. Raises ClientClosedError when the client is closed meanwhile."""
+        connection = self._connection
+        with anyio.move_on_after(seconds):
+            if not self.closed:
+                await (anyio.sleep_forever() if connection is None else connection.closing.wait())
+            raise ClientClosedError("the client was closed between two polls; the import goes on")
 
     def connection(self) -> Connection:
         """The open connection of the running loop.
@@ -209,6 +222,7 @@ class LazyChannel:
         self.closed = True
         if connection is None:
             return
+        connection.closing.set()
         with anyio.CancelScope(shield=True):
             while self._connection is not None:
                 if self._closing is None or self._closing.cancelled():  # with every task, perhaps

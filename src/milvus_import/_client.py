@@ -18,13 +18,14 @@ import grpc.aio
 from ._auto import CREATE_JOB, GET_PROGRESS, LIST_JOBS, LIST_ROWS, ServiceChoice, Services
 from ._channel import ChannelOption, LazyChannel, channel_arguments
 from ._endpoint import TLSConfig, authorization, parse_uri
-from ._errors import JobNotFoundError
+from ._errors import ClientClosedError, JobNotFoundError
 from ._internal import JobRow
 from ._models import GetImportProgressResponse, ImportJob, ImportProgressData, Service
-from ._options import CallOptions, CallSettings, client_settings, merge
+from ._options import CallOptions, CallSettings, check_callback, client_settings, merge
 from ._request import (
     Files,
     ImportOptions,
+    check_collection,
     check_idempotency_key,
     check_job_id,
     check_name,
@@ -169,6 +170,8 @@ class ImportClient:
             fixed={"authorization": credential, "dbname": _database(self._db_name)},
             defaults=defaults,
         )
+        if not isinstance(interceptors, Iterable):
+            raise TypeError(f"interceptors is a sequence of interceptors, not {interceptors!r}")
         interceptors = tuple(interceptors)
         for interceptor in interceptors:
             if not isinstance(interceptor, grpc.aio.ClientInterceptor):
@@ -189,6 +192,8 @@ class ImportClient:
         return f"<ImportClient {getattr(self, '_target', '(refused)')}>"
 
     async def __aenter__(self) -> Self:
+        if self._channel.closed:
+            raise ClientClosedError("this client is closed; make a new one")
         return self
 
     async def __aexit__(
@@ -252,7 +257,7 @@ class ImportClient:
         On the public service only Milvus 2.2 and 2.3 tell the ids: UnsupportedServerError on 2.4+.
         """
         database = self._database(db_name)
-        collection = check_name(collection_name or "", "collection_name", empty=True)
+        collection = check_collection(collection_name)
         settings = self._merged(call, db_name=db_name)
         del call
         return await self._services.ask(LIST_JOBS, (collection, database), settings)
@@ -353,6 +358,8 @@ class ImportClient:
         over (the job goes on), and what ``watch`` raises.
         """
         check_until(until)
+        if on_progress is not None:
+            check_callback("on_progress", on_progress)
         watch = self.watch(
             job_id,
             timeout=timeout,
@@ -415,6 +422,8 @@ class ImportClient:
         check_until(until)
         if job_ids is None:
             raise TypeError("job_ids is a list of job ids, not None; watch_all follows all jobs")
+        if on_progress is not None:
+            check_callback("on_progress", on_progress)
         watch = self._jobs_watch(
             job_ids,
             None,
@@ -437,19 +446,21 @@ class ImportClient:
         until: Until | None = None,
     ) -> JobsWatch:
         if isinstance(job_ids, str):
-            raise TypeError(
-                f"job_ids is a list of job ids; write [{job_ids!r}], or collection_name={job_ids!r}"
-            )
+            collection = f", or collection_name={job_ids!r}" if until is None else ""
+            raise TypeError(f"job_ids is a list of job ids; write [{job_ids!r}]{collection}")
+        if job_ids is not None and not isinstance(job_ids, Iterable):
+            raise TypeError(f"job_ids is a list of job ids, not {job_ids!r}")
         if job_ids is not None and collection_name is not None:
             raise ValueError("job_ids and collection_name: pass one of them")
         ids = None if job_ids is None else [check_job_id(job_id) for job_id in job_ids]
-        collection = check_name(collection_name or "", "collection_name", empty=True)
+        collection = check_collection(collection_name)
         source = _Jobs(self._services, collection, self._db_name, settings)
         return JobsWatch(source, ids, patience, limit, until=until)
 
     def _patience(self, interval: float, max_outage: float, on_fault: OnFault | None) -> Patience:
         return Patience(
             lambda: self._services.answered,
+            self._channel.pause,
             interval=interval,
             max_outage=max_outage,
             on_fault=on_fault,

@@ -153,7 +153,7 @@ class WaitTimeoutError(MilvusImportError, TimeoutError):
     """The time given to a wait or a watch ran out. The job itself goes on."""
 
     progress: ImportProgressData | None
-    """The last progress seen; None if no answer arrived in time."""
+    """The last progress seen; None if no answer arrived in time, or if many jobs were followed."""
 
     def __init__(self, message: str, *, progress: ImportProgressData | None = None) -> None:
         super().__init__(message)

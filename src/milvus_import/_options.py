@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
 import grpc
 
 if TYPE_CHECKING:
     from ._models import CallRecord
+
+_CallbackT = TypeVar("_CallbackT")
 
 DEFAULT_TIMEOUT = 10.0
 LONGEST_TIMEOUT = 1e9
@@ -157,6 +160,15 @@ def check_timeout(value: object, *, name: str = "timeout") -> float | None:
     return float(max(value, -LONGEST_TIMEOUT))  # an int may be too large for a float
 
 
+def check_callback(name: str, value: _CallbackT) -> _CallbackT:
+    """Something to call, and not to await."""
+    if not callable(value):
+        raise TypeError(f"{name} is a function that is called; {value!r} is not callable")
+    if inspect.iscoroutinefunction(value):
+        raise TypeError(f"{name} is called and not awaited: pass a plain function, no async one")
+    return value
+
+
 def _check_bool(value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"wait_for_ready is True, False or None, not {value!r}")
@@ -181,10 +193,8 @@ def _check_credentials(value: object) -> grpc.CallCredentials:
     return value
 
 
-def _check_on_finish(value: object) -> Callable[[CallRecord], object]:
-    if not callable(value):
-        raise TypeError(f"on_finish is called with a CallRecord; {value!r} is not callable")
-    return value
+def _check_on_finish(value: object) -> object:
+    return check_callback("on_finish", value)
 
 
 _CHECKS: dict[str, Callable[[object], object]] = {

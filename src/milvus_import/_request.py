@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from os import PathLike
 from typing import cast
 
 JOB_ID_LIMIT = 2**63 - 1
@@ -52,6 +53,13 @@ def check_name(name: str, argument: str, *, empty: bool = False) -> str:
     return _encodable(name, argument)
 
 
+def check_collection(name: str | None) -> str:
+    """A collection's name; "" where all are meant."""
+    if name == "":
+        raise ValueError("collection_name is empty; leave it out for all collections")
+    return "" if name is None else check_name(name, "collection_name")
+
+
 def import_job_request(
     collection_name: str,
     files: Files,
@@ -82,23 +90,33 @@ def check_idempotency_key(key: str) -> str:
 
 
 def _check_files(files: Files) -> list[list[str]]:
-    if isinstance(files, (str, bytes)) or not isinstance(files, Sequence):
-        raise TypeError(f"files is a sequence of paths; write files=[{files!r}]")
+    if isinstance(files, (str, PathLike)):
+        raise TypeError(f"files is a list of paths; write files=[{str(files)!r}]")
+    if isinstance(files, bytes) or not isinstance(files, Sequence):
+        mend = "; write files=list(...)" if isinstance(files, Iterable) else ""
+        raise TypeError(f"files is a list of paths, not {type(files).__name__}{mend}")
     if not files:
         raise ValueError("files is empty; name at least one file")
-    groups = [[file] if isinstance(file, str) else file for file in files]
-    for index, group in enumerate(groups):
-        if isinstance(group, bytes) or not isinstance(group, Sequence):
-            raise TypeError(f"files[{index}] is {group!r}, not a str or a sequence of str")
-        if not group:
-            raise ValueError(f"files[{index}] is an empty group")
-        for path in group:
-            if not isinstance(path, str):
-                raise TypeError(f"files[{index}] holds {path!r}; write str(path)")
-            if not path:
-                raise ValueError(f"files[{index}] holds an empty path")
-            _encodable(path, f"files[{index}]")
-    return [list(group) for group in groups]
+    return [
+        _check_group(f"files[{index}]", [file] if isinstance(file, str) else file)
+        for index, file in enumerate(files)
+    ]
+
+
+def _check_group(name: str, group: Sequence[str]) -> list[str]:
+    if isinstance(group, PathLike):
+        raise TypeError(f"{name} is {group!r}; write {str(group)!r}")
+    if isinstance(group, bytes) or not isinstance(group, Sequence):
+        raise TypeError(f"{name} is {group!r}, not a str or a sequence of str")
+    if not group:
+        raise ValueError(f"{name} is an empty group")
+    for path in group:
+        if not isinstance(path, str):
+            raise TypeError(f"{name} holds {path!r}; write str(path)")
+        if not path:
+            raise ValueError(f"{name} holds an empty path")
+        _encodable(path, name)
+    return list(group)
 
 
 def _check_options(options: ImportOptions | None) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from ._errors import (
     WaitTimeoutError,
 )
 from ._models import ImportJob, ImportProgressData, ImportState
-from ._options import check_timeout
+from ._options import check_callback, check_timeout
 from ._status import is_transient, quote, told_by_milvus
 
 logger = logging.getLogger("milvus_import")
@@ -30,7 +30,9 @@ MAX_OUTAGE = 300.0
 """Seconds without a good answer that a watch bears."""
 
 OnFault = Callable[[MilvusImportError, float], object]
+"""Called with a fault that is borne, and the seconds of outage so far. Not awaited."""
 Until = Literal["completed", "uncommitted"]
+"""What is waited for; "uncommitted" also takes a job that waits for its commit."""
 
 _FIRST_RETRY = 0.25
 _MOST_REASONS = 10
@@ -67,6 +69,7 @@ class Patience:
     def __init__(
         self,
         answered: Callable[[], bool],
+        pause: Callable[[float], Awaitable[None]],
         *,
         interval: float,
         max_outage: float,
@@ -79,9 +82,14 @@ class Patience:
         """The last fault borne, until the next good answer."""
         self._max_outage = _positive("max_outage", max_outage, zero=True)
         self._answered = answered
-        self._on_fault = on_fault
+        self._pause = pause
+        self._on_fault = None if on_fault is None else check_callback("on_fault", on_fault)
         self._good_until = 0.0
         self._faults = 0
+
+    async def until(self, due: float) -> None:
+        """Wait for the time of the next poll, on the loop's clock."""
+        await self._pause(max(0.0, due - anyio.current_time()))
 
     def asking(self) -> None:
         """A poll begins, and with it the outage if it fails.
@@ -105,7 +113,14 @@ class Patience:
         """
         outage = anyio.current_time() - self._good_until
         stranger = not told_by_milvus(error) and not self._answered()
-        if not is_transient(error) or stranger or outage >= self._max_outage:
+        if not is_transient(error) or stranger:
+            raise error
+        if outage >= self._max_outage:
+            if self._max_outage > 0:
+                text = (
+                    f"no good answer for {outage:.3g} s, max_outage is {self._max_outage:g} s; the"
+                )
+                error.args = (f"{text} import itself may go on. The last fault: {error}",)
             raise error
         if self._on_fault is not None:
             self._on_fault(error, outage)
@@ -115,6 +130,22 @@ class Patience:
         from random import uniform  # noqa: PLC0415 - importing the package need not pay for it
 
         return delay * uniform(0.5, 1.0)  # noqa: S311 - spreads clients, hides nothing
+
+
+class Turn:
+    """Lets one consumer at a time take a step, as an async generator does."""
+
+    _taken = False
+
+    def __enter__(self) -> None:
+        if self._taken:
+            raise RuntimeError(
+                "another task is waiting for this watch: make a watch for each of them"
+            )
+        self._taken = True
+
+    def __exit__(self, *_: object) -> None:
+        self._taken = False
 
 
 class ImportWatch(AsyncIterator[ImportProgressData]):
@@ -135,6 +166,7 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
         self._fetch = fetch
         self._patience = patience
         self._limit = limit
+        self._turn = Turn()
         self._last: ImportProgressData | None = None
         self._due = 0.0
         self._missing = False
@@ -146,19 +178,19 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
         """The next change.
 
         Raises WaitTimeoutError at the time limit, JobNotFoundError, and the last fault when it is
-        none that waiting can mend.
+        none that waiting can mend; RuntimeError while another task waits for one.
         """
-        if self._last is not None and self._last.done:
-            raise StopAsyncIteration
-        while True:
-            progress = None
-            with self._limit.scope() as scope:
-                await anyio.sleep(max(0.0, self._due - anyio.current_time()))
-                progress = await self._poll()
-            if progress is not None:
-                return progress
-            if scope.cancelled_caught:
-                self._time_out()
+        with self._turn:
+            while self._last is None or not self._last.done:
+                progress = None
+                with self._limit.scope() as scope:
+                    await self._patience.until(self._due)
+                    progress = await self._poll()
+                if progress is not None:
+                    return progress
+                if scope.cancelled_caught:
+                    self._time_out()
+        raise StopAsyncIteration
 
     async def _poll(self) -> ImportProgressData | None:
         """One look at the job; None if nothing changed or a fault is borne."""

@@ -24,6 +24,7 @@ from ._status import is_transient
 from ._watch import (
     Patience,
     TimeLimit,
+    Turn,
     Until,
     has_reached,
     import_failed,
@@ -37,6 +38,7 @@ CONCURRENT_POLLS = 64
 _MOST_NOTES = 10
 
 Outcome = ImportProgressData | MilvusImportError
+"""What became of a job: its last progress if it completed, else the error that says why not."""
 
 
 class Source(Protocol):
@@ -117,6 +119,7 @@ class JobsWatch(AsyncIterator[ImportJob]):
         self._limit = limit
         self._full = until is not None
         self._tick: Callable[[], Awaitable[None]] = self._list_tick
+        self._turn = Turn()
         self._due = 0.0
         self._told = False
         self._fault: MilvusImportError | None = None
@@ -133,18 +136,20 @@ class JobsWatch(AsyncIterator[ImportJob]):
 
         Raises WaitTimeoutError at the time limit, and a fault that waiting cannot mend. A job the
         server does not know stops none of the others: its error comes when they have ended.
+        RuntimeError while another task waits for a change.
         """
-        while not self.ledger.untold:
-            if not self._discover and not self.ledger.active:
-                self._finish()
-            if self._fault is not None:
-                raise self._fault
-            with self._limit.scope() as scope:
-                await anyio.sleep(max(0.0, self._due - anyio.current_time()))
-                self._patience.asking()
-                await self._step()
-            if scope.cancelled_caught and not self.ledger.untold:
-                self._time_out()
+        with self._turn:
+            while not self.ledger.untold:
+                if not self._discover and not self.ledger.active:
+                    self._finish()
+                if self._fault is not None:
+                    raise self._fault
+                with self._limit.scope() as scope:
+                    await self._patience.until(self._due)
+                    self._patience.asking()
+                    await self._step()
+                if scope.cancelled_caught and not self.ledger.untold:
+                    self._time_out()
         return self.ledger.untold.popleft()
 
     async def _step(self) -> None:
@@ -173,7 +178,7 @@ class JobsWatch(AsyncIterator[ImportJob]):
             f"no list of the import jobs came within {self._limit}"
             if self._discover
             else f"{len(ledger.active)} of {len(ledger.jobs)} import jobs had not ended after "
-            f"{self._limit}. The jobs themselves go on"
+            f"{self._limit}: {_listed(list(ledger.active))}. The jobs themselves go on"
         )
         raise WaitTimeoutError(f"{text}. The last fault: {fault}" if fault else text) from fault
 
@@ -305,6 +310,11 @@ class JobsWatch(AsyncIterator[ImportJob]):
     def _bear(self, error: MilvusImportError) -> None:
         self._limit.looked = True
         self._due = anyio.current_time() + self._patience.bear(error)
+
+
+def _listed(job_ids: Sequence[str]) -> str:
+    more = len(job_ids) - _MOST_NOTES
+    return ", ".join(job_ids[:_MOST_NOTES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _concerns_one_job(error: MilvusImportError) -> bool:

@@ -65,7 +65,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def patience() -> Patience:
-    return Patience(lambda: True, interval=TICK, max_outage=60.0, on_fault=None)
+    return Patience(lambda: True, anyio.sleep, interval=TICK, max_outage=60.0, on_fault=None)
 
 
 def no_job() -> JobNotFoundError:

@@ -148,6 +148,7 @@ MISUSE = {
     "TLS files without TLS": "get 7 --uri http://localhost --ca /nowhere/ca.pem",
     "no file": "create books",
     "empty collection": "create  a.parquet",
+    "empty collection to list": "list ",
     "option without a value": "create books a.parquet --option timeout",
     "option of another type": "create books a.parquet --option auto_commit=maybe",
     "bad idempotency key": "create books a.parquet --idempotency-key \x07",

@@ -551,6 +551,22 @@ async def closed_during_call(stage: Stage) -> AsyncGenerator[Case, None]:
 
 
 @scenario()
+async def closed_between_polls(stage: Stage) -> AsyncGenerator[Case, None]:
+    async with milvus() as server:
+
+        async def ask(client: ImportClient) -> None:
+            watch = client.watch(JOB, interval=3600)
+            await anext(watch)
+            following = asyncio.create_task(watch.__anext__())
+            await asyncio.sleep(0)
+            stage.breaks()
+            await client.close()
+            await following
+
+        yield Case(Attempt(server.internal_uri, ask=ask))
+
+
+@scenario()
 async def second_loop(stage: Stage) -> AsyncGenerator[Case, None]:
     async with milvus() as server:
 

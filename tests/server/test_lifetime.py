@@ -248,6 +248,8 @@ async def test_closed_client_refuses(name: str, server: FakeMilvus, scale: float
     server.received.clear()
     with anyio.fail_after(GUARD * scale), pytest.raises(ClientClosedError, match="closed"):
         await CALLS[name](client)
+    with pytest.raises(ClientClosedError, match="make a new one"):
+        await client.__aenter__()
     assert server.received == []
 
 

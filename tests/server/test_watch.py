@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+import leaks
 import pytest
 from certificates import make_certificates
 from ports import dead_port, gateway_port
@@ -14,6 +15,7 @@ from watching import TICK, FaultLog, changes, gone
 
 from milvus_import import (
     CallError,
+    ClientClosedError,
     DeadlineExceededError,
     ImportClient,
     ImportFailedError,
@@ -122,6 +124,89 @@ async def test_a_cancelled_step_can_be_taken_again(
     job.state, job.progress = "Completed", 100
     assert await changes(watch) == [("Completed", 100)]
     assert not any(received.reset for received in fake.received)
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["watch", "watch_all"])
+async def test_a_watch_is_for_one_consumer(
+    fake: FakeMilvus, client: ImportClient, many: bool, guard: float
+) -> None:
+    job = fake.add_job(state="Importing", progress=40)
+    options: dict[str, Any] = {"interval": TICK, "timeout": guard}
+    watch: AsyncIterator[Any] = (
+        client.watch_all([job.job_id], **options) if many else client.watch(job.job_id, **options)
+    )
+    await anext(watch)
+    rest: list[object] = []
+
+    async def follow() -> None:
+        rest.extend([change async for change in watch])
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(follow)
+        await anyio.sleep(TICK)
+        with pytest.raises(RuntimeError, match="another task is waiting for this watch"):
+            await anext(watch)
+        job.state, job.progress = "Completed", 100
+    assert len(rest) == 1
+
+
+@pytest.mark.parametrize("method", ["watch", "wait", "watch_all", "wait_all"])
+async def test_closing_the_client_ends_what_waits_for_the_next_poll(
+    fake: FakeMilvus, method: str, guard: float
+) -> None:
+    job = fake.add_job(state="Importing", progress=40)
+    client = ImportClient(fake.internal_uri)
+    ended: list[object] = []
+    answers: list[object] = []
+    options: dict[str, Any] = {"interval": 3600.0, "call": {"on_finish": answers.append}}
+
+    async def follow() -> None:
+        try:
+            if method == "watch":
+                ended.extend([progress async for progress in client.watch(job.job_id, **options)])
+            elif method == "watch_all":
+                ended.extend([job async for job in client.watch_all([job.job_id], **options)])
+            elif method == "wait":
+                ended.append(await client.wait(job.job_id, **options))
+            else:
+                ended.extend((await client.wait_all([job.job_id], **options)).values())
+        except ClientClosedError as error:
+            ended.append(error)
+
+    with anyio.fail_after(guard):
+        async with anyio.create_task_group() as group:
+            group.start_soon(follow)
+            await leaks.until(lambda: bool(answers), guard)
+            await client.close()
+    [error] = ended
+    assert isinstance(error, ClientClosedError)
+    assert "the import goes on" in str(error)
+
+
+def plain(*_: object) -> None: ...
+
+
+async def awaited(*_: object) -> None: ...
+
+
+@pytest.mark.parametrize("callback", [3, awaited])
+@pytest.mark.parametrize("name", ["on_progress", "on_fault", "on_finish"])
+async def test_a_callback_that_cannot_be_called_is_refused_before_anything_is_sent(
+    fake: FakeMilvus, client: ImportClient, name: str, callback: object, guard: float
+) -> None:
+    job = fake.add_job(state="Completed", progress=100)
+
+    def options(callback: object) -> dict[str, Any]:
+        given = {name: callback}
+        return {"timeout": guard} | ({"call": given} if name == "on_finish" else given)
+
+    words = rf"{name} is .*(3 is not callable|called and not awaited: pass a plain function)"
+    with pytest.raises(TypeError, match=words):
+        await client.wait(job.job_id, **options(callback))
+    with pytest.raises(TypeError, match=words):
+        await client.wait_all([job.job_id], **options(callback))
+    assert not fake.received
+    await client.wait(job.job_id, **options(plain))
 
 
 # Faults.
@@ -255,7 +340,8 @@ async def test_an_outage_beyond_the_limit_ends_with_its_last_fault(
     await anext(watch)
     fake.inject("coordinator-away", times=None)
     started = time.monotonic()
-    with pytest.raises(RefusedError, match="service unavailable") as raised:
+    words = rf"no good answer for .* s, max_outage is {0.3 * scale:g} s.*service unavailable"
+    with pytest.raises(RefusedError, match=words) as raised:
         await anext(watch)
     assert time.monotonic() - started >= 0.3 * scale
     assert told

@@ -4,7 +4,7 @@ import math
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from replay import PROXY, PUBLIC, Replay, listening, ok
@@ -86,12 +86,21 @@ async def test_the_jobs_of_a_watch_are_a_list_or_a_collection() -> None:
             client.watch_all(JOB)
         with refused(TypeError, f"job_ids is a list of job ids; write ['{JOB}']"):
             await client.wait_all(JOB)
+        with refused(TypeError, "write ['books'], or collection_name='books'"):
+            client.watch_all("books")
+        with refused(TypeError, "job_ids is a list of job ids, not 5"):
+            client.watch_all(cast("Any", 5))
+        with refused(TypeError, "job_ids is a list of job ids, not 5"):
+            await client.wait_all(cast("Any", 5))
+        with refused(ValueError, "collection_name is empty; leave it out for all collections"):
+            client.watch_all(collection_name="")
         with refused(ValueError, "job_ids and collection_name: pass one of them"):
             client.watch_all([JOB], "books")
         assert listener.connections == 0
 
 
 BAD_LISTS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"collection_name": ""}, ValueError, "collection_name is empty; leave it out for all"),
     ({"collection_name": 5}, TypeError, "collection_name is a str, not 5"),
     ({"collection_name": "\udc80"}, ValueError, "collection_name holds a lone surrogate"),
     ({"db_name": 5}, TypeError, "db_name is a str, not 5"),
@@ -121,14 +130,20 @@ BAD_ORDERS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"db_name": 5}, TypeError, "db_name is a str, not 5"),
     ({"db_name": "d\u00e4"}, ValueError, "db_name 'd\u00e4' is no database name"),
     ({"files": []}, ValueError, "files is empty; name at least one file"),
-    ({"files": "a.parquet"}, TypeError, "files is a sequence of paths; write files=['a.parquet']"),
-    ({"files": b"a.parquet"}, TypeError, "files is a sequence of paths"),
-    ({"files": {"a.parquet"}}, TypeError, "files is a sequence of paths"),
-    ({"files": None}, TypeError, "files is a sequence of paths"),
+    ({"files": "a.parquet"}, TypeError, "files is a list of paths; write files=['a.parquet']"),
+    ({"files": Path("a")}, TypeError, "files is a list of paths; write files=['a']"),
+    ({"files": b"a.parquet"}, TypeError, "files is a list of paths, not bytes"),
+    ({"files": {"a.parquet"}}, TypeError, "files is a list of paths, not set; write files=list("),
+    (
+        {"files": (file for file in "a")},
+        TypeError,
+        "files is a list of paths, not generator; write",
+    ),
+    ({"files": None}, TypeError, "files is a list of paths, not NoneType"),
     ({"files": [""]}, ValueError, "files[0] holds an empty path"),
     ({"files": ["a", []]}, ValueError, "files[1] is an empty group"),
     ({"files": ["a", ["b", ""]]}, ValueError, "files[1] holds an empty path"),
-    ({"files": [Path("a")]}, TypeError, "files[0] is "),
+    ({"files": [Path("a")]}, TypeError, "; write 'a'"),
     ({"files": [b"a"]}, TypeError, "files[0] is b'a', not a str or a sequence of str"),
     ({"files": [["a", Path("b")]]}, TypeError, "write str(path)"),
     ({"files": [["a", ["b"]]]}, TypeError, "files[0] holds ['b']; write str(path)"),

@@ -139,7 +139,8 @@ def check_job_ids(job_ids: Sequence[str]) -> list[str]:
 def check_collection(name: str | None) -> None:
     """Refuse what is no text. Raises UsageError."""
     try:
-        check_name(name or "", "collection", empty=True)
+        if name is not None:
+            check_name(name, "collection")
     except ValueError as error:
         raise usage(error) from error
 
