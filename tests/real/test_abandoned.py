@@ -131,15 +131,17 @@ async def test_200_watches_abandoned_at_random_moments_leave_the_server_alive(
     place: Place,
 ) -> None:
     books, path = await place.collection(), await place.rows_file(1_000)
-    # They run one after the other, about 2 s each, so the last is not finished for a while.
+    # They run one after the other, about 2 s each, so the last is not finished for a while. On a
+    # slow machine it is before 200 are left: then a watch ends with the first answer it waits for.
     job_ids = [await place.client.create_import(books, [path]) for _ in range(4)]
 
     async def watch() -> None:
         async for progress in place.client.watch(job_ids[-1], interval=0.001):
-            assert not progress.done
+            assert progress.job_id == job_ids[-1]
 
     begun, left = await abandon(watch, random.Random(2))
-    assert begun == left == ABANDONED
+    print(f"{begun} watches begun, {left} abandoned")
+    assert left == ABANDONED
     outcomes = await place.client.wait_all(job_ids)
     assert [getattr(outcome, "state", outcome) for outcome in outcomes.values()] == [
         "Completed"
