@@ -169,6 +169,8 @@ class LazyChannel:
 
     async def pause(self, seconds: float) -> None:
         """Sleep between two polls. Raises ClientClosedError when the client is closed meanwhile."""
+        if self.closed and seconds == 0:
+            return  # the poll itself says so, and what to do
         connection = self._connection
         with anyio.move_on_after(seconds):
             if not self.closed:
