@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 if TYPE_CHECKING:
     import grpc
 
-Service = Literal["internal", "public"]
+Service = Literal["internal", "public", "rest"]
 """Which service answered: ``milvus.proto.proxy.Proxy`` or ``milvus.proto.milvus.MilvusService``."""
 
 _FILE_BOUNDARY = r"(?i)(?<=\.npy) |(?<=\.csv) |(?<=\.json) |(?<=\.parquet) "

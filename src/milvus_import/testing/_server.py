@@ -15,7 +15,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from milvus_import._models import Service
-from milvus_import._request import check_job_id
+from milvus_import._services._requests import validate_job_id
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 from milvus_import_pb.milvus_grpc import MilvusServiceStub
 from milvus_import_pb.proxy_grpc import ProxyStub
@@ -236,7 +236,7 @@ class FakeMilvus:
         job = job or FakeJob(**fields)
         if not job.job_id:
             job.job_id, self._next_id = str(self._next_id), self._next_id + 1
-        check_job_id(job.job_id)
+        validate_job_id(job.job_id)
         for file in job.files:
             if not isinstance(file, FakeFile):
                 raise TypeError(f"files holds {file!r}; write FakeFile({file!r})")

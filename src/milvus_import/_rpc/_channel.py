@@ -1,0 +1,269 @@
+"""One gRPC channel: opened at the first call, bound to that call's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import grpc
+import grpc.aio
+
+from .._errors import ArgumentError, ClientClosedError
+from .._text import shorten
+from . import _process
+from ._endpoint import Endpoint
+from ._pauses import Pauses
+
+if TYPE_CHECKING:
+    from ._call import Method
+
+    CallOrTask = grpc.aio.UnaryUnaryCall[Any, Any] | asyncio.Task[Any]
+    """A call, or the task that awaits it."""
+
+CLOSE_GRACE = 1.0
+"""Seconds that close() gives the calls in flight."""
+SWEEP_INTERVAL = 1.0
+"""Seconds between two looks at the calls in flight."""
+
+ChannelOption = tuple[str, Any]
+"""The name and the value of a gRPC channel argument."""
+
+
+def channel_arguments(
+    endpoint: Endpoint,
+    max_receive_bytes: int,
+    max_send_bytes: int,
+    extra: Iterable[ChannelOption] = (),
+) -> list[ChannelOption]:
+    """Return the channel arguments; those in ``extra`` override ours of the same name."""
+    for name, size in (("receive", max_receive_bytes), ("send", max_send_bytes)):
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise TypeError(f"max_{name}_bytes must be an int, got {shorten(size)}")
+        if not 0 < size < 2**31:
+            raise ArgumentError(f"max_{name}_bytes must be 1 to 2**31-1, got {size}")
+    # Several addresses share the calls.
+    balancing = "round_robin" if endpoint.several else "pick_first"
+    options: dict[str, Any] = {
+        "grpc.max_receive_message_length": max_receive_bytes,
+        "grpc.max_send_message_length": max_send_bytes,
+        "grpc.service_config": json.dumps({"loadBalancingConfig": [{balancing: {}}]}),
+        # Reconnected 0.3-0.7 s after the server is back; gRPC's defaults are up to 19 s late.
+        "grpc.initial_reconnect_backoff_ms": 200,
+        "grpc.max_reconnect_backoff_ms": 1000,
+        # A silently dropped connection is noticed in 25 s instead of never. Milvus accepts a ping
+        # every 5 s; one is only sent with a call in flight and nothing received since.
+        "grpc.keepalive_time_ms": 10_000,
+        "grpc.keepalive_timeout_ms": 15_000,
+        "grpc.http2.ping_timeout_ms": 15_000,
+    }
+    if endpoint.loopback:
+        options["grpc.enable_http_proxy"] = 0
+    return list((options | dict(_validate_options(extra))).items())
+
+
+def validate_interceptors(interceptors: object) -> tuple[grpc.aio.ClientInterceptor, ...]:
+    """Return the interceptors as a tuple. Raises TypeError for what is no gRPC interceptor."""
+    if not isinstance(interceptors, Iterable):
+        raise TypeError(f"interceptors must be a sequence, got {shorten(interceptors)}")
+    validated: list[grpc.aio.ClientInterceptor] = []
+    for interceptor in interceptors:
+        if not isinstance(interceptor, grpc.aio.ClientInterceptor):
+            kind = type(interceptor).__name__
+            raise TypeError(
+                f"interceptors must hold grpc.aio.UnaryUnaryClientInterceptor objects, got {kind}"
+            )
+        validated.append(interceptor)
+    return tuple(validated)
+
+
+class Connection:
+    """An open channel with its stubs and the calls in flight."""
+
+    def __init__(
+        self, channel: grpc.aio.Channel, loop: asyncio.AbstractEventLoop, *, parse: bool
+    ) -> None:
+        """``parse``: let gRPC parse the replies, because interceptors expect messages."""
+        self.channel = channel
+        self.loop = loop
+        self.process = os.getpid()
+        self.in_flight: dict[CallOrTask, float] = {}
+        """Each call that has not ended, detached ones too, and when it should (time.monotonic)."""
+        self.sweeper: asyncio.TimerHandle | None = None
+        self._parse = parse
+        self._stubs: dict[str, grpc.aio.UnaryUnaryMultiCallable[Any, Any]] = {}
+        self._overdue: set[CallOrTask] = set()
+        """The calls that were overdue when the sweep last looked."""
+
+    def stub(self, method: Method[Any, Any]) -> grpc.aio.UnaryUnaryMultiCallable[Any, Any]:
+        """Return the stub of a method."""
+        stub = self._stubs.get(method.path)
+        if stub is None:
+            stub = self._stubs[method.path] = self.channel.unary_unary(
+                f"/{method.path}",
+                request_serializer=method.request_type.SerializeToString,
+                # Replies are untrusted: our own parsing limits their entries first.
+                response_deserializer=method.reply_type.FromString if self._parse else None,
+            )
+        return stub
+
+    def sweep(self) -> None:
+        """Give up the calls that gRPC did not end, once per interval while calls are in flight.
+
+        A call must be overdue twice, because a blocked event loop delays gRPC's own events as
+        well. One timer for all calls costs less than one per call.
+        """
+        now = time.monotonic()
+        overdue = {call for call, due in self.in_flight.items() if due <= now and not call.done()}
+        for call in overdue & self._overdue:
+            del self.in_flight[call]
+            call.cancel()
+        self._overdue = overdue - self._overdue
+        self.sweeper = None
+        if self.in_flight:  # an empty context: the timer must not keep the first caller's alive
+            self.sweeper = self.loop.call_later(SWEEP_INTERVAL, self.sweep, context=Context())
+
+
+class LazyChannel:
+    """Opens the connection at the first call, and closes it once."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        options: list[ChannelOption],
+        credentials: grpc.ChannelCredentials | None,
+        interceptors: Sequence[grpc.aio.ClientInterceptor],
+    ) -> None:
+        self.endpoint = endpoint
+        self.interceptors = tuple(interceptors)
+        self.pauses = Pauses()
+        self.answered = False
+        """Whether any call has had a successful response yet."""
+        self._options = options
+        self._credentials = credentials
+        self._connection: Connection | None = None
+        self._binding = threading.Lock()
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self.pauses.closed
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
+    def connection(self) -> Connection:
+        """Return the connection of the running loop; open it if there is none.
+
+        Raises ClientClosedError after close(), RuntimeError from another loop, in a forked
+        process, or without asyncio.
+        """
+        if _process.forked_with_open_channel:
+            raise _process.fork_error()
+        if self.pauses.closed:
+            raise ClientClosedError("this client is closed; create a new one")
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "milvus-import needs asyncio, as gRPC's asynchronous API does; "
+                "run it with asyncio.run or anyio.run(..., backend='asyncio')"
+            ) from None
+        connection = self._connection
+        if connection is None or connection.loop is not loop:
+            with self._binding:
+                connection = self._bind(loop)
+        return connection
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        """Open the connection in this loop, unless another loop that is running has it."""
+        connection = self._connection
+        if connection is not None and connection.loop is loop:
+            return connection
+        if connection is not None:
+            _check_rebinding(connection)
+        _process.check_gevent()
+        target, options = self.endpoint.target, self._options
+        channel = (
+            grpc.aio.insecure_channel(target, options=options, interceptors=self.interceptors)
+            if self._credentials is None
+            else grpc.aio.secure_channel(
+                target, self._credentials, options=options, interceptors=self.interceptors
+            )
+        )
+        self._connection = Connection(channel, loop, parse=bool(self.interceptors))
+        _process.channel_opened(self._connection)
+        return self._connection
+
+    async def close(self) -> None:
+        """Reject new calls, give those in flight up to a second, then cancel them. Idempotent.
+
+        Cancelling the caller only ends its waiting; the closing continues.
+        """
+        connection = self._connection
+        if connection is not None and connection.loop is not asyncio.get_running_loop():
+            _check_rebinding(connection)
+            _process.channel_closed(connection)
+            self._connection = connection = None  # gRPC frees the channel with the object
+        self.pauses.close()
+        if connection is None:
+            return
+        with anyio.CancelScope(shield=True):
+            while self._connection is not None:
+                if self._closing is None or self._closing.cancelled():  # with every task, perhaps
+                    self._closing = connection.loop.create_task(self._shut_down(connection))
+                await asyncio.wait((self._closing,))
+                if not self._closing.cancelled():
+                    self._closing.result()
+
+    async def _shut_down(self, connection: Connection) -> None:
+        await _wait_until_idle(connection, CLOSE_GRACE)
+        for call in tuple(connection.in_flight):
+            call.cancel()
+        await _wait_until_idle(connection, CLOSE_GRACE)
+        if connection.sweeper is not None:
+            connection.sweeper.cancel()
+        await connection.channel.close()
+        _process.channel_closed(connection)
+        # Whoever keeps the client, as an error does in its frames, does not keep gRPC running.
+        self._connection = None
+
+
+def _validate_options(extra: object) -> list[ChannelOption]:
+    if isinstance(extra, (str, bytes)) or not isinstance(extra, Iterable):
+        raise TypeError(f"channel_options must be a sequence of pairs, got {shorten(extra)}")
+    options: list[ChannelOption] = []
+    for option in extra:
+        if not isinstance(option, tuple) or len(option) != 2 or not isinstance(option[0], str):
+            raise TypeError(
+                "channel_options must hold pairs of name and value; one entry is no pair"
+            )
+        options.append(option)
+    return options
+
+
+def _check_rebinding(connection: Connection) -> None:
+    """Raise RuntimeError unless the connection's own loop is closed."""
+    if connection.process != os.getpid():
+        raise _process.fork_error()
+    if not connection.loop.is_closed():
+        raise RuntimeError(
+            "this client belongs to another event loop that is still running; "
+            "create one client per event loop"
+        )
+
+
+async def _wait_until_idle(connection: Connection, seconds: float) -> None:
+    """Wait until no call is in flight, at most so long."""
+    end = connection.loop.time() + seconds
+    while connection.in_flight and connection.loop.time() < end:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)  # a dict that empties has no event to wait for

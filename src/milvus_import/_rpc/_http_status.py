@@ -1,0 +1,38 @@
+"""What the HTTP status of a gateway or a web server means."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .._hints import Hint
+
+TOO_MANY_REQUESTS: Final = 429
+_HINTS: Final = {
+    301: Hint.GATEWAY_REDIRECT,
+    302: Hint.GATEWAY_REDIRECT,
+    307: Hint.GATEWAY_REDIRECT,
+    308: Hint.GATEWAY_REDIRECT,
+    401: Hint.GATEWAY_ACCESS,
+    403: Hint.GATEWAY_ACCESS,
+    413: Hint.GATEWAY_REQUEST_SIZE,
+    TOO_MANY_REQUESTS: Hint.GATEWAY_RATE_LIMIT,
+    431: Hint.GATEWAY_METADATA_SIZE,
+    502: Hint.GATEWAY_BACKEND,
+    503: Hint.GATEWAY_UNAVAILABLE,
+    504: Hint.GATEWAY_TIMEOUT,
+}
+
+
+def transient_http_status(status: int) -> bool:
+    """Return whether an HTTP status passes by itself: 408, 429 and 5xx except 501 and 505."""
+    return status in {408, TOO_MANY_REQUESTS} or (500 <= status <= 599 and status not in {501, 505})
+
+
+def http_hint(status: int, *, secure: bool) -> Hint:
+    """Return the hint for the HTTP status of a gateway or a web server."""
+    if status == 400 and secure:
+        return Hint.PASS_CLIENT_CERTIFICATE
+    if 300 <= status < 400 and not secure:
+        return Hint.GATEWAY_HTTPS
+    default = Hint.GATEWAY_ERROR if transient_http_status(status) else Hint.GATEWAY_ROUTE
+    return _HINTS.get(status, default)

@@ -1,0 +1,49 @@
+"""What a watch polls: the services of a client, with one set of call options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._services._requests import JobParams, ListParams
+from .._services._select import LIST_JOBS, WATCH_LIST, WATCH_PROGRESS
+
+if TYPE_CHECKING:
+    from .._rpc._options import CallSettings
+    from .._rpc._pauses import Pauses
+    from .._services._connect import Services
+    from .._services._replies import Snapshot
+    from .._services._rows import JobList
+
+
+class ServicesSource:
+    """Polls the jobs of one database, and of one collection or all ("")."""
+
+    def __init__(
+        self, services: Services, collection_name: str, db_name: str, settings: CallSettings
+    ) -> None:
+        self._services = services
+        self._list = ListParams(collection_name, db_name)
+        self._settings = settings
+
+    @property
+    def pauses(self) -> Pauses:
+        """The pauses that closing the client ends."""
+        return self._services.pauses
+
+    def answered(self) -> bool:
+        """Return whether the client has had a successful response yet."""
+        return self._services.answered
+
+    async def fetch(self, job_id: str, previous: Snapshot | None) -> Snapshot:
+        """Return the progress of one job; ``previous`` itself if it has not changed."""
+        params = JobParams(job_id, self._list.db_name, previous)
+        return await self._services.call(WATCH_PROGRESS, params, self._settings)
+
+    async def fetch_list(self) -> JobList:
+        """Return all jobs from one RPC."""
+        return await self._services.call(WATCH_LIST, self._list, self._settings)
+
+    async def list_job_ids(self) -> list[str]:
+        """Return the jobs' ids by whichever service."""
+        jobs = await self._services.call(LIST_JOBS, self._list, self._settings)
+        return [job.job_id for job in jobs]

@@ -1,0 +1,73 @@
+"""The state of the followed jobs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from .._errors import JobNotFoundError, MilvusImportError
+from .._models import ImportJob, ImportState
+from .._services._replies import Snapshot
+from .._services._rows import JobRow, decode_job
+from ._options import Until, has_reached
+
+
+class JobTracker:
+    """What is known of each job, and which changes have not been returned yet."""
+
+    def __init__(self, job_ids: Iterable[str], until: Until | None) -> None:
+        self.jobs: dict[str, ImportJob | None] = dict.fromkeys(job_ids)
+        """The last state of each job; None before the first."""
+        self.pending = dict.fromkeys(self.jobs)
+        """The jobs still followed, in the caller's order."""
+        self.changes: deque[ImportJob] = deque()
+        self.failed: dict[str, MilvusImportError] = {}
+        """Jobs that cannot be followed any more, and why."""
+        self.snapshots: dict[str, Snapshot] = {}
+        """The last full progress of each job that was polled by itself."""
+        self._rows: dict[str, JobRow] = {}
+        self._missing: set[str] = set()
+        self._until: Until | None = until
+
+    def ended(self, state: ImportState) -> bool:
+        """Return whether a job in this state is not followed any further."""
+        return state.done or (self._until is not None and has_reached(state, self._until))
+
+    def row_changed(self, job_id: str, row: JobRow) -> ImportJob | None:
+        """Return the job of a row of the list if it differs from the last one, else None."""
+        if self._rows.get(job_id) == row:
+            return None
+        self._rows[job_id] = row
+        return decode_job(job_id, row)
+
+    def forget_row(self, job_id: str) -> None:
+        """Let the job's row count as changed in the next list."""
+        self._rows.pop(job_id, None)
+
+    def update(self, job: ImportJob) -> None:
+        """Record the state of a job."""
+        self._missing.discard(job.job_id)
+        if job == self.jobs.get(job.job_id):
+            return
+        self.jobs[job.job_id] = job
+        # The caller owns what it receives; what is kept is not what it may change.
+        self.changes.append(
+            ImportJob(job.job_id, job.collection_name, job.state, job.progress, job.reason)
+        )
+        if self.ended(job.state):
+            self.pending.pop(job.job_id, None)
+
+    def record_missing(self, job_id: str, error: JobNotFoundError) -> None:
+        """Record that the server has no such job; a known job must be missing twice."""
+        if self.jobs.get(job_id) is not None and job_id not in self._missing:
+            self._missing.add(job_id)
+            return
+        snapshot = self.snapshots.get(job_id)
+        error.progress = None if snapshot is None else snapshot.decode()
+        self.record_error(job_id, error)
+
+    def record_error(self, job_id: str, error: MilvusImportError) -> None:
+        """Record an error that ends the following of one job."""
+        error.job_id = job_id
+        self.failed[job_id] = error
+        self.pending.pop(job_id, None)
