@@ -35,6 +35,7 @@ from ._texts import (
     NOT_READY,
     OWN_DEADLINE,
     REJECTED_CALL,
+    STREAM_REMOVED,
     http_status,
 )
 
@@ -71,15 +72,15 @@ _NOT_EXECUTED_TEXTS: Final = {
     Code.RESOURCE_EXHAUSTED: (
         r"CLIENT: Sent message larger|SERVER: Received message|grpc: received message larger"
     ),
-    Code.UNKNOWN: rf"cross cluster routing|node not match|{NOT_READY}".replace("(?i)", ""),
+    Code.UNKNOWN: rf"{NOT_READY}|cross cluster routing|node not match",
 }
 _TRANSIENT_TEXTS: Final = (
-    rf"(?i){EMPTY_REPLY}|proxy is not ready|service not ready|^Stream removed|No status received"
-    rf"|RST_STREAM|{CORRUPTED_STREAM}|upstream"
+    rf"{NOT_READY}|{EMPTY_REPLY}|{STREAM_REMOVED}|{NO_STATUS}|{CORRUPTED_STREAM}"
+    "|RST_STREAM|upstream"
 )
 # Errors that only a server or a gateway that is there can cause.
 _RESPONSE_STATUSES: Final = frozenset({408, 429, 502, 503, 504})
-_RESPONSE_TEXTS: Final = rf"(?i){EMPTY_REPLY}|proxy is not ready|service not ready|{BACKEND}"
+_RESPONSE_TEXTS: Final = rf"{NOT_READY}|{EMPTY_REPLY}|{BACKEND}"
 
 
 class CallContext(NamedTuple):

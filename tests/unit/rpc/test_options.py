@@ -1,280 +1,224 @@
+"""Call options: validated, and merged with the client's defaults."""
+
 from __future__ import annotations
 
+import asyncio
+import inspect
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import grpc
 import pytest
-from replay import PROXY, Replay, listening, ok
 
-from milvus_import import (
-    CallOptions,
-    ClientClosedError,
-    DeadlineExceededError,
-    GetImportProgressOption,
-    ImportClient,
-    get_import_progress,
+from milvus_import import ArgumentError, CallOptions, ImportClient, RpcOptions
+from milvus_import._rpc._options import (
+    DEFAULT_TIMEOUT,
+    CallSettings,
+    client_settings,
+    merge,
+    merge_rpc,
+    reject_awaitable,
+    validate_callback,
+    validate_timeout,
+    with_metadata,
 )
-from milvus_import._options import DEFAULT_TIMEOUT, CallSettings, client_settings, merge
-from milvus_import_pb import internal_pb2
 
-JOB = "449839014328146739"
 SECRET = "s3cr3t-Milvus"
+FIXED = (("authorization", "dDprZW4="), ("dbname", "books"))
 
-UNKNOWN_OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"timeot": 1}, TypeError, "unknown call option 'timeot'; the options are call_credentials"),
-    ({"Timeout": 1}, TypeError, "unknown call option 'Timeout'"),
-]
-BAD_OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"timeout": math.nan}, ValueError, "timeout is NaN; pass seconds, or None for no limit"),
-    ({"timeout": 1e9 + 1}, ValueError, "timeout 1000000001.0 is above 1e9 seconds; pass None"),
-    ({"timeout": 10**400}, ValueError, "is above 1e9 seconds"),
-    ({"timeout": "5"}, TypeError, "timeout is seconds, an int or a float, not '5'"),
-    ({"timeout": True}, TypeError, "timeout is seconds, an int or a float, not True"),
-    ({"timeout": Decimal(5)}, TypeError, "timeout is seconds, an int or a float, not Decimal"),
-    ({"wait_for_ready": 1}, TypeError, "wait_for_ready is True, False or None, not 1"),
-    ({"compression": "gzip"}, TypeError, "compression is grpc.Compression.Gzip or None"),
+
+def settings(*, secure: bool = True, **defaults: Any) -> CallSettings:
+    return client_settings(secure=secure, fixed=dict(FIXED), defaults=as_options(defaults))
+
+
+def as_options(options: Any) -> Any:
+    return options
+
+
+async def coroutine_function(_: object) -> None: ...
+
+
+INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
+    (
+        {"timeout": math.nan},
+        ArgumentError,
+        "timeout must be seconds, or None for no limit, got NaN",
+    ),
+    (
+        {"timeout": 1e9 + 1},
+        ArgumentError,
+        "timeout must be at most 1e9 seconds, or None for no limit, got 1000000001.0",
+    ),
+    ({"timeout": 10**400}, ArgumentError, "timeout must be at most 1e9 seconds"),
+    ({"timeout": "5"}, TypeError, "timeout must be seconds, an int or a float, got '5'"),
+    ({"timeout": True}, TypeError, "timeout must be seconds, an int or a float, got True"),
+    ({"timeout": Decimal(5)}, TypeError, "timeout must be seconds, an int or a float, got Decimal"),
+    ({"wait_for_ready": 1}, TypeError, "wait_for_ready must be True, False or None, got 1"),
+    ({"compression": "gzip"}, TypeError, "compression must be a grpc.Compression or None"),
     (
         {"compression": grpc.Compression.Deflate},
-        ValueError,
-        "Milvus does not take deflate; use grpc.Compression.Gzip",
+        ArgumentError,
+        "compression must be grpc.Compression.Gzip or None: Milvus does not accept deflate",
     ),
     (
         {"call_credentials": SECRET},
         TypeError,
-        "call_credentials is a grpc.CallCredentials, not str",
+        "call_credentials must be a grpc.CallCredentials, got str; "
+        "grpc.metadata_call_credentials makes one",
     ),
     (
         {"call_credentials": grpc.access_token_call_credentials(SECRET)},
-        ValueError,
-        "call_credentials need TLS: use an https:// URI",
+        ArgumentError,
+        "call_credentials need TLS: use an https:// URI or tls=TLSConfig(...)",
     ),
-    ({"on_finish": 5}, TypeError, "on_finish is a function that is called; 5 is not callable"),
-    ({"metadata": 5}, TypeError, "metadata is a mapping or pairs of key and value, not int"),
-    ({"metadata": SECRET}, TypeError, "metadata is a mapping or pairs of key and value, not str"),
-    ({"metadata": [SECRET]}, TypeError, "metadata entry 0 is no pair of key and value"),
-    ({"metadata": [("a", "b"), ("a", SECRET, 5)]}, TypeError, "metadata entry 1 is no pair"),
-    ({"metadata": {b"a": SECRET}}, TypeError, "a metadata key is a str, not b'a'"),
-    ({"metadata": {"": SECRET}}, ValueError, "metadata key '': gRPC takes only letters"),
-    ({"metadata": {"a b": SECRET}}, ValueError, "metadata key 'a b'"),
-    ({"metadata": {"a:b": SECRET}}, ValueError, "metadata key 'a:b'"),
-    ({"metadata": {":path": SECRET}}, ValueError, "metadata key ':path'"),
-    ({"metadata": {"a\n": SECRET}}, ValueError, r"metadata key 'a\n'"),
-    ({"metadata": {"schl\u00fcssel": SECRET}}, ValueError, "metadata key 'schl\u00fcssel'"),
-    ({"metadata": {"to\u212aen": SECRET}}, ValueError, "metadata key 'to"),
-    ({"metadata": {"grpc-timeout": SECRET}}, ValueError, "'grpc-timeout' is gRPC's own"),
-    ({"metadata": {"User-Agent": SECRET}}, ValueError, "'User-Agent' is gRPC's own"),
-    ({"metadata": {"content-length": SECRET}}, ValueError, "'content-length' is gRPC's own"),
-    ({"metadata": {"te": SECRET}}, ValueError, "metadata key 'te' is gRPC's own"),
+    ({"on_finish": 5}, TypeError, "on_finish must be a function, got 5"),
     (
-        {"metadata": {"note": f"{SECRET}\u00e9"}},
-        ValueError,
-        "at index 13 of its value is not printable ASCII; encode it, or send bytes under the key",
-    ),
-    ({"metadata": {"note": f"{SECRET}\n"}}, ValueError, "the character at index 13"),
-    ({"metadata": {"note": f"{SECRET}\x7f"}}, ValueError, "the character at index 13"),
-    ({"metadata": {"note": f"{SECRET}\udc80"}}, ValueError, "the character at index 13"),
-    (
-        {"metadata": {"note": SECRET.encode()}},
+        {"on_finish": coroutine_function},
         TypeError,
-        "the value is a str (bytes go under -bin)",
+        "on_finish is called, not awaited: pass a plain function, not an async one",
     ),
-    ({"metadata": {"note": 5}}, TypeError, "metadata 'note': the value is a str"),
-    ({"metadata": {"note-bin": SECRET}}, TypeError, "'note-bin' ends in -bin: its value is bytes"),
-    ({"metadata": {"note-bin": bytearray(5)}}, TypeError, "its value is bytes, not bytearray"),
+    ({"metadata": 5}, TypeError, "metadata must be a mapping or pairs of key and value, got int"),
+    (
+        {"timeot": 1},
+        TypeError,
+        "unexpected keyword argument 'timeot': did you mean timeout=?",
+    ),
+    (
+        {"Metadata": {}},
+        TypeError,
+        "unexpected keyword argument 'Metadata': did you mean metadata=?",
+    ),
+    (
+        {"rpc_timeout": 1},
+        TypeError,
+        "unexpected keyword argument 'rpc_timeout': the deadline of each RPC is timeout= here",
+    ),
+    (
+        {"call": {"timeout": 1}},
+        TypeError,
+        "unexpected keyword argument 'call': pass the call options directly, such as metadata=...",
+    ),
+    (
+        {"xyzzy": 1},
+        TypeError,
+        "unexpected keyword argument 'xyzzy': use one of call_credentials, compression, "
+        "metadata, on_finish, timeout, wait_for_ready",
+    ),
 ]
 
 
-def numbered(table: list[tuple[dict[str, Any], type[Exception], str]]) -> list[str]:
-    return [f"{index}-{next(iter(row[0]))}" for index, row in enumerate(table)]
-
-
-def refused(error: type[Exception], words: str) -> Any:
-    return pytest.raises(error, match=re.escape(words))
-
-
-@pytest.mark.parametrize(("options", "error", "words"), BAD_OPTIONS, ids=numbered(BAD_OPTIONS))
-def test_a_bad_default_is_refused_when_the_client_is_made(
-    options: dict[str, Any], error: type[Exception], words: str
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    INVALID,
+    ids=[f"{index}-{next(iter(row[0]))}" for index, row in enumerate(INVALID)],
+)
+def test_invalid_call_option_is_named_without_secrets(
+    options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    with refused(error, words) as caught:
-        ImportClient("localhost", **options)
+    with pytest.raises(error, match=re.escape(message)) as caught:
+        merge(settings(secure=False), as_options(dict(options)))
     assert SECRET not in f"{caught.value} {caught.value!r}"
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("options", "error", "words"),
-    [*UNKNOWN_OPTIONS, *BAD_OPTIONS],
-    ids=numbered([*UNKNOWN_OPTIONS, *BAD_OPTIONS]),
-)
-async def test_a_bad_option_of_a_call_is_refused_and_nothing_is_sent(
-    options: dict[str, Any], error: type[Exception], words: str
-) -> None:
-    calls: dict[str, Callable[[ImportClient], Awaitable[object]]] = {
-        "progress": lambda client: client.get_import_progress(JOB, **options),
-        "check": lambda client: client.check(**options),
-        "list": lambda client: client.list_imports(**options),
-        "create": lambda client: client.create_import("books", ["a.parquet"], **options),
-        "wait": lambda client: client.wait(JOB, call=as_options(options)),
-        "watch": lambda client: anext(client.watch(JOB, call=as_options(options))),
-        "watch all": lambda client: anext(client.watch_all([JOB], call=as_options(options))),
-        "wait all": lambda client: client.wait_all([JOB], call=as_options(options)),
-        "function": lambda client: get_import_progress(
-            GetImportProgressOption(listener.uri, JOB), **options
+    ("defaults", "error", "message"),
+    [
+        ({"rpc_timeout": math.nan}, ArgumentError, "rpc_timeout must be seconds, or None"),
+        ({"metadata": {"te": "x"}}, ArgumentError, "metadata key 'te' is reserved for gRPC"),
+        (
+            {"timeout": 1},
+            TypeError,
+            "unexpected keyword argument 'timeout': the deadline of each RPC is rpc_timeout= here",
         ),
+        ({"rpc_timeot": 1}, TypeError, "unexpected keyword argument 'rpc_timeot': did you mean rp"),
+        ({"tokn": "x"}, TypeError, "unexpected keyword argument 'tokn': did you mean token=?"),
+        ({"xyzzy": "x"}, TypeError, "use one of uri, token, user, password, db_name, tls, service"),
+        ({"service": "both"}, ArgumentError, "service must be 'auto', 'internal', 'public' or 're"),
+        ({"service": None}, ArgumentError, "or 'rest', got None"),
+    ],
+)
+def test_invalid_default_is_raised_by_the_constructor(
+    defaults: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        ImportClient("localhost", **defaults)
+
+
+def test_deadline_of_each_rpc_is_rpc_timeout_for_methods_of_many_rpcs() -> None:
+    assert merge_rpc(settings(), as_options({"rpc_timeout": 3})).timeout == 3
+    with pytest.raises(TypeError, match="the deadline of each RPC is rpc_timeout= here"):
+        merge_rpc(settings(), as_options({"timeout": 3}))
+    with pytest.raises(ArgumentError, match="rpc_timeout must be at most 1e9 seconds"):
+        merge_rpc(settings(), as_options({"rpc_timeout": 2e9}))
+
+
+def test_call_options_and_rpc_options_differ_only_in_the_name_of_the_deadline() -> None:
+    assert CallOptions.__optional_keys__ ^ RpcOptions.__optional_keys__ == {
+        "timeout",
+        "rpc_timeout",
     }
-    async with listening() as listener, ImportClient(listener.uri) as client:
-        for call in calls.values():
-            with refused(error, words) as caught:
-                await call(client)
-            assert SECRET not in f"{caught.value} {caught.value!r}"
-        assert listener.connections == 0
+    assert not CallOptions.__required_keys__ | RpcOptions.__required_keys__
 
 
-def as_options(options: Any) -> CallOptions:
-    checked: CallOptions = options
-    return checked
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("call", [5, [("timeout", 5)], "timeout", {"timeout"}])
-async def test_call_is_a_dict(call: Any) -> None:
-    client = ImportClient("localhost")
-    for follow in (
-        lambda: client.watch(JOB, call=call),
-        lambda: client.watch_all([JOB], call=call),
-    ):
-        with refused(TypeError, "call options are a dict such as {'timeout': 5}, not"):
-            follow()
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("timeout", [0, 0.0, -1, -1e-9, -math.inf, -(10**400)])
-async def test_a_timeout_that_is_already_over_is_raised_unsent(timeout: float) -> None:
-    async with listening() as listener, ImportClient(listener.uri) as client:
-        for call in (
-            client.get_import_progress(JOB, timeout=timeout),
-            client.create_import("books", ["a.parquet"], timeout=timeout),
-            get_import_progress(GetImportProgressOption(listener.uri, JOB), timeout=timeout),
-        ):
-            with pytest.raises(DeadlineExceededError) as caught:
-                await call
-            assert not caught.value.may_have_run
-            assert caught.value.record is None
-        assert listener.connections == 0
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("timeout", [None, math.inf, 1e9, 5, 5.5])
-async def test_a_timeout_that_means_something_is_taken(timeout: float | None) -> None:
-    reply = internal_pb2.GetImportProgressResponse(state=internal_pb2.Importing)
-    async with (
-        Replay({PROXY + "GetImportProgress": ok(reply)}) as server,
-        ImportClient(server.uri) as client,
-    ):
-        assert (await client.get_import_progress(JOB, timeout=timeout)).data.state == "Importing"
-
-
-BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"service": "both"}, ValueError, "service is 'auto', 'internal' or 'public', not 'both'"),
-    ({"max_receive_bytes": 0}, ValueError, "max_receive_bytes is 0; it must be 1 to 2**31-1"),
-    ({"max_receive_bytes": 2**31}, ValueError, "max_receive_bytes is 2147483648"),
-    ({"max_send_bytes": -1}, ValueError, "max_send_bytes is -1"),
-    ({"max_send_bytes": 1.5}, TypeError, "max_send_bytes is an int, not 1.5"),
-    ({"max_send_bytes": True}, TypeError, "max_send_bytes is an int, not True"),
-    ({"interceptors": None}, TypeError, "interceptors is a sequence of interceptors, not None"),
-    ({"channel_options": None}, TypeError, "channel_options is a sequence of pairs, not None"),
-    ({"interceptors": [object()]}, TypeError, "interceptors: object is no grpc.aio.Unary"),
-    ({"channel_options": [("a", 1, 2)]}, TypeError, "channel_options holds an entry that is no"),
-    ({"channel_options": [(1, "a")]}, TypeError, "channel_options holds an entry that is no pair"),
-    ({"token": "Bearer x"}, ValueError, "token begins with 'Bearer': pass it without"),
-    ({"token": "bearer x"}, ValueError, "token begins with 'Bearer': pass it without"),
-    ({"tokn": "x"}, TypeError, "ImportClient has no argument 'tokn'; it takes uri, token, user, "),
-    ({"timeot": 1}, TypeError, "and as defaults of its calls call_credentials, compression, "),
-]
+# ---------------------------------------------------------------------------------- timeouts
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "words"), BAD_ARGUMENTS, ids=numbered(BAD_ARGUMENTS)
+    ("value", "seconds"),
+    [
+        (5, 5.0),
+        (5.5, 5.5),
+        (1e9, 1e9),
+        (0, 0.0),
+        (-1e-9, -1e-9),
+        (math.inf, None),
+        (-math.inf, -1e9),
+        (-(10**400), -1e9),
+    ],
 )
-def test_a_bad_argument_is_refused_when_the_client_is_made(
-    arguments: dict[str, Any], error: type[Exception], words: str
+def test_timeout_is_returned_in_seconds_and_none_for_no_limit(
+    value: float, seconds: float | None
 ) -> None:
-    with refused(error, words):
-        ImportClient("localhost", **arguments)
+    assert validate_timeout(value) == seconds
 
 
-@pytest.mark.anyio
-async def test_the_function_form_wants_its_option() -> None:
-    with refused(TypeError, "option is a GetImportProgressOption, not str"):
-        await get_import_progress("localhost")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+def test_rpc_timeout_is_ten_seconds_by_default() -> None:
+    assert settings().timeout == DEFAULT_TIMEOUT == 10
+    assert settings(rpc_timeout=None).timeout is None
+    assert settings(rpc_timeout=math.inf).timeout is None
 
 
-BAD_WAITS: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"timeout": math.nan}, ValueError, "timeout is NaN"),
-    ({"timeout": 1e10}, ValueError, "timeout 10000000000.0 is above 1e9 seconds"),
-    ({"timeout": "1"}, TypeError, "timeout is seconds, an int or a float, not '1'"),
-    ({"interval": 0}, ValueError, "interval is 0 seconds; it must be above 0"),
-    ({"interval": -1}, ValueError, "interval is -1 seconds; it must be above 0"),
-    ({"interval": math.nan}, ValueError, "interval is NaN"),
-    ({"interval": None}, TypeError, "interval is seconds, an int or a float, not None"),
-    ({"max_outage": -0.5}, ValueError, "max_outage is -0.5 seconds; it must be 0 or above 0"),
-    ({"max_outage": True}, TypeError, "max_outage is seconds, an int or a float, not True"),
-]
+# --------------------------------------------------------------------------------- callbacks
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize(("arguments", "error", "words"), BAD_WAITS, ids=numbered(BAD_WAITS))
-async def test_a_bad_time_of_a_watch_is_refused_before_anything_is_sent(
-    arguments: dict[str, Any], error: type[Exception], words: str
-) -> None:
-    async with listening() as listener, ImportClient(listener.uri) as client:
-        for watch in (
-            lambda: client.watch(JOB, **arguments),
-            lambda: client.watch_all([JOB], **arguments),
-        ):
-            with refused(error, words):
-                watch()
-        for wait in (client.wait(JOB, **arguments), client.wait_all([JOB], **arguments)):
-            with refused(error, words):
-                await wait
-        assert listener.connections == 0
+def test_callback_that_is_a_plain_callable_is_accepted() -> None:
+    for callback in (print, partial(print, end=""), [].append, lambda _: None):
+        assert validate_callback("on_progress", callback) is callback
 
 
-@pytest.mark.anyio
-async def test_until_is_one_of_two_words() -> None:
-    async with listening() as listener, ImportClient(listener.uri) as client:
-        bad: Any = "done"
-        for wait in (client.wait(JOB, until=bad), client.wait_all([JOB], until=bad)):
-            with refused(ValueError, "until is 'completed' or 'uncommitted', not 'done'"):
-                await wait
-        assert listener.connections == 0
+def test_awaitable_that_a_callback_returned_is_rejected_and_closed() -> None:
+    reject_awaitable("on_progress", None)
+    reject_awaitable("on_progress", "a value")
+    coroutine = coroutine_function(None)
+    with pytest.raises(TypeError, match="on_progress is called, not awaited, but returned corout"):
+        reject_awaitable("on_progress", coroutine)
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
 
 
-@pytest.mark.anyio
-async def test_a_closed_client_says_so() -> None:
-    client = ImportClient("localhost")
-    await client.close()
-    with pytest.raises(ClientClosedError, match="this client is closed; make a new one"):
-        await client.get_import_progress(JOB)
+def test_future_that_a_callback_returned_is_rejected() -> None:
+    async def returned() -> None:
+        future = asyncio.get_running_loop().create_future()
+        with pytest.raises(TypeError, match="but returned Future: pass a plain function"):
+            reject_awaitable("on_fault", future)
+
+    asyncio.run(returned())
 
 
-# ---------------------------------------------------------------------------------- merging
-
-
-def settings(**defaults: Any) -> CallSettings:
-    return client_settings(
-        secure=True,
-        fixed=dict(FIXED),
-        defaults=as_options(defaults),
-    )
-
-
-FIXED = (("authorization", "dDprZW4="), ("dbname", "books"))
+# ----------------------------------------------------------------------------------- merging
 
 
 @pytest.mark.parametrize(
@@ -302,29 +246,51 @@ FIXED = (("authorization", "dDprZW4="), ("dbname", "books"))
         (None, {"metadata": {"a-bin": b"\x00\xff"}}, (*FIXED, ("a-bin", b"\x00\xff"))),
     ],
 )
-def test_what_metadata_is_sent(default: Any, call: Any, sent: tuple[Any, ...]) -> None:
-    assert merge(settings(metadata=default), call).metadata == sent
+def test_metadata_of_the_call_overrides_the_defaults_key_by_key(
+    default: Any, call: dict[str, Any], sent: tuple[Any, ...]
+) -> None:
+    assert merge(settings(metadata=default), as_options(dict(call))).metadata == sent
 
 
-def test_absent_means_the_default_none_means_off_a_value_means_itself() -> None:
-    def finish(_: object) -> None: ...
-
-    given: dict[str, Any] = {
-        "timeout": 3,
-        "wait_for_ready": True,
-        "compression": grpc.Compression.Gzip,
-        "call_credentials": grpc.access_token_call_credentials("x"),
-        "on_finish": finish,
-    }
-    client = settings(**given)
-    for name, value in given.items():
-        assert getattr(merge(client, {}), name) == value
-        assert getattr(merge(client, {"metadata": {"a": "1"}}), name) == value
-        assert getattr(merge(client, as_options({name: None})), name) is None
-        assert getattr(merge(settings(), as_options({name: value})), name) == value
+def test_one_more_metadata_key_is_added_or_dropped() -> None:
+    base = settings(metadata={"a": "1"})
+    assert with_metadata(base, "dbname", "shop").metadata == (
+        *(FIXED[0], ("dbname", "shop"), ("a", "1")),
+    )
+    assert with_metadata(base, "dbname", None).metadata == (FIXED[0], ("a", "1"))
+    assert base.metadata == (*FIXED, ("a", "1"))
 
 
-def test_without_any_word_the_timeout_is_ten_seconds() -> None:
-    assert settings().timeout == DEFAULT_TIMEOUT == 10
-    assert settings(timeout=None).timeout is None
-    assert settings(timeout=math.inf).timeout is None
+def on_finish(_: object) -> None: ...
+
+
+GIVEN: dict[str, Any] = {
+    "timeout": 3,
+    "wait_for_ready": True,
+    "compression": grpc.Compression.Gzip,
+    "call_credentials": grpc.access_token_call_credentials("x"),
+    "on_finish": on_finish,
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_absent_option_means_the_default_and_none_means_off(name: str) -> None:
+    value = GIVEN[name]
+    client = settings(**{"rpc_timeout" if name == "timeout" else name: value})
+    for call, expected in (({}, value), ({"metadata": {"a": "1"}}, value), ({name: None}, None)):
+        assert getattr(merge(client, as_options(dict(call))), name) == expected
+    assert getattr(merge(settings(), as_options({name: value})), name) == value
+
+
+@pytest.mark.parametrize("merge_options", [merge, merge_rpc])
+def test_merged_options_are_emptied_so_that_no_frame_keeps_metadata(
+    merge_options: Callable[[CallSettings, Any], CallSettings],
+) -> None:
+    options = {"metadata": {"a": SECRET}, "wait_for_ready": True}
+    merge_options(settings(), options)
+    assert options == {}
+
+
+def test_repr_of_settings_shows_no_metadata() -> None:
+    assert SECRET not in repr(settings(metadata={"a": SECRET}))
+    assert "dDprZW4=" not in repr(settings())
