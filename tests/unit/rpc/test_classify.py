@@ -264,8 +264,10 @@ def test_text_decides_whether_the_error_is_transient(
         (Code.UNAVAILABLE, "DNS resolution failed for x:1", {}, Hint.CHECK_HOST_NAME),
         (
             Code.UNAVAILABLE,
-            "failed to connect to all addresses; last error: FAILED_PRECONDITION: unix:/run/x: "
-            "connect failed: addr: unix:/run/x error: No such file or directory",
+            (
+                "failed to connect to all addresses; last error: FAILED_PRECONDITION: unix:/run/x: "
+                "connect failed: addr: unix:/run/x error: No such file or directory"
+            ),
             {"target": "unix:/run/x"},
             Hint.CHECK_SOCKET_PATH,
         ),

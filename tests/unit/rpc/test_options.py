@@ -67,8 +67,10 @@ INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"call_credentials": SECRET},
         TypeError,
-        "call_credentials must be a grpc.CallCredentials, got str; "
-        "grpc.metadata_call_credentials makes one",
+        (
+            "call_credentials must be a grpc.CallCredentials, got str; "
+            "grpc.metadata_call_credentials makes one"
+        ),
     ),
     (
         {"call_credentials": grpc.access_token_call_credentials(SECRET)},
@@ -105,8 +107,10 @@ INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"xyzzy": 1},
         TypeError,
-        "unexpected keyword argument 'xyzzy': use one of call_credentials, compression, "
-        "metadata, on_finish, timeout, wait_for_ready",
+        (
+            "unexpected keyword argument 'xyzzy': use one of call_credentials, compression, "
+            "metadata, on_finish, timeout, wait_for_ready"
+        ),
     ),
 ]
 

@@ -1,239 +1,283 @@
+"""Parameters of the methods: validated before anything is sent, then built into requests."""
+
 from __future__ import annotations
 
+import logging
 import math
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+from uuid import uuid4
 
 import pytest
-from replay import PROXY, PUBLIC, Replay, listening, ok
 
-from milvus_import import GetImportProgressOption, ImportClient, get_import_progress
-from milvus_import_pb import internal_pb2, milvus_pb2
-
-pytestmark = pytest.mark.anyio
+from milvus_import import ArgumentError
+from milvus_import._services import _internal, _public
+from milvus_import._services._requests import (
+    CreateParams,
+    JobParams,
+    ListParams,
+    create_params,
+    validate_collection,
+    validate_database,
+    validate_idempotency_key,
+    validate_job_id,
+    validate_job_ids,
+    validate_name,
+)
 
 JOB = "449839014328146739"
 SECRET = "s3cr3t-Milvus"
+JOB_ID_RULE = "job_id must be a decimal integer of at most 2**63-1, got "
+JOB_ID_TYPE = "job_id must be a str of digits such as '449839014328146739', got "
 
 
-def refused(error: type[Exception], words: str) -> Any:
-    return pytest.raises(error, match=re.escape(words))
+def raises(error: type[Exception], message: str) -> Any:
+    return pytest.raises(error, match=re.escape(message))
 
 
-BAD_JOB_IDS: list[tuple[Any, type[Exception], str]] = [
-    ("", ValueError, "job_id '' is no job id: Milvus' are decimal digits, at most 2**63-1"),
-    ("abc", ValueError, "job_id 'abc' is no job id"),
-    ("1.5", ValueError, "job_id '1.5'"),
-    (" 7", ValueError, "job_id ' 7'"),
-    ("7\n", ValueError, r"job_id '7\n'"),
-    ("-1", ValueError, "job_id '-1'"),
-    ("+1", ValueError, "job_id '+1'"),
-    ("1_000", ValueError, "job_id '1_000'"),
-    ("0x10", ValueError, "job_id '0x10'"),
-    ("1e3", ValueError, "job_id '1e3'"),
-    ("\u0663", ValueError, "job_id '\u0663'"),
-    ("\uff11", ValueError, "job_id '\uff11'"),
-    ("\u00b2", ValueError, "job_id '\u00b2'"),
-    ("9223372036854775808", ValueError, "job_id '9223372036854775808'"),
-    ("9" * 10_000, ValueError, "9...' is no job id"),
-    (7, TypeError, "job_id is a str of digits such as '449839014328146739', not 7"),
-    (None, TypeError, "job_id is a str of digits such as '449839014328146739', not None"),
-    (b"7", TypeError, "job_id is a str of digits such as '449839014328146739', not b'7'"),
-]
+# ------------------------------------------------------------------------------------ job ids
 
 
 @pytest.mark.parametrize(
-    ("job_id", "error", "words"), BAD_JOB_IDS, ids=[repr(row[0])[:20] for row in BAD_JOB_IDS]
+    ("job_id", "error", "message"),
+    [
+        ("", ArgumentError, JOB_ID_RULE + "''"),
+        ("abc", ArgumentError, JOB_ID_RULE + "'abc'"),
+        ("1.5", ArgumentError, JOB_ID_RULE + "'1.5'"),
+        (" 7", ArgumentError, JOB_ID_RULE + "' 7'"),
+        ("7\n", ArgumentError, JOB_ID_RULE + r"'7\n'"),
+        ("-1", ArgumentError, JOB_ID_RULE + "'-1'"),
+        ("+1", ArgumentError, JOB_ID_RULE + "'+1'"),
+        ("1_000", ArgumentError, JOB_ID_RULE + "'1_000'"),
+        ("0x10", ArgumentError, JOB_ID_RULE + "'0x10'"),
+        ("1e3", ArgumentError, JOB_ID_RULE + "'1e3'"),
+        ("\u0663", ArgumentError, JOB_ID_RULE + "'\u0663'"),
+        ("\uff11", ArgumentError, JOB_ID_RULE + "'\uff11'"),
+        ("\u00b2", ArgumentError, JOB_ID_RULE + "'\u00b2'"),
+        ("9223372036854775808", ArgumentError, JOB_ID_RULE + "'9223372036854775808'"),
+        ("9" * 10_000, ArgumentError, JOB_ID_RULE + "'999"),
+        (7, TypeError, JOB_ID_TYPE + "7"),
+        (None, TypeError, JOB_ID_TYPE + "None"),
+        (b"7", TypeError, JOB_ID_TYPE + "b'7'"),
+    ],
+    ids=lambda value: repr(value)[:20],
 )
-async def test_a_bad_job_id_is_refused_and_nothing_is_sent(
-    job_id: Any, error: type[Exception], words: str
-) -> None:
-    async with listening() as listener, ImportClient(listener.uri) as client:
-        for call in (
-            client.get_import_progress(job_id),
-            client.wait(job_id),
-            client.wait_all([JOB, job_id]),
-            get_import_progress(GetImportProgressOption(listener.uri, job_id)),
-        ):
-            with refused(error, words) as caught:
-                await call
-            assert len(str(caught.value)) < 200
-        for watch in (lambda: client.watch(job_id), lambda: client.watch_all([JOB, job_id])):
-            with refused(error, words):
-                watch()
-        assert listener.connections == 0
+def test_invalid_job_id_is_named(job_id: Any, error: type[Exception], message: str) -> None:
+    for validate in (
+        validate_job_id,
+        lambda job_id: validate_job_ids([JOB, job_id], or_collection=True),
+    ):
+        with raises(error, message) as caught:
+            validate(job_id)
+        assert len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize("job_id", ["0", "7", "007", JOB, "9223372036854775807"])
-async def test_a_good_job_id_arrives_as_it_is(job_id: str) -> None:
-    replies = {
-        PROXY + "GetImportProgress": ok(internal_pb2.GetImportProgressResponse(progress=5)),
-        PUBLIC + "GetImportState": ok(milvus_pb2.GetImportStateResponse(row_count=5)),
+@pytest.mark.parametrize(
+    ("job_id", "printed"),
+    [
+        ("0", "0"),
+        ("7", "7"),
+        ("007", "7"),
+        ("000", "0"),
+        (JOB, JOB),
+        ("9223372036854775807", "9223372036854775807"),
+        ("0" * 19 + "9223372036854775807", "9223372036854775807"),
+    ],
+)
+def test_job_id_is_returned_as_milvus_prints_it(job_id: str, printed: str) -> None:
+    assert validate_job_id(job_id) == printed
+    assert validate_job_ids(iter([job_id, JOB]), or_collection=False) == [printed, JOB]
+
+
+@pytest.mark.parametrize(
+    ("job_ids", "or_collection", "message"),
+    [
+        (JOB, True, f"job_ids must be a list; write ['{JOB}']"),
+        (JOB, False, f"job_ids must be a list; write ['{JOB}']"),
+        ("books", True, "write ['books'], or pass collection_name='books'"),
+        (5, True, "job_ids must be a list of job ids, got 5"),
+        (5, False, "job_ids must be a list of job ids, got 5"),
+    ],
+)
+def test_job_ids_must_be_a_list(job_ids: Any, or_collection: bool, message: str) -> None:
+    with raises(TypeError, message) as caught:
+        validate_job_ids(job_ids, or_collection=or_collection)
+    assert or_collection or "collection" not in str(caught.value)
+
+
+# -------------------------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("", ArgumentError, "collection_name must not be empty; leave it out for all collections"),
+        (5, TypeError, "collection_name must be a str, got 5"),
+        ("\udc80", ArgumentError, "collection_name must be valid Unicode text"),
+    ],
+)
+def test_invalid_collection_is_named(name: Any, error: type[Exception], message: str) -> None:
+    with raises(error, message):
+        validate_collection(name)
+
+
+@pytest.mark.parametrize(("name", "sent"), [(None, ""), ("books", "books"), ("b\u00fc", "b\u00fc")])
+def test_collection_of_a_list_may_be_left_out(name: str | None, sent: str) -> None:
+    assert validate_collection(name) == sent
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        (5, TypeError, "db_name must be a str, got 5"),
+        ("\udc80", ArgumentError, "db_name must be valid Unicode text"),
+        ("d\u00e4", ArgumentError, "db_name must be printable ASCII, got 'd\u00e4'"),
+        ("a\nb", ArgumentError, r"db_name must be printable ASCII, got 'a\nb'"),
+    ],
+)
+def test_invalid_database_is_named(name: Any, error: type[Exception], message: str) -> None:
+    with raises(error, message):
+        validate_database(name)
+
+
+def test_database_may_be_empty_but_a_name_may_not() -> None:
+    assert validate_database("") == ""
+    with raises(ArgumentError, "collection_name must not be empty"):
+        validate_name("", "collection_name")
+
+
+# ---------------------------------------------------------------------------- import requests
+
+
+def params(**changed: Any) -> CreateParams:
+    arguments: dict[str, Any] = {
+        "collection_name": "books",
+        "files": ["a.parquet"],
+        "partition_name": "",
+        "db_name": "",
+        "options": None,
     }
-    for path, answer in replies.items():
-        async with Replay({path: answer}) as server, ImportClient(server.uri) as client:
-            response = await client.get_import_progress(job_id)
-        asked = server.received[-1].message()
-        assert response.data.job_id == job_id
-        assert asked.jobID == job_id if "Progress" in path else asked.task == int(job_id)
+    return create_params(**(arguments | changed))
 
 
-async def test_the_jobs_of_a_watch_are_a_list_or_a_collection() -> None:
-    async with listening() as listener, ImportClient(listener.uri) as client:
-        with refused(TypeError, f"job_ids is a list of job ids; write ['{JOB}']"):
-            client.watch_all(JOB)
-        with refused(TypeError, f"job_ids is a list of job ids; write ['{JOB}']"):
-            await client.wait_all(JOB)
-        with refused(TypeError, "write ['books'], or collection_name='books'"):
-            client.watch_all("books")
-        with refused(TypeError, "job_ids is a list of job ids, not 5"):
-            client.watch_all(cast("Any", 5))
-        with refused(TypeError, "job_ids is a list of job ids, not 5"):
-            await client.wait_all(cast("Any", 5))
-        with refused(ValueError, "collection_name is empty; leave it out for all collections"):
-            client.watch_all(collection_name="")
-        with refused(ValueError, "job_ids and collection_name: pass one of them"):
-            client.watch_all([JOB], "books")
-        assert listener.connections == 0
-
-
-BAD_LISTS: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"collection_name": ""}, ValueError, "collection_name is empty; leave it out for all"),
-    ({"collection_name": 5}, TypeError, "collection_name is a str, not 5"),
-    ({"collection_name": "\udc80"}, ValueError, "collection_name holds a lone surrogate"),
-    ({"db_name": 5}, TypeError, "db_name is a str, not 5"),
-    ({"db_name": "\udc80"}, ValueError, "db_name holds a lone surrogate"),
-    ({"db_name": "d\u00e4"}, ValueError, "db_name 'd\u00e4' is no database name"),
-]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "words"), BAD_LISTS, ids=[row[2][:30] for row in BAD_LISTS]
-)
-async def test_a_bad_name_of_a_list_is_refused_and_nothing_is_sent(
-    arguments: dict[str, Any], error: type[Exception], words: str
-) -> None:
-    async with listening() as listener, ImportClient(listener.uri) as client:
-        with refused(error, words):
-            await client.list_imports(**arguments)
-        assert listener.connections == 0
-
-
-ONE_FILE: dict[str, Any] = {"collection_name": "books", "files": ["a.parquet"]}
-BAD_ORDERS: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"collection_name": ""}, ValueError, "collection_name is empty"),
-    ({"collection_name": None}, TypeError, "collection_name is a str, not None"),
-    ({"collection_name": "\udc80"}, ValueError, "collection_name holds a lone surrogate"),
-    ({"partition_name": 5}, TypeError, "partition_name is a str, not 5"),
-    ({"db_name": 5}, TypeError, "db_name is a str, not 5"),
-    ({"db_name": "d\u00e4"}, ValueError, "db_name 'd\u00e4' is no database name"),
-    ({"files": []}, ValueError, "files is empty; name at least one file"),
-    ({"files": "a.parquet"}, TypeError, "files is a list of paths; write files=['a.parquet']"),
-    ({"files": Path("a")}, TypeError, "files is a list of paths; write files=['a']"),
-    ({"files": b"a.parquet"}, TypeError, "files is a list of paths, not bytes"),
-    ({"files": {"a.parquet"}}, TypeError, "files is a list of paths, not set; write files=list("),
+TIMEOUT_RULE = "option 'timeout' must be 1e-6 to 1e9 seconds, got "
+TIMEOUT_TYPE = "option 'timeout' must be seconds, a timedelta or text such as '300s', got "
+INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"collection_name": ""}, ArgumentError, "collection_name must not be empty"),
+    ({"collection_name": None}, TypeError, "collection_name must be a str, got None"),
+    ({"collection_name": "\udc80"}, ArgumentError, "collection_name must be valid Unicode text"),
+    ({"partition_name": 5}, TypeError, "partition_name must be a str, got 5"),
+    ({"db_name": 5}, TypeError, "db_name must be a str, got 5"),
+    ({"files": []}, ArgumentError, "files must name at least one file"),
+    ({"files": "a.parquet"}, TypeError, "files must be a list of paths; write files=['a.parquet']"),
+    ({"files": Path("a")}, TypeError, "files must be a list of paths; write files=['a']"),
+    ({"files": b"a.parquet"}, TypeError, "files must be a list of paths, got bytes"),
+    ({"files": {"a"}}, TypeError, "files must be a list of paths, got set; write files=list("),
     (
         {"files": (file for file in "a")},
         TypeError,
-        "files is a list of paths, not generator; write",
+        "files must be a list of paths, got generator; write files=list(",
     ),
-    ({"files": None}, TypeError, "files is a list of paths, not NoneType"),
-    ({"files": [""]}, ValueError, "files[0] holds an empty path"),
-    ({"files": ["a", []]}, ValueError, "files[1] is an empty group"),
-    ({"files": ["a", ["b", ""]]}, ValueError, "files[1] holds an empty path"),
-    ({"files": [Path("a")]}, TypeError, "; write 'a'"),
-    ({"files": [b"a"]}, TypeError, "files[0] is b'a', not a str or a sequence of str"),
-    ({"files": [["a", Path("b")]]}, TypeError, "write str(path)"),
-    ({"files": [["a", ["b"]]]}, TypeError, "files[0] holds ['b']; write str(path)"),
-    ({"files": ["a\udc80"]}, ValueError, "files[0] holds a lone surrogate"),
-    ({"options": "timeout=5"}, TypeError, "options is a mapping such as {'timeout': 300}"),
-    ({"options": 5}, TypeError, "options is a mapping such as {'timeout': 300}, not int"),
-    ({"options": ["timeout"]}, TypeError, "options holds an entry that is no pair"),
-    ({"options": [("a", "b", "c")]}, TypeError, "options holds an entry that is no pair"),
-    ({"options": {5: "a"}}, TypeError, "an option's name is a str, not 5"),
-    ({"options": {"": "a"}}, TypeError, "an option's name is a str, not ''"),
-    ({"options": [("sep", ","), ("sep", ";")]}, ValueError, "option 'sep' is given twice"),
-    ({"options": {"timeout": 1, "Timeout": 2}}, ValueError, "option 'Timeout' is given twice"),
-    ({"options": {"timeout": 0}}, ValueError, "option 'timeout' is 0; it must be"),
-    ({"options": {"timeout": -1.5}}, ValueError, "option 'timeout' is -1.5"),
-    ({"options": {"timeout": 1e-7}}, ValueError, "option 'timeout' is 1e-07"),
-    ({"options": {"timeout": math.nan}}, ValueError, "option 'timeout' is nan"),
-    ({"options": {"timeout": math.inf}}, ValueError, "option 'timeout' is inf"),
-    ({"options": {"timeout": 2e9}}, ValueError, "option 'timeout' is 2000000000.0"),
+    ({"files": None}, TypeError, "files must be a list of paths, got NoneType"),
+    ({"files": [""]}, ArgumentError, "files[0] must not hold an empty path"),
+    ({"files": ["a", []]}, ArgumentError, "files[1] must not be an empty group"),
+    ({"files": ["a", ["b", ""]]}, ArgumentError, "files[1] must not hold an empty path"),
+    ({"files": [Path("a")]}, TypeError, "files[0] must be a str; write 'a'"),
+    ({"files": [b"a"]}, TypeError, "files[0] must be a str or a sequence of str, got b'a'"),
+    ({"files": [["a", Path("b")]]}, TypeError, "; write str(path)"),
+    ({"files": [["a", ["b"]]]}, TypeError, "files[0] must hold str paths, got ['b']; write str(p"),
+    ({"files": ["a\udc80"]}, ArgumentError, "files[0] must be valid Unicode text"),
+    (
+        {"options": "timeout=5"},
+        TypeError,
+        "options must be a mapping such as {'timeout': 300}, got str",
+    ),
+    ({"options": 5}, TypeError, "options must be a mapping such as {'timeout': 300}, got int"),
+    ({"options": ["timeout"]}, TypeError, "options must hold pairs of name and value; one entry"),
+    ({"options": [("a", "b", "c")]}, TypeError, "options must hold pairs of name and value"),
+    ({"options": {5: "a"}}, TypeError, "the name of an option must be a str, got 5"),
+    ({"options": {"": "a"}}, TypeError, "the name of an option must be a str, got ''"),
+    ({"options": [("sep", ","), ("sep", ";")]}, ArgumentError, "option 'sep' is given twice"),
+    ({"options": {"timeout": 1, "Timeout": 2}}, ArgumentError, "option 'Timeout' is given twice"),
+    ({"options": {"timeout": 0}}, ArgumentError, TIMEOUT_RULE + "0"),
+    ({"options": {"timeout": -1.5}}, ArgumentError, TIMEOUT_RULE + "-1.5"),
+    ({"options": {"timeout": 1e-7}}, ArgumentError, TIMEOUT_RULE + "1e-07"),
+    ({"options": {"timeout": math.nan}}, ArgumentError, TIMEOUT_RULE + "nan"),
+    ({"options": {"timeout": math.inf}}, ArgumentError, TIMEOUT_RULE + "inf"),
+    ({"options": {"timeout": 2e9}}, ArgumentError, TIMEOUT_RULE + "2000000000.0"),
     (
         {"options": {"timeout": timedelta(0)}},
-        ValueError,
-        "option 'timeout' is datetime.timedelta(0)",
+        ArgumentError,
+        TIMEOUT_RULE + "datetime.timedelta(0)",
     ),
-    ({"options": {"timeout": timedelta.max}}, ValueError, "option 'timeout' is datetime.timedelta"),
-    (
-        {"options": {"timeout": True}},
-        TypeError,
-        "'timeout' is seconds, a timedelta or text such as",
-    ),
-    ({"options": {"timeout": ""}}, TypeError, "option 'timeout' is seconds, a timedelta or text"),
-    ({"options": {"timeout": None}}, TypeError, "text such as '300s': None"),
+    ({"options": {"timeout": timedelta.max}}, ArgumentError, TIMEOUT_RULE + "datetime.timedelta("),
+    ({"options": {"timeout": True}}, TypeError, TIMEOUT_TYPE + "True"),
+    ({"options": {"timeout": ""}}, TypeError, TIMEOUT_TYPE + "''"),
+    ({"options": {"timeout": None}}, TypeError, TIMEOUT_TYPE + "None"),
     (
         {"options": {"auto_commit": "false"}},
         TypeError,
-        "option 'auto_commit' is True or False, not a",
+        "option 'auto_commit' must be True or False, got str",
     ),
     (
         {"options": {"AUTO_COMMIT": 0}},
         TypeError,
-        "option 'auto_commit' is True or False, not a int",
+        "option 'auto_commit' must be True or False, got int",
     ),
-    ({"options": {"ezk": SECRET.encode()}}, TypeError, "option 'ezk' is a str, a bool or an int"),
+    (
+        {"options": {"ezk": SECRET.encode()}},
+        TypeError,
+        "option 'ezk' must be a str, a bool or an int, got bytes",
+    ),
     (
         {"options": {"ezk": [SECRET]}},
         TypeError,
-        "option 'ezk' is a str, a bool or an int, not a list",
+        "option 'ezk' must be a str, a bool or an int, got list",
     ),
-    ({"options": {"ezk": f"{SECRET}\udc80"}}, ValueError, "option 'ezk' holds a lone surrogate"),
-    ({"options": {"start_ts": 1.5}}, TypeError, "option 'start_ts' is a str, a bool or an int"),
-    ({"options": {"start_ts": None}}, TypeError, "option 'start_ts' is a str, a bool or an int"),
-    ({"options": {"sep\udc80": ","}}, ValueError, "an option's name holds a lone surrogate"),
-    ({"idempotency_key": ""}, ValueError, "idempotency_key '' is not 1 to 256 characters of"),
-    ({"idempotency_key": "k" * 257}, ValueError, "is not 1 to 256 characters of printable ASCII"),
-    ({"idempotency_key": "a\nb"}, ValueError, r"idempotency_key 'a\nb' is not"),
-    ({"idempotency_key": "schl\u00fcssel"}, ValueError, "idempotency_key 'schl\u00fcssel' is not"),
-    ({"idempotency_key": 5}, TypeError, "idempotency_key is a str, not 5"),
+    ({"options": {"ezk": f"{SECRET}\udc80"}}, ArgumentError, "option 'ezk' must be valid Unicode"),
+    ({"options": {"start_ts": 1.5}}, TypeError, "option 'start_ts' must be a str, a bool or an i"),
+    ({"options": {"start_ts": None}}, TypeError, "option 'start_ts' must be a str, a bool or an"),
+    (
+        {"options": {"sep\udc80": ","}},
+        ArgumentError,
+        "the name of an option must be valid Unicode text",
+    ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "words"),
-    BAD_ORDERS,
-    ids=[f"{index}-{next(iter(row[0]))}" for index, row in enumerate(BAD_ORDERS)],
+    ("changed", "error", "message"),
+    INVALID,
+    ids=[f"{index}-{next(iter(row[0]))}" for index, row in enumerate(INVALID)],
 )
-async def test_a_bad_order_is_refused_and_nothing_is_sent(
-    arguments: dict[str, Any], error: type[Exception], words: str
+def test_invalid_part_of_an_import_request_is_named(
+    changed: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    async with listening() as listener, ImportClient(listener.uri) as client:
-        with refused(error, words) as caught:
-            await client.create_import(**(ONE_FILE | arguments))
-        assert listener.connections == 0
+    with raises(error, message) as caught:
+        params(**changed)
     assert SECRET not in f"{caught.value} {caught.value!r} {caught.value.__cause__!r}"
 
 
-async def ordered(service: str = "internal", **arguments: Any) -> Any:
-    """The request that reaches the server, with its metadata."""
-    answers = {
-        PROXY + "ImportV2": ok(internal_pb2.ImportResponse(jobID=JOB)),
-        PUBLIC + "Import": ok(milvus_pb2.ImportResponse(tasks=[int(JOB)])),
-    }
-    async with (
-        Replay(answers) as server,
-        ImportClient(server.uri, service=chosen(service)) as client,
-    ):
-        assert await client.create_import(**(ONE_FILE | arguments)) == JOB
-    return server.received[-1]
+@pytest.mark.parametrize(
+    ("key", "error", "message"),
+    [
+        ("", ArgumentError, "idempotency_key must be 1 to 256 characters of printable ASCII, got"),
+        ("k" * 257, ArgumentError, "idempotency_key must be 1 to 256 characters of printable ASC"),
+        ("a\nb", ArgumentError, r"of printable ASCII, got 'a\nb'"),
+        ("schl\u00fcssel", ArgumentError, "of printable ASCII, got 'schl\u00fcssel'"),
+        (5, TypeError, "idempotency_key must be a str, got 5"),
+    ],
+)
+def test_invalid_idempotency_key_is_named(key: Any, error: type[Exception], message: str) -> None:
+    with raises(error, message):
+        validate_idempotency_key(key)
 
 
-def chosen(service: Any) -> Any:
-    return service
+@pytest.mark.parametrize("key", ["k", "".join(map(chr, range(0x20, 0x7F))) + "k" * 161])
+def test_idempotency_key_of_1_to_256_printable_characters_is_accepted(key: str) -> None:
+    assert validate_idempotency_key(key) == key
 
 
 @pytest.mark.parametrize(
@@ -250,21 +294,18 @@ def chosen(service: Any) -> Any:
         (timedelta(days=1, milliseconds=1), "86400.001s"),
         (timedelta(microseconds=1), "0.000001s"),
         ("5m30s", "5m30s"),
-        ("whatever Milvus takes", "whatever Milvus takes"),
+        ("any text that Milvus accepts", "any text that Milvus accepts"),
     ],
 )
-@pytest.mark.parametrize("name", ["timeout", "Timeout"])
-async def test_the_timeout_option_is_sent_as_gos_duration_text(
-    name: str, value: Any, sent: str
-) -> None:
-    request = (await ordered(options={name: value})).message()
-    assert [(option.key, option.value) for option in request.options] == [(name, sent)]
+def test_timeout_option_is_sent_as_a_duration_of_go(value: Any, sent: str) -> None:
+    assert params(options={"timeout": value}).options == [("timeout", sent)]
 
 
-@pytest.mark.parametrize("service", ["internal", "public"])
-async def test_options_are_sent_as_the_strings_milvus_reads_in_the_given_order(
-    service: str,
-) -> None:
+def test_case_of_an_option_name_is_kept() -> None:
+    assert params(options={"Timeout": 5, "SEP": ","}).options == [("Timeout", "5s"), ("SEP", ",")]
+
+
+def test_options_are_sent_as_strings_in_the_given_order() -> None:
     options = [
         ("sep", ";"),
         ("auto_commit", False),
@@ -273,16 +314,32 @@ async def test_options_are_sent_as_the_strings_milvus_reads_in_the_given_order(
         ("nullkey", ""),
         ("ezk", "\u00e9"),
     ]
+    sent = [
+        ("sep", ";"),
+        ("auto_commit", "false"),
+        ("backup", "true"),
+        ("start_ts", str(2**62)),
+        ("nullkey", ""),
+        ("ezk", "\u00e9"),
+    ]
     for given in (options, dict(options), iter(options), [list(pair) for pair in options]):
-        request = (await ordered(service, options=given)).message()
-        assert [(option.key, option.value) for option in request.options] == [
-            ("sep", ";"),
-            ("auto_commit", "false"),
-            ("backup", "true"),
-            ("start_ts", str(2**62)),
-            ("nullkey", ""),
-            ("ezk", "\u00e9"),
-        ]
+        create = params(options=given)
+        for method in (_internal.IMPORT_V2, _public.IMPORT):
+            request = method.build(create)
+            assert [(option.key, option.value) for option in request.options] == sent
+
+
+def test_unknown_option_is_logged_once_and_sent(caplog: pytest.LogCaptureFixture) -> None:
+    name = f"auto_comit_{uuid4().hex}"
+    with caplog.at_level(logging.WARNING, "milvus_import"):
+        for _ in range(2):
+            assert params(options={name: SECRET}).options == [(name, SECRET)]
+        params(options={"Backup": True, "ezk": SECRET, "L0_import": True})
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f"import option {name} is unknown to this client; Milvus may ignore it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -294,44 +351,38 @@ async def test_options_are_sent_as_the_strings_milvus_reads_in_the_given_order(
         ([("id.npy", "v.npy")], [["id.npy", "v.npy"]]),
     ],
 )
-async def test_a_str_is_a_group_and_a_sequence_is_a_group(files: Any, groups: Any) -> None:
-    request = (await ordered(files=files)).message()
-    assert [list(file.paths) for file in request.files] == groups
+def test_str_is_a_file_group_and_sequence_is_a_file_group(files: Any, groups: Any) -> None:
+    create = params(files=files)
+    assert create.groups == groups
+    assert [list(file.paths) for file in _internal.IMPORT_V2.build(create).files] == groups
 
 
-async def test_the_public_service_takes_one_group() -> None:
-    request = (await ordered("public", files=[["id.npy", "v.npy"]])).message()
-    assert list(request.files) == ["id.npy", "v.npy"]
-    with refused(ValueError, "files has 2 groups, but the public service takes one a job"):
-        await ordered("public", files=["a.parquet", "b.parquet"])
+def test_public_service_receives_the_files_of_one_group() -> None:
+    create = params(files=[["id.npy", "v.npy"]])
+    assert list(_public.IMPORT.build(create).files) == ["id.npy", "v.npy"]
 
 
-async def test_auto_says_that_the_public_service_takes_one_group() -> None:
-    async with (
-        Replay({PUBLIC + "Import": ok(milvus_pb2.ImportResponse(tasks=[1]))}) as server,
-        ImportClient(server.uri) as client,
-    ):
-        with refused(
-            ValueError, "join the .npy files of one in a list, [[...]], or use port 19529"
-        ):
-            await client.create_import("books", ["a.parquet", "b.parquet"])
-        assert [call.method for call in server.received] == [PROXY + "ImportV2"]
-
-
-@pytest.mark.parametrize("service", ["internal", "public"])
-async def test_names_and_the_idempotency_key_reach_the_server(service: str) -> None:
-    key = "".join(map(chr, range(0x20, 0x7F))) + "k" * 161
-    assert len(key) == 256
-    call = await ordered(
-        service, partition_name="p", db_name="shop", idempotency_key=key, metadata={"x-id": "1"}
-    )
-    request = call.message()
+@pytest.mark.parametrize("method", [_internal.IMPORT_V2, _public.IMPORT])
+def test_names_of_an_import_request_are_sent(method: Any) -> None:
+    request = method.build(params(partition_name="p", db_name="shop"))
     assert (request.collection_name, request.partition_name) == ("books", "p")
     assert request.db_name == "shop"
-    assert call.values("dbname") == ["shop"]
-    assert call.values("idempotency-key") == [key]
-    assert call.values("x-id") == ["1"]
 
 
-async def test_without_a_key_none_is_sent() -> None:
-    assert (await ordered()).values("idempotency-key") == []
+def test_repr_of_an_import_request_shows_no_option() -> None:
+    assert SECRET not in repr(params(options={"ezk": SECRET}))
+
+
+# ------------------------------------------------------------------------------ other requests
+
+
+def test_request_for_the_progress_of_a_job_names_the_job() -> None:
+    native = _internal.GET_IMPORT_PROGRESS.build(JobParams(JOB, "shop"))
+    assert (native.jobID, native.db_name) == (JOB, "shop")
+    assert _public.GET_IMPORT_STATE.build(JobParams(JOB, "shop")).task == int(JOB)
+
+
+@pytest.mark.parametrize("method", [_internal.LIST_IMPORTS, _public.LIST_IMPORT_TASKS])
+def test_request_for_a_job_list_names_collection_and_database(method: Any) -> None:
+    request = method.build(ListParams("books", "shop"))
+    assert (request.collection_name, request.db_name) == ("books", "shop")
