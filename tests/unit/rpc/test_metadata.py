@@ -42,8 +42,8 @@ KEY_RULE = "a metadata key must consist of letters, digits, '_', '.' and '-', go
             {"note": f"{SECRET}\u00e9"},
             ArgumentError,
             (
-                "metadata 'note': the value must be printable ASCII, but its character at index 13 is "
-                "not; encode it, or send bytes under the key 'note-bin'"
+                "metadata 'note': the value must be printable ASCII, but its character at index 13 "
+                "is not; encode it, or send bytes under the key 'note-bin'"
             ),
         ),
         ({"note": f"{SECRET}\n"}, ArgumentError, "its character at index 13 is not"),
