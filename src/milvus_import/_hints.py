@@ -16,7 +16,6 @@ class Hint(Enum):
     CHECK_ADDRESS = "Check host and port: Milvus listens on 19530 (public) and 19529 (internal)."
     CHECK_HOST_NAME = "Check the host name: it cannot be resolved."
     CHECK_SOCKET_PATH = "Check the path: there is no such socket."
-    CHECK_PORT_SPEAKS_GRPC = "Check the port: the server there does not speak gRPC."
     CHECK_IS_MILVUS = (
         "Check that this is Milvus: its proxy listens on 19530 (public) and 19529 (internal, 2.4+)."
     )

@@ -21,7 +21,7 @@ from ._texts import (
 )
 
 if TYPE_CHECKING:
-    from ._classify import CallContext
+    from ._context import CallContext
 
 Code: Final = grpc.StatusCode
 
@@ -69,6 +69,24 @@ _NO_CONNECTION_HINTS: Final = (
     (r"resol(ution|ving)|Domain name not found", Hint.CHECK_HOST_NAME),
     (r"No such file", Hint.CHECK_SOCKET_PATH),
 )
+_TRY_AGAIN: Final = frozenset(
+    {
+        Hint.RECONNECT,
+        Hint.BROKEN_OR_NOT_GRPC,
+        Hint.CORRUPTED_STREAM,
+        Hint.SERVER_SLOW,
+        Hint.SERVER_GAVE_UP,
+        Hint.SERVER_RATE_LIMIT,
+        Hint.NO_GRPC_STATUS,
+        Hint.GATEWAY_RATE_LIMIT,
+        Hint.GATEWAY_UNAVAILABLE,
+        Hint.GATEWAY_BACKEND,
+        Hint.GATEWAY_TIMEOUT,
+        Hint.GATEWAY_ERROR,
+        Hint.CHECK_REACHABLE_HTTP,
+        Hint.CHECK_REACHABLE_HTTPS,
+    }
+)
 # What gRPC tried last: an address, or a name that it could not resolve.
 _TRIED: Final = (
     r"(?:last error: \w+: ipv[46]:|errors resolving |resolution failed for )(\S+:([0-9]+)): "
@@ -90,6 +108,11 @@ def call_hint(
     if code is Code.DEADLINE_EXCEEDED:
         return Hint.SERVER_GAVE_UP if by_server else _deadline_hint(context)
     return _unavailable_hint(details, context) if code is Code.UNAVAILABLE else None
+
+
+def write_hint(hint: Hint | None) -> Hint:
+    """Return the hint of a write that may have run: it must not be sent again unexamined."""
+    return Hint.REPEAT_WITH_KEY if hint is None or hint in _TRY_AGAIN else hint
 
 
 def _with_context(hint: Hint, context: CallContext) -> Hint:

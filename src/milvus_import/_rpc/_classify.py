@@ -6,7 +6,7 @@ The texts are those of ``_texts.py``; the hints are chosen in ``_call_hints.py``
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
@@ -20,12 +20,14 @@ from .._errors import (
 )
 from .._hints import Hint
 from .._text import excerpt, quote
-from ._call_hints import call_hint
+from ._call_hints import call_hint, write_hint
+from ._context import CallContext, ReplyError
 from ._http_status import TOO_MANY_REQUESTS, transient_http_status
 from ._texts import (
     BACKEND,
     BROKEN_CONNECTION,
     CORRUPTED_STREAM,
+    DEADLINE_TEXT,
     DEADLINE_TEXTS,
     EMPTY_REPLY,
     MESSAGE_SIZE,
@@ -33,17 +35,14 @@ from ._texts import (
     NO_CONNECTION,
     NO_STATUS,
     NOT_READY,
-    OWN_DEADLINE,
     REJECTED_CALL,
     STREAM_REMOVED,
     http_status,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .._errors import MilvusImportError
-    from .._models import CallRecord, Service
+    from .._models import CallRecord
 
 Code: Final = grpc.StatusCode
 
@@ -83,48 +82,37 @@ _RESPONSE_STATUSES: Final = frozenset({408, 429, 502, 503, 504})
 _RESPONSE_TEXTS: Final = rf"{NOT_READY}|{EMPTY_REPLY}|{BACKEND}"
 
 
-class CallContext(NamedTuple):
-    """What the client knows about a call that failed."""
-
-    method: str
-    service: Service
-    read: bool
-    """Whether the method changes nothing on the server."""
-    target: str
-    secure: bool
-    """Whether the client uses TLS."""
-    timeout: float | None
-    answered: bool
-    """Whether the client has had a successful response: then the address is right."""
-    authorized: bool
-    """Whether a token was sent."""
-
-
-class ReplyError(Exception):
-    """A reply that is no result. Reading a reply needs no context; only its error does."""
-
-    def __init__(self, make: Callable[[CallContext], MilvusImportError]) -> None:
-        super().__init__()
-        self.make = make
-
-
 def call_error(
-    code: grpc.StatusCode, details: str, context: CallContext, record: CallRecord | None
+    code: grpc.StatusCode,
+    details: str,
+    context: CallContext,
+    record: CallRecord | None,
+    *,
+    status: int | None = None,
+    hint: Hint | None = None,
 ) -> CallError:
-    """Return the error of an RPC that did not end with OK. No ``record``: nothing was sent."""
+    """Return the error of an RPC that did not end with OK. No ``record``: nothing was sent.
+
+    ``status`` is the HTTP status and ``hint`` the hint, where the caller knows them.
+    """
     text = excerpt(details)
-    status = http_status(text)
+    status = status or http_status(text)
     by_server = _ended_by_server(code, text, record, context.timeout)
     unsent = code is Code.DEADLINE_EXCEEDED and record is None
+    may_have_run = not unsent and _may_have_run(code, text)
+    if hint is None:
+        hint = call_hint(code, text, context, unsent=unsent, by_server=by_server)
+        if may_have_run and not context.read:
+            hint = write_hint(hint)
     return _CLASSES.get(code, CallError)(
         _message(code, text, context, record, by_server=by_server),
         code=code,
         details=details,
         record=record,
         http_status=status,
-        hint=call_hint(code, text, context, unsent=unsent, by_server=by_server),
+        hint=hint,
         transient=not unsent and _is_transient(code, text, status),
-        may_have_run=not unsent and _may_have_run(code, text),
+        may_have_run=may_have_run,
         method=context.method,
         service=context.service,
         target=context.target,
@@ -139,6 +127,8 @@ def bad_reply(details: str, hint: Hint | None = None) -> ReplyError:
 def _bad_reply_error(details: str, context: CallContext, hint: Hint | None) -> CallError:
     if hint is None and details != EMPTY_REPLY and not context.answered:
         hint = Hint.CHECK_IS_MILVUS
+    if not context.read:
+        hint = write_hint(hint)
     return CallError(
         f"{context.method} at {context.target}: {details}",
         code=Code.INTERNAL,
@@ -224,7 +214,7 @@ def _ended_by_server(
     """Return whether a deadline is not the call's own, which gRPC reports with its own text."""
     if code is not Code.DEADLINE_EXCEEDED or record is None:
         return False
-    return details.lower() != OWN_DEADLINE and (timeout is None or record.elapsed < 0.9 * timeout)
+    return details.lower() != DEADLINE_TEXT and (timeout is None or record.elapsed < 0.9 * timeout)
 
 
 def _is_transient(code: grpc.StatusCode, details: str, status: int | None) -> bool:

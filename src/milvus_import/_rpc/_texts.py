@@ -21,6 +21,7 @@ NO_CONNECTION: Final = (
 )
 BROKEN_CONNECTION: Final = (
     r"^Stream removed|[Ss]ocket closed|Connection reset|Broken pipe|recvmsg:|sendmsg:|GOAWAY"
+    r"|^the connection broke"  # REST
 )
 # The server reset this call only, or closed the connection because of it. Some versions of grpcio
 # begin these texts with "Stream removed" too.
@@ -30,8 +31,8 @@ METADATA_SIZE: Final = (
     r"(?i)ENHANCE_YOUR_CALM|error code: 11\b(?!.*too_many_pings)|metadata size exceeds|header list"
 )
 BACKEND: Final = r"upstream connect error|no healthy upstream"
-OWN_DEADLINE: Final = "deadline exceeded"
-DEADLINE_TEXTS: Final = frozenset({OWN_DEADLINE, "context deadline exceeded"})
+DEADLINE_TEXT: Final = "deadline exceeded"
+DEADLINE_TEXTS: Final = frozenset({DEADLINE_TEXT, "context deadline exceeded"})
 
 
 def http_status(details: str) -> int | None:

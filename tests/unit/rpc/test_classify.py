@@ -28,7 +28,6 @@ from milvus_import import (
 )
 from milvus_import._hints import Hint
 from milvus_import._rpc._classify import (
-    CallContext,
     bad_reply,
     call_error,
     connection_broke,
@@ -36,6 +35,7 @@ from milvus_import._rpc._classify import (
     is_rate_limit,
     lacks_grpc_status,
 )
+from milvus_import._rpc._context import CallContext
 from milvus_import._rpc._texts import EMPTY_REPLY
 from milvus_import._text import quote
 
@@ -624,6 +624,8 @@ def test_invalid_reply_is_an_error_although_grpc_reported_ok(
     assert type(error) is CallError
     assert (error.code, error.details, error.record) == (Code.INTERNAL, details, None)
     assert error.message == f"GetImportState at {TARGET}: {details}"
+    if hint is None and not read:
+        hint = Hint.REPEAT_WITH_KEY
     assert (error._hint, error.transient) == (hint, transient)
     assert error.may_have_run is not read  # the server processed the request
 
@@ -690,3 +692,44 @@ def test_only_the_first_8_kb_of_a_text_are_searched() -> None:
     late = error_of(Code.UNKNOWN, " " * 8192 + "service not ready")
     assert not late.transient
     assert late.details.endswith("service not ready")
+
+
+# ------------------------------------------------------------------ writes that may have run
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "changed", "hint"),
+    [
+        (Code.UNAVAILABLE, "Stream removed (Socket closed)", {}, Hint.REPEAT_WITH_KEY),
+        (Code.UNAVAILABLE, "Socket closed", {"answered": True}, Hint.REPEAT_WITH_KEY),
+        (Code.UNAVAILABLE, http(503), {}, Hint.REPEAT_WITH_KEY),
+        (Code.UNAVAILABLE, "upstream request timeout", {}, Hint.REPEAT_WITH_KEY),
+        (Code.UNKNOWN, "No status received", {}, Hint.REPEAT_WITH_KEY),
+        (Code.UNKNOWN, "boom", {}, Hint.REPEAT_WITH_KEY),
+        (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {}, Hint.REPEAT_WITH_KEY),
+        (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {"answered": True}, Hint.REPEAT_WITH_KEY),
+        # Milvus 2.3 looks for a missing collection until the deadline.
+        (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {"method": "Import"}, Hint.CREATE_DEADLINE),
+        # Nothing ran: what is wrong can be fixed, then the request sent again.
+        (Code.UNAVAILABLE, REFUSED, {}, Hint.CHECK_ADDRESS),
+        (Code.UNKNOWN, "Milvus Proxy is not ready yet", {}, Hint.SERVER_STARTING),
+        (Code.UNIMPLEMENTED, http(404), {}, Hint.GATEWAY_ROUTE),
+        (Code.DEADLINE_EXCEEDED, "", {"record": None}, Hint.ALLOW_MORE_TIME),
+        (Code.INVALID_ARGUMENT, "bad", {}, None),
+    ],
+)
+def test_hint_of_a_write_that_may_have_run_is_not_to_send_it_again(
+    code: grpc.StatusCode, details: str, changed: dict[str, Any], hint: Hint | None
+) -> None:
+    write: dict[str, Any] = {"method": "ImportV2", "read": False} | changed
+    error = error_of(code, details, **write)
+    assert error._hint is hint
+    assert not (error.may_have_run and "Try again" in error.hint)
+
+
+def test_hint_and_http_status_of_the_caller_are_kept() -> None:
+    error = call_error(
+        Code.UNAVAILABLE, "x", CONTEXT, RECORD, status=503, hint=Hint.CHECK_COLLECTION
+    )
+    assert (error.http_status, error._hint) == (503, Hint.CHECK_COLLECTION)
+    assert error.transient

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from milvus_import import CallError, ImportState, MilvusImportError
 from milvus_import._hints import Hint
-from milvus_import._rpc._classify import CallContext, ReplyError
+from milvus_import._rpc._context import CallContext, ReplyError
 from milvus_import._rpc._texts import EMPTY_REPLY
 from milvus_import._services import _internal, _public, _replies
 from milvus_import._services._replies import (

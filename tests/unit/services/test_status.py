@@ -8,7 +8,8 @@ import pytest
 
 from milvus_import import JobLimitError, JobNotFoundError, MilvusStatusError
 from milvus_import._hints import Hint
-from milvus_import._rpc._classify import CallContext, ReplyError, is_rate_limit
+from milvus_import._rpc._classify import is_rate_limit
+from milvus_import._rpc._context import CallContext, ReplyError
 from milvus_import._services._status import (
     ReturnedStatus,
     check_status,
