@@ -291,6 +291,12 @@ async def test_methods_other_than_post_are_not_found(fake: FakeMilvus, method: s
     assert await route(fake, "list", method=method) == NOT_FOUND
 
 
+async def test_query_string_is_ignored_and_the_prefix_is_required(fake: FakeMilvus) -> None:
+    assert (await route(fake, "list?a=1"))[0] == 200
+    assert (await send(fake.rest_uri, "list", b"{}")).status in {400, 404}
+    assert (await send(fake.rest_uri, "/list", b"{}")).status == 404
+
+
 async def test_switches(fake: FakeMilvus) -> None:
     job = fake.add_job(state="Importing", progress=40)
     fake.rest = RestBehavior(
