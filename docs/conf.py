@@ -1,0 +1,1 @@
+"""Settings of Sphinx for `make docs`."""
