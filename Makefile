@@ -14,8 +14,8 @@ demo: ## run a real Milvus and follow a real import to its end
 test: ## lint, types, generated code and all tests on the built wheel; with ARGS only pytest
 	$(nox) -s tests $(arguments)
 
-test-versions: ## the tests on the lowest and newest dependencies, on each Python found
-	$(nox) -s versions $(arguments)
+test-versions: ## the tests on the lowest and newest dependencies, on each Python found; ONLY=3.13
+	$(nox) -s versions$(if $(ONLY),-$(ONLY)) $(arguments)
 
 test-alongside: ## the wheel and each supported pymilvus in one process
 	$(nox) -s alongside
