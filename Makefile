@@ -20,7 +20,7 @@ test-versions: ## the tests on the lowest and newest dependencies, on each Pytho
 test-alongside: ## the wheel and each supported pymilvus in one process
 	$(nox) -s alongside
 
-test-repeat: ## all tests ten times, under load, and with all times x3; ARGS=TIMES
+test-repeat: ## all tests ten times, and with all times x3; ARGS=TIMES
 	$(nox) -s repeat $(arguments)
 
 mutate: ## mutation tests of one module: make mutate MODULE=src/milvus_import/_endpoint.py
@@ -36,31 +36,31 @@ types: ## mypy and pyright, both strict, and the types of the public API and of 
 	$(nox) -s types
 
 proto: ## write generated/ from proto/
-	$(nox) -s proto
+	$(nox) -s program -- scripts/generate.py
 
 check-proto: ## compare generated/ with proto/
-	$(nox) -s check_proto
+	$(nox) -s program -- scripts/generate.py --check
 
 wheel: ## build the sdist and the wheel into dist/ and check them
 	$(nox) -s wheel
 
 bench: ## measure latency, throughput and memory
-	$(nox) -s bench $(arguments)
+	$(nox) -s program -- benchmarks/run.py $(ARGS)
 
 soak: ## make many calls under faults
-	$(nox) -s soak $(arguments)
+	$(nox) -s program -- benchmarks/soak.py $(ARGS)
 
 recovery: ## measure the time to recover of a watch after each kind of fault
-	$(nox) -s recovery $(arguments)
+	$(nox) -s program -- benchmarks/recovery.py $(ARGS)
 
 docs: ## build the documentation site into build/docs
 	$(nox) -s docs
 
 screens: ## update the screens in docs/cli.md and docs/cli.svg
-	$(nox) -s screens
+	$(nox) -s program -- scripts/screens.py
 
 fault-times: ## measure the times to error in docs/errors.md
-	$(nox) -s fault_times
+	$(nox) -s program -- scripts/fault_times.py
 
 dev: ## .venvs/dev: an editable install with every tool
 	$(nox) -s dev

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import nox
 import uv
+from nox.command import CommandFailed
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -96,7 +98,7 @@ def install(session: nox.Session, *names: str, editable: bool | None = False) ->
     if editable is None:
         return
     # No index: a dependency that the pins do not satisfy is an error instead of a download.
-    extras = "cli,rest" if "rest" in " ".join(names) else "cli"
+    extras = "cli,rest" if {"rest", "lowest-rest"} & {*names} else "cli"
     what = ["--no-build-isolation", "--editable", f".[{extras}]"]
     if not editable:
         what = [f"milvus-import[{extras}] @ {build().as_uri()}"]
@@ -164,7 +166,7 @@ def all_tests(session: nox.Session, *, coverage: bool = False) -> None:
 
 def prove(session: nox.Session) -> None:
     """Fail unless the wheel is what is imported."""
-    session.run("python", "-P", "-c", PROOF, silent=True)
+    session.run("python", "-P", "-c", PROOF, log=False)
 
 
 @nox.session
@@ -225,31 +227,20 @@ def alongside(session: nox.Session, pymilvus: str) -> None:
     """Use the wheel and pymilvus in one process: each imported first, on each protobuf backend."""
     install(session, f"alongside-{pymilvus}", "cli")
     for first, backend in product(("milvus_import", "pymilvus"), ("upb", "python")):
-        session.run("python", "-P", "tests/alongside/both.py", first, backend)
+        session.run("python", "-P", "tests/alongside/both.py", first, backend, silent=True)
 
 
 @nox.session
 def repeat(session: nox.Session) -> None:
-    """Run all tests again and again: every run must pass, and pass as many tests as the first."""
+    """Run all tests a number of times, and once with all times multiplied by 3."""
     install(session, *TESTS)
     prove(session)
     times = int(session.posargs[0]) if session.posargs else 10
-    runs: list[tuple[str, dict[str, str]]] = [(f"run {n + 1} of {times}", {}) for n in range(times)]
-    runs += [("on a busy core", {}), ("all times x3", {"MILVUS_IMPORT_TEST_SCALE": "3"})]
-    passed: dict[str, str] = {}
-    for title, env in runs:
-        session.log(title)
-        busy = "while True: pass" if title == "on a busy core" else ""
-        with subprocess.Popen([sys.executable, "-c", busy]) as process:
-            try:
-                command = ("python", "-P", "-m", "pytest", "-q", "-n", WORKERS)
-                output = session.run(*command, env=env, silent=True)
-            finally:
-                process.kill()
-        passed[title] = re.findall(r"(\d+) passed", str(output))[-1]
-        session.log(f"{title}: {passed[title]} passed")
-    if len(set(passed.values())) > 1:
-        session.error(f"the runs did not pass the same number of tests: {passed}")
+    for number in range(1, times + 2):
+        last = number > times
+        session.log("all times x3" if last else f"run {number} of {times}")
+        os.environ["MILVUS_IMPORT_TEST_SCALE"] = "3" if last else "1"
+        all_tests(session)
 
 
 @nox.session
@@ -258,10 +249,11 @@ def mutate(session: nox.Session) -> None:
     if not session.posargs:
         session.error("name a module: make mutate MODULE=src/milvus_import/_endpoint.py")
     module, *selected = session.posargs
-    work = Path(session.create_tmp())
-    # Mutants are written into a copy of the project; the copy is what is installed.
-    session.run("git", "clone", "--quiet", ".", str(work / "copy"), external=True)
-    session.chdir(work / "copy")
+    # Mutants are written into a clone, which is installed.
+    clone = Path(session.create_tmp(), "clone")
+    shutil.rmtree(clone, ignore_errors=True)
+    session.run("git", "clone", "--quiet", ".", str(clone), external=True)
+    session.chdir(clone)
     install(session, "newest", "cli", "rest", "test", "build", "mutate", editable=True)
     tests = " ".join(selected or ["tests/unit", "tests/server"])
     config = f"""[cosmic-ray]
@@ -287,8 +279,10 @@ def audit(session: nox.Session) -> None:
     failed: list[str] = []
     for pins in sorted(Path("requirements").glob("*.txt")):
         session.log(pins.name)
-        code = session.run("pip-audit", *options, "-r", str(pins), success_codes=[0, 1])
-        failed += [pins.name] if code is False else []
+        try:
+            session.run("pip-audit", *options, "-r", str(pins))
+        except CommandFailed:
+            failed.append(pins.name)
     if failed:
         session.error(", ".join(failed))
 
@@ -336,20 +330,6 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
-def proto(session: nox.Session) -> None:
-    """Write generated/ from proto/."""
-    install(session, *TESTS, editable=None)
-    session.run("python", "scripts/generate.py")
-
-
-@nox.session
-def check_proto(session: nox.Session) -> None:
-    """Compare generated/ with proto/."""
-    install(session, *TESTS, editable=None)
-    session.run("python", "scripts/generate.py", "--check")
-
-
-@nox.session
 def wheel(session: nox.Session) -> None:
     """Build the sdist and the wheel into dist/ and check them."""
     install(session, *TESTS, editable=None)
@@ -367,27 +347,6 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
-def bench(session: nox.Session) -> None:
-    """Measure latency, throughput and memory."""
-    install(session, "newest", "cli", "bench")
-    session.run("python", "benchmarks/run.py", *session.posargs)
-
-
-@nox.session
-def soak(session: nox.Session) -> None:
-    """Make many calls under faults."""
-    install(session, *TESTS)
-    session.run("python", "benchmarks/soak.py", *session.posargs)
-
-
-@nox.session
-def recovery(session: nox.Session) -> None:
-    """Measure the time to recover of a watch after each kind of fault."""
-    install(session, *TESTS)
-    session.run("python", "benchmarks/recovery.py", *session.posargs)
-
-
-@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation site into build/docs; warnings are errors."""
     install(session, "newest", "cli", "docs")
@@ -396,17 +355,11 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
-def screens(session: nox.Session) -> None:
-    """Update the screens of docs/cli.md and docs/cli.svg."""
-    install(session, *TESTS)
-    session.run("python", "scripts/screens.py")
-
-
-@nox.session
-def fault_times(session: nox.Session) -> None:
-    """Measure the times to error in docs/errors.md."""
-    install(session, *TESTS)
-    session.run("python", "scripts/fault_times.py")
+def program(session: nox.Session) -> None:
+    """Run a program of scripts/ or benchmarks/ with the wheel installed."""
+    generates = session.posargs[0] == "scripts/generate.py"  # before there is a wheel
+    install(session, *TESTS, "bench", editable=None if generates else False)
+    session.run("python", *session.posargs, env={"PYTHONPATH": "tests/support"})
 
 
 @nox.session

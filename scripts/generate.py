@@ -9,7 +9,6 @@ a descriptor pool of their own, run on any protobuf and do not depend on the ver
     python scripts/generate.py --check    write nothing; exit 1 unless the package is up to date
 """
 
-import argparse
 import keyword
 import re
 import subprocess
@@ -280,11 +279,8 @@ def write(texts: dict[str, str]) -> None:
 
 def main() -> int:
     """Run the command and return its exit code."""
-    parser = argparse.ArgumentParser(description=f"Generate generated/{PACKAGE} from proto/.")
-    parser.add_argument("--check", action="store_true", help="write nothing, report differences")
-    check: bool = parser.parse_args().check
     texts = package()
-    if not check:
+    if "--check" not in sys.argv[1:]:
         write(texts)
         return 0
     differing = differences(texts)

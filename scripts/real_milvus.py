@@ -83,22 +83,21 @@ def why_not() -> str | None:
 class RealMilvus:
     """A Milvus server on free ports; its data are removed when it stops.
 
-    ``authorization`` enables authorization (user root, password Milvus). ``cache_dir`` holds the
-    unpacked server, by default ``milvus-import`` in the user's cache folder; if it is not writable,
-    the server is unpacked next to the data and removed with them.
+    ``authorization`` enables authorization (user root, password Milvus). The unpacked server is in
+    ``milvus-import`` in the user's cache folder; if that is not writable, it is unpacked next to
+    the data and removed with them.
 
     ``public_port`` and ``internal_port`` (19530 and 19529 by default in Milvus) are 0 before the
     first start, then unchanged until stop(). ``data_dir`` is the server's working folder, to which
     paths of imports are relative; ``log_path``, in it, has the output of all starts.
     """
 
-    def __init__(self, *, authorization: bool = False, cache_dir: Path | None = None) -> None:
+    def __init__(self, *, authorization: bool = False) -> None:
         self.public_port = 0
         self.internal_port = 0
         self.data_dir = Path(tempfile.gettempdir()) / f"{NAME}-{secrets.token_hex(6)}"
         self.log_path = self.data_dir / "milvus.log"
         self._authorization = authorization
-        self._cache_dir = cache_dir
         self._ports: dict[str, int] = {}
         self._process: _Process | None = None
 
@@ -142,7 +141,7 @@ class RealMilvus:
             raise RuntimeError(reason)
         atexit.register(self.stop)
         self.data_dir.mkdir(mode=0o700, exist_ok=True)
-        server = _server(self._cache_dir, self.data_dir)
+        server = _server(self.data_dir)
         if self._ports:
             self._launch(server, timeout)
             return
@@ -154,7 +153,7 @@ class RealMilvus:
             self._launch(server, timeout)
 
     def alive(self) -> bool:
-        """Return whether the process is running or paused."""
+        """Return whether the process is running."""
         return self._process is not None and self._process.wait(0) is None
 
     def kill(self) -> None:
@@ -163,29 +162,15 @@ class RealMilvus:
             self._process.signal(signal.SIGKILL)
             self._process.wait()
 
-    def pause(self) -> None:
-        """Pause the server (SIGSTOP); connections stay open. RuntimeError if it is not running."""
-        self._running().signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Resume the server after pause() (SIGCONT). RuntimeError if it is not running."""
-        self._running().signal(signal.SIGCONT)
-
     def stop(self) -> None:
         """Stop the server (SIGTERM, SIGKILL after 3 s) and remove its data."""
         if self._process is not None:
             self._process.signal(signal.SIGTERM)
-            self._process.signal(signal.SIGCONT)  # a paused process does not handle SIGTERM
             if self._process.wait(3) is None:
                 self.kill()
         shutil.rmtree(self.data_dir, ignore_errors=True)
         self._ports = {}
         atexit.unregister(self.stop)
-
-    def _running(self) -> _Process:
-        if self._process is None or not self.alive():
-            raise RuntimeError("this Milvus is not running")
-        return self._process
 
     def _configure(self, server: Path) -> None:
         """Choose ports and write the configuration of a server without data."""
@@ -342,10 +327,10 @@ def _run_folder_problem() -> str | None:
     )
 
 
-def _server(cache_dir: Path | None, spare: Path) -> Path:
+def _server(spare: Path) -> Path:
     """Return the unpacked server, in the cache or, if that is not writable, in ``spare``."""
     try:
-        return _unpacked((cache_dir or _cache()) / NAME)
+        return _unpacked(_cache() / NAME)
     except OSError:
         return _unpacked(spare / "server")
 
@@ -432,13 +417,6 @@ def _download(folder: Path) -> Path:
 
 
 def _pip() -> list[str]:
-    for python in (ROOT / ".venvs" / "tools" / "bin" / "python", sys.executable, "python3"):
-        if shutil.which(python) is None:
-            continue
-        pip = [str(python), "-m", "pip"]
-        if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode == 0:
-            return pip
-    raise RuntimeError(
-        "Milvus 2.3.5 could not be downloaded: no pip was found. Run python3 -m ensurepip or "
-        "install python3-pip."
-    )
+    """Return the command of pip, which environments created by uv do not have."""
+    tools = ROOT / ".venvs" / "tools" / "bin" / "python"
+    return [str(tools) if tools.exists() else sys.executable, "-m", "pip"]
