@@ -38,7 +38,6 @@ TESTS = ("newest", "cli", "rest", "test", "lint", "tools")
 WORKERS = str(max(4, os.cpu_count() or 1))
 CHECKED = ("src", "generated", "tests", "examples", "scripts", "benchmarks", "noxfile.py")
 
-nox.needs_version = ">=2025.2"
 nox.options.envdir = ".venvs"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
@@ -59,9 +58,6 @@ for module in milvus_import, milvus_import_pb:
     if not module.__file__.startswith(sys.prefix) or "site-packages" not in module.__file__:
         sys.exit(f"{module.__name__} is imported from {module.__file__}, not from the wheel")
 """
-
-
-# ----------------------------------------------------------------------------- environments
 
 
 @cache
@@ -117,9 +113,6 @@ def build() -> Path:
         subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, **uv_settings()})
         files = [file.rename(dist / file.name) for file in Path(folder).glob("milvus_import-*")]
     return next(file for file in files if file.suffix == ".whl")
-
-
-# ------------------------------------------------------------------------------------ tests
 
 
 @contextmanager
@@ -287,9 +280,6 @@ def audit(session: nox.Session) -> None:
         session.error(", ".join(failed))
 
 
-# ----------------------------------------------------------------------------------- checks
-
-
 def lint_steps(session: nox.Session) -> None:
     """Run ruff."""
     session.run("ruff", "check", "--quiet")
@@ -336,9 +326,6 @@ def wheel(session: nox.Session) -> None:
     check_wheel(session)
 
 
-# ------------------------------------------------------------------------ programs and pages
-
-
 @nox.session
 def demo(session: nox.Session) -> None:
     """Follow a real import on a real Milvus."""
@@ -351,7 +338,6 @@ def docs(session: nox.Session) -> None:
     """Build the documentation site into build/docs; warnings are errors."""
     install(session, "newest", "cli", "docs")
     session.run("sphinx-build", "-q", "-E", "-n", "-W", "--keep-going", "docs", "build/docs")
-    session.log("open build/docs/index.html")
 
 
 @nox.session
