@@ -248,12 +248,12 @@ def mutate(session: nox.Session) -> None:
     session.run("git", "clone", "--quiet", ".", str(clone), external=True)
     session.chdir(clone)
     install(session, "newest", "cli", "rest", "test", "build", "mutate", editable=True)
-    tests = " ".join(selected or ["tests/unit", "tests/server"])
+    tests = " ".join(selected or ["-n", WORKERS, "tests/unit", "tests/server"])
     config = f"""[cosmic-ray]
 module-path = "{module}"
-timeout = 300.0
+timeout = 120.0
 excluded-modules = []
-test-command = "python -P -m pytest -x -q -n {WORKERS} {tests}"
+test-command = "python -P -m pytest -x -q {tests}"
 [cosmic-ray.distributor]
 name = "local"
 """
