@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 import environment
 import grpc.aio
 from real_milvus import RealMilvus, why_not
-
 from rich.console import Console
 
 from milvus_import import ImportClient, MilvusImportError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -253,16 +254,21 @@ def abort(job_ids: tuple[str, ...], **options: Any) -> None:
     request_each(job_ids, options, ImportClient.abort_import, "abort")
 
 
+def main(arguments: Sequence[str] | None = None, signals: Signals | None = None) -> int:
+    """Run a command and return its exit code, or raise SystemExit with it."""
+    try:
+        return cli.main(arguments, "milvus-import", standalone_mode=False, obj=signals)
+    except (click.Abort, KeyboardInterrupt):  # Ctrl-C at the prompt for the token
+        return (signals or Signals()).exit_code
+    except click.ClickException as error:
+        print_message(error.format_message())
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            click.echo(f"Try '{error.ctx.command_path} --help'.", err=True)
+        return error.exit_code
+
+
 def run() -> None:
-    """Run the command line; the entry of the console script."""
+    """Run the command line in a process of its own; the entry of the console script."""
     with Signals() as signals:
-        try:
-            code = cli.main(prog_name="milvus-import", standalone_mode=False, obj=signals)
-        except (click.Abort, KeyboardInterrupt):  # Ctrl-C at the prompt for the token
-            code = signals.exit_code
-        except click.ClickException as error:
-            print_message(error.format_message())
-            if isinstance(error, click.UsageError) and error.ctx is not None:
-                click.echo(f"Try '{error.ctx.command_path} --help'.", err=True)
-            code = error.exit_code
+        code = main(signals=signals)
     sys.exit(code)
