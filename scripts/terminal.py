@@ -144,14 +144,23 @@ class Terminal:
                 await self._news.wait()
         return code
 
+    async def hang_up(self, wait: float = _WAIT) -> int:
+        """Close the terminal, as its window does; the program's exit code."""
+        asyncio.get_running_loop().remove_reader(self._master)
+        os.close(self._master)
+        self._master = -1
+        async with asyncio.timeout(wait):
+            return await self.process.wait()
+
     def close(self) -> None:
         """End the program if it has not ended, and give the terminal back."""
         if self.process.returncode is None and not self._over:
             with suppress(ProcessLookupError):
                 # process.kill() would look after it first, and take its exit code from asyncio.
                 os.kill(self.process.pid, signal.SIGKILL)
-        asyncio.get_running_loop().remove_reader(self._master)
-        os.close(self._master)
+        if self._master >= 0:
+            asyncio.get_running_loop().remove_reader(self._master)
+            os.close(self._master)
 
     def _read(self) -> None:
         try:

@@ -146,7 +146,7 @@ async def test_options_reach_the_server(fake: FakeMilvus) -> None:
     assert received.values("dbname") == ["shop"]
     assert received.values("x-secret") == [METADATA]
     assert received.time_remaining is not None
-    assert 0 < received.time_remaining <= 7
+    assert 0 < received.time_remaining < 8  # gRPC rounds a little up; the default is 10
 
 
 async def test_all_databases_lists_the_jobs_although_a_database_is_named(fake: FakeMilvus) -> None:
