@@ -24,7 +24,7 @@ from real_milvus import RealMilvus, why_not
 from rich.console import Console
 
 from milvus_import import ImportClient, MilvusImportError
-from milvus_import._cli._view import view
+from milvus_import.progress import ProgressBars
 from milvus_import.testing import FakeFile, FakeJob, FakeMilvus
 from milvus_import_pb import common_pb2, milvus_pb2, schema_pb2
 from milvus_import_pb.milvus_grpc import MilvusServiceStub
@@ -82,12 +82,11 @@ def write_rows(path: Path, rows: int) -> None:
 async def follow(client: ImportClient, job_id: str) -> ImportProgressData:
     """Display the progress of a job until it ends; return the last."""
     last: ImportProgressData | None = None
-    with view(Console(), [job_id], as_json=False, quiet=False) as shown:
+    with ProgressBars(Console(), job_ids=[job_id]) as bars:
         while True:
             progress = (await client.get_import_progress(job_id)).data
             if progress != last:
-                shown.change(progress)
-            shown.refresh()
+                bars(progress)
             if progress.done:
                 return progress
             last = progress

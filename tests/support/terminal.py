@@ -144,14 +144,23 @@ class Terminal:
                 await self._changed.wait()
         return code
 
+    async def hang_up(self, wait: float = _WAIT) -> int:
+        """Close the terminal, as its window does; the program's exit code."""
+        asyncio.get_running_loop().remove_reader(self._master)
+        os.close(self._master)
+        self._master = -1
+        async with asyncio.timeout(wait):
+            return await self.process.wait()
+
     def close(self) -> None:
         """Kill the program if it is running, and close the terminal."""
         if self.process.returncode is None and not self._ended:
             with suppress(ProcessLookupError):
                 # process.kill() would reap the process and hide its exit code from asyncio.
                 os.kill(self.process.pid, signal.SIGKILL)
-        asyncio.get_running_loop().remove_reader(self._master)
-        os.close(self._master)
+        if self._master >= 0:
+            asyncio.get_running_loop().remove_reader(self._master)
+            os.close(self._master)
 
     def _read(self) -> None:
         try:
