@@ -16,7 +16,8 @@ from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 from ._calls import MESSAGES, SERVICES, CallLog, Metadata, Received, ServiceName
 from ._faults import FAULTS, Fault
 from ._messages import list_reply, old_state_reply, progress_reply, state_reply
-from ._store import JobStore, NewImport, StatusError
+from ._rules import NewImport, Rules, StatusError
+from ._store import JobStore
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Method = Callable[[Any, Metadata], Message]
@@ -25,13 +26,14 @@ Method = Callable[[Any, Metadata], Message]
 class GrpcService(grpc.GenericRpcHandler):
     """One service. Unknown methods are reported as a grpc-go server reports them."""
 
-    def __init__(self, service: ServiceName, store: JobStore, calls: CallLog) -> None:
+    def __init__(self, service: ServiceName, store: JobStore, rules: Rules, calls: CallLog) -> None:
         self.metadata: Metadata = ()
         """Sent before each reply."""
         self.trailing_metadata: Metadata = ()
         """Sent after each reply."""
         self._service: ServiceName = service
         self._store = store
+        self._rules = rules
         self._calls = calls
 
     def service(
@@ -133,18 +135,18 @@ class GrpcService(grpc.GenericRpcHandler):
     def _get_import_progress(
         self, request: internal_pb2.GetImportProgressRequest, _: Metadata
     ) -> internal_pb2.GetImportProgressResponse:
-        return progress_reply(self._store.find(request.jobID))
+        return progress_reply(self._rules.find(request.jobID))
 
     def _list_imports(
         self, request: internal_pb2.ListImportsRequest, _: Metadata
     ) -> internal_pb2.ListImportsResponse:
-        return list_reply(self._store.list_jobs(request.collection_name, request.db_name))
+        return list_reply(self._rules.list_jobs(request.collection_name, request.db_name))
 
     def _import_v2(
         self, request: internal_pb2.ImportRequest, metadata: Metadata
     ) -> internal_pb2.ImportResponse:
         groups = [list(file.paths) for file in request.files]
-        job = self._store.create(_new_import(request, groups, request.db_name, metadata))
+        job = self._rules.create(_new_import(request, groups, request.db_name, metadata))
         return internal_pb2.ImportResponse(status=common_pb2.Status(), jobID=job.job_id)
 
     # The public service.
@@ -152,7 +154,7 @@ class GrpcService(grpc.GenericRpcHandler):
     def _get_import_state(
         self, request: milvus_pb2.GetImportStateRequest, _: Metadata
     ) -> milvus_pb2.GetImportStateResponse:
-        job = self._store.find(str(request.task))
+        job = self._rules.find(str(request.task))
         return old_state_reply(job) if self._store.version == "2.3" else state_reply(job)
 
     def _list_import_tasks(
@@ -160,7 +162,7 @@ class GrpcService(grpc.GenericRpcHandler):
     ) -> milvus_pb2.ListImportTasksResponse:
         """Milvus 2.3 lists by ascending id; its limit keeps the newest."""
         db_name = request.db_name or _first(metadata, "dbname")
-        jobs = self._store.list_jobs(request.collection_name, db_name)
+        jobs = self._rules.list_jobs(request.collection_name, db_name)
         if self._store.version != "2.3":
             tasks = [state_reply(job) for job in jobs]
         else:
@@ -172,7 +174,7 @@ class GrpcService(grpc.GenericRpcHandler):
         self, request: milvus_pb2.ImportRequest, metadata: Metadata
     ) -> milvus_pb2.ImportResponse:
         db_name = request.db_name or _first(metadata, "dbname")
-        job = self._store.create(_new_import(request, [list(request.files)], db_name, metadata))
+        job = self._rules.create(_new_import(request, [list(request.files)], db_name, metadata))
         return milvus_pb2.ImportResponse(status=common_pb2.Status(), tasks=[int(job.job_id)])
 
 

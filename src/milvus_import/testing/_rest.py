@@ -14,7 +14,8 @@ from typing import Any, Final, cast
 from ._calls import REST_METHODS, CallLog, Received
 from ._faults import FAULTS, Fault, HttpResponse
 from ._json import RestError, Schema, decode, job_data, list_data
-from ._store import JobStore, NewImport, StatusError, database, int64_fault
+from ._rules import NewImport, Rules, StatusError, database, int64_fault
+from ._store import JobStore
 
 _PREFIX: Final = "/v2/vectordb/jobs/import/"
 _TEXT: Final = (("Content-Type", "text/plain"),)
@@ -102,9 +103,10 @@ class HttpRequest:
 class RestApi:
     """Responds to HTTP requests."""
 
-    def __init__(self, store: JobStore, calls: CallLog) -> None:
+    def __init__(self, store: JobStore, rules: Rules, calls: CallLog) -> None:
         self.behavior = RestBehavior()
         self._store = store
+        self._rules = rules
         self._calls = calls
         self._handlers: dict[str, Callable[[dict[str, Any], HttpRequest], dict[str, Any]]] = {
             "create": self._create,
@@ -188,20 +190,20 @@ class RestApi:
         try:
             self._check_timeout(request)
             body = decode(request.body, _SCHEMAS[received.method])
-            self._store.check_database(request.header("db-name"))
+            self._rules.check_database(request.header("db-name"))
             data = self._handlers[received.method](body, request)
         except (StatusError, RestError) as error:
             return self._error(error.code, error.reason)
         return _json(200, {"code": self.behavior.success_code, "data": data})
 
     def _methods(self) -> tuple[str, ...]:
-        store, behavior = self._store, self.behavior
-        if store.version == "2.3":
+        rules, behavior = self._rules, self.behavior
+        if self._store.version == "2.3":
             return ()
         missing: set[str] = set()
-        if not _switch(behavior.describe, default=store.is_at_least("2.5")):
+        if not _switch(behavior.describe, default=rules.is_at_least("2.5")):
             missing.add("describe")
-        if not _switch(behavior.two_phase, default=store.is_at_least("3.0")):
+        if not _switch(behavior.two_phase, default=rules.is_at_least("3.0")):
             missing |= {"commit", "abort"}
         return tuple(method for method in REST_METHODS if method not in missing)
 
@@ -230,15 +232,15 @@ class RestApi:
 
     def _check_timeout(self, request: HttpRequest) -> None:
         value = request.header("request-timeout")
-        if value and self._store.is_at_least("3.0") and int64_fault(value):
+        if value and self._rules.is_at_least("3.0") and int64_fault(value):
             raise RestError(1100, "Request-Timeout parse failed")
 
     def _create(self, body: dict[str, Any], request: HttpRequest) -> dict[str, Any]:
         values: dict[str, str | None] = body.get("options") or {}
         options = {key: value or "" for key, value in values.items()}
-        if self._store.is_at_least("3.0") and options.get("auto_commit") not in _AUTO_COMMIT:
+        if self._rules.is_at_least("3.0") and options.get("auto_commit") not in _AUTO_COMMIT:
             raise RestError(1801, 'options.auto_commit must be one of "true" or "false"')
-        job = self._store.create(
+        job = self._rules.create(
             NewImport(
                 body["collectionName"],
                 body.get("dbName") or request.header("db-name"),
@@ -251,25 +253,25 @@ class RestApi:
 
     def _describe(self, body: dict[str, Any], _: HttpRequest) -> dict[str, Any]:
         return job_data(
-            self._store.find(body["jobId"]),
+            self._rules.find(body["jobId"]),
             with_create_time=_switch(
-                self.behavior.create_time, default=self._store.is_at_least("3.0")
+                self.behavior.create_time, default=self._rules.is_at_least("3.0")
             ),
             numbers_as_text=self.behavior.numbers_as_text,
         )
 
     def _list(self, body: dict[str, Any], request: HttpRequest) -> dict[str, Any]:
         db_name = body.get("dbName") or request.header("db-name")
-        self._store.check_database(db_name)
-        jobs = self._store.list_jobs(body.get("collectionName") or "", db_name)
+        self._rules.check_database(db_name)
+        jobs = self._rules.list_jobs(body.get("collectionName") or "", db_name)
         return list_data(jobs, numbers_as_text=self.behavior.numbers_as_text)
 
     def _commit(self, body: dict[str, Any], _: HttpRequest) -> dict[str, Any]:
-        self._store.commit(_int64(body["jobId"]))
+        self._rules.commit(_int64(body["jobId"]))
         return {}
 
     def _abort(self, body: dict[str, Any], _: HttpRequest) -> dict[str, Any]:
-        self._store.abort(_int64(body["jobId"]))
+        self._rules.abort(_int64(body["jobId"]))
         return {}
 
     # Responses.
@@ -280,7 +282,7 @@ class RestApi:
         return _json(status, {"code": code, "message": message})
 
     def _trace(self, request: HttpRequest) -> tuple[tuple[str, str], ...]:
-        if not _switch(self.behavior.trace_id, default=self._store.is_at_least("2.6")):
+        if not _switch(self.behavior.trace_id, default=self._rules.is_at_least("2.6")):
             return ()
         parts = request.header("traceparent").split("-")
         trace_id = parts[1] if len(parts) == 4 and len(parts[1]) == 32 else secrets.token_hex(16)

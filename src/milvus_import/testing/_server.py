@@ -15,6 +15,7 @@ from ._calls import CallLog, Metadata, Received, ServiceName
 from ._faults import Fault
 from ._grpc import GrpcService
 from ._rest import RestApi, RestBehavior
+from ._rules import Rules
 from ._store import JobStore, Version
 
 if TYPE_CHECKING:
@@ -77,10 +78,11 @@ class FakeMilvus(JobStore):
         ended with UNIMPLEMENTED, or for REST with 404."""
         self._tls = tls
         self._client_ca = client_ca
+        rules = Rules(self)
         self._services = {
-            name: GrpcService(name, self, self._calls) for name in ("internal", "public")
+            name: GrpcService(name, self, rules, self._calls) for name in ("internal", "public")
         }
-        self._rest = RestApi(self, self._calls)
+        self._rest = RestApi(self, rules, self._calls)
         self._servers: list[grpc.aio.Server] = []
         self._http: HttpServer | None = None
         self._is_running = False
