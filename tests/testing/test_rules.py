@@ -375,6 +375,8 @@ async def test_received_keeps_the_newest_calls() -> None:
                 fake.add_job(job_id=str(number))
                 await client.get_import_progress(str(number))
         assert [call.job_id for call in kept] == ["2", "3", "4"]
+    with pytest.raises(ValueError, match="max_received must be at least 1, got 0"):
+        FakeMilvus(max_received=0)
 
 
 async def test_calls_hanging_at_stop_are_recorded_as_reset(fake: FakeMilvus, scale: float) -> None:
