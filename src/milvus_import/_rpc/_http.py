@@ -84,8 +84,8 @@ async def post(channel: HttpChannel, call: HttpCall, settings: CallSettings) -> 
         raise call_error(grpc.StatusCode.RESOURCE_EXHAUSTED, text, context, None)
     started = time.monotonic()
     task = channel.start(connection, call, settings)
-    in_flight = _InFlightRequest(channel, call._replace(body=b""), settings, task, started)
-    del call, connection  # a request may hold a secret import option
+    in_flight = _InFlightRequest(channel, call, settings, task, started)
+    del connection
     try:
         ended = await _wait(task, timeout)
     except (asyncio.CancelledError, GeneratorExit):
@@ -131,7 +131,6 @@ class _InFlightRequest:
 
     channel: HttpChannel
     call: HttpCall
-    """Without the body, which may hold a secret."""
     settings: CallSettings
     task: RequestTask
     started: float

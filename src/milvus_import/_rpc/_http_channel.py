@@ -57,14 +57,16 @@ Outcome = HttpResponse | HttpFailure
 RequestTask = asyncio.Task[Outcome]
 
 
-class HttpCall(NamedTuple):
+@dataclass(slots=True, frozen=True)
+class HttpCall:
     """One request of a method."""
 
     name: str
     """The last part of the path, which errors show."""
     path: str
     read: bool
-    body: bytes
+    body: bytes = field(repr=False)
+    """May hold a secret import option, and error reporters show the variables of frames."""
     timeout: float | None
     """What remains of ``settings.timeout``."""
 

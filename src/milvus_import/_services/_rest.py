@@ -130,7 +130,6 @@ class RestServices:
                     self.channel, _call(method, names[0], params, remaining), settings
                 )
             except CallError as error:
-                del call  # a request may hold a secret import option
                 with_job(error, params)
                 if retried or not may_retry(error, method):
                     raise
