@@ -266,6 +266,9 @@ class Hint(Enum):
         "Check host and port: a gateway or web server responded, not Milvus. If it is your "
         "gateway, route /v2/vectordb to Milvus."
     )
+    REST_COMPRESSED = (
+        "Turn off compression for /v2/vectordb in the gateway: it compresses what nobody requested."
+    )
     REST_REPEAT = "Send it again: commit and abort are idempotent on the server."
     USE_HTTPS = "Use https://: the server uses TLS."
     # The arguments of a request.

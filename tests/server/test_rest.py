@@ -51,9 +51,7 @@ async def client(milvus: FakeMilvus) -> AsyncGenerator[ImportClient, None]:
 
 async def test_every_field_on_each_service(milvus: FakeMilvus) -> None:
     files = [FakeFile("a.parquet", 100, 20), FakeFile("b.parquet", 50, 10)]
-    milvus.add_job(
-        job_id=JOB, collection_name="books", state="Importing", progress=40, rows=30, files=files
-    )
+    milvus.add_job(job_id=JOB, collection_name="books", state="Importing", progress=40, files=files)
     responses: dict[str, ImportProgressData] = {}
     for uri, service in (
         (milvus.internal_uri, "internal"),
@@ -102,7 +100,7 @@ async def test_unknown_job_raises_job_not_found(client: ImportClient) -> None:
     with pytest.raises(JobNotFoundError) as caught:
         await client.get_import_progress(JOB)
     error = caught.value
-    assert (error.code, error.http_status, error.service) == (2100, 200, "rest")
+    assert (error.code, error.http_status, error.service) == (2101, 200, "rest")
     assert (error.job_id, error.transient, error.may_have_run) == (JOB, False, False)
     assert error.to_dict()["http_status"] == 200
 
@@ -320,7 +318,7 @@ async def test_same_error_whether_or_not_the_http_status_says_it(
 async def test_starting_proxy_is_not_a_denied_call(
     milvus: FakeMilvus, client: ImportClient
 ) -> None:
-    milvus.add_job(job_id=JOB, state="Completed")
+    milvus.add_job(job_id=JOB, state="Completed", progress=100)
     milvus.inject("proxy-not-ready")
     with pytest.raises(MilvusStatusError) as caught:
         await client.get_import_progress(JOB)

@@ -16,7 +16,7 @@ import grpc
 
 from . import _process
 from ._binding import CLOSE_GRACE, LazyConnection
-from ._http_errors import failure
+from ._http_errors import COMPRESSED, failure
 
 if TYPE_CHECKING:
     import httpx2
@@ -208,7 +208,7 @@ async def _exchange(client: httpx2.AsyncClient, request: httpx2.Request, limit: 
 async def _read(response: httpx2.Response, limit: int) -> Outcome:
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
-        text = f"the response is compressed ({encoding[:20]}), which was not requested"
+        text = f"{COMPRESSED} ({encoding[:20]}), which was not requested"
         return HttpFailure(grpc.StatusCode.INTERNAL, text)
     length = response.headers.get("content-length", "")
     size = int(length) if length.isdecimal() and len(length) < 20 else 0

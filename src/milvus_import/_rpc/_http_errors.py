@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Code: Final = grpc.StatusCode
 
 CONNECTION_BROKE: Final = "the connection broke"
+COMPRESSED: Final = "the response is compressed"
 NO_HTTP: Final = "the response is not valid HTTP/1.1"
 MISSING_ROUTE: Final = "404 page not found"
 """The body of a 404 of Milvus' own router."""
@@ -33,6 +34,8 @@ _TLS_ALERT: Final = r"ALERT_CERTIFICATE_REQUIRED|ALERT_HANDSHAKE_FAILURE|ALERT_B
 # The first pattern that matches decides.
 _HINTS: Final[tuple[tuple[str, Hint], ...]] = (
     (r"through the proxy", Hint.REST_PROXY),
+    (rf"^{COMPRESSED}", Hint.REST_COMPRESSED),
+    (r"complete message body", Hint.RECONNECT),
     (r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE", Hint.USE_HTTP),
     (r"Hostname mismatch|IP address mismatch", Hint.EXPECT_SERVER_NAME),
     (r"CERTIFICATE_VERIFY_FAILED", Hint.TRUST_CA),
@@ -109,7 +112,7 @@ def response_text(status: int, reason: str, content_type: str, body: bytes) -> s
     text = body[:EXCERPT].decode("utf-8", "replace")
     title = re.search(r"(?is)<title>(.*?)</title>", text)
     if title:
-        text = title[1]
+        text = title[1].strip().removeprefix(str(status))
     elif "html" in content_type or text.lstrip()[:1] == "<":
         text = ""
     line = f"HTTP {status} {reason}".rstrip()
