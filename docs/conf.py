@@ -12,13 +12,14 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 
 import milvus_import
+import milvus_import.progress
 import milvus_import.testing
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
-PACKAGES = (milvus_import, milvus_import.testing)
+PACKAGES = (milvus_import, milvus_import.progress, milvus_import.testing)
 # Pages of the site whose text is a file of the root folder.
 ROOT_PAGES = {
     "index": "README.md",
