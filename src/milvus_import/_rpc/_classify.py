@@ -126,7 +126,8 @@ def bad_reply(details: str, hint: Hint | None = None) -> ReplyError:
 
 def _bad_reply_error(details: str, context: CallContext, hint: Hint | None) -> CallError:
     if hint is None and details != EMPTY_REPLY and not context.answered:
-        hint = Hint.CHECK_IS_MILVUS
+        rest = context.service == "rest"
+        hint = Hint.REST_CHECK_PORT if rest else Hint.CHECK_IS_MILVUS
     if not context.read:
         hint = write_hint(hint)
     return CallError(
