@@ -37,13 +37,13 @@ REFUSED = UNCONNECTED + "Failed to connect to remote host: Connection refused"
 State = milvus_pb2.GetImportStateResponse
 JOB = JobParams("7", "")
 
-REACHED_BY_REST = {
+REACHED_BY_REST = {Hint.USE_HTTPS} | {
     hint for hint in Hint if hint.name.startswith("REST_") and not hint.name.startswith("REST_FOR_")
 }
 """The tests of REST reach these."""
 VERBS = {
     *("Allow", "Check", "Create", "Drop", "Enable", "Free", "Grant", "Let", "Name", "Pass"),
-    *("Poll", "Raise", "Route", "Send", "Set", "Start", "Try", "Unset", "Use", "Write"),
+    *("Poll", "Raise", "Route", "Send", "Set", "Start", "Try", "Turn", "Unset", "Use", "Write"),
     *("Behind", "Otherwise", "If", "To", "gRPC", "In"),
 }
 """What a sentence of a hint begins with: an imperative verb, or when it applies."""

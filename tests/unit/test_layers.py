@@ -1,4 +1,4 @@
-"""The house: each module stands on a floor and imports only from its own floor or below."""
+"""The layers of the source: imports go downwards, files stay small."""
 
 from __future__ import annotations
 
@@ -11,41 +11,45 @@ import pytest
 import milvus_import
 
 ROOT = Path(milvus_import.__file__).parent
-FLOORS = {
-    "__main__": 7,
-    "_cli": 7,
-    "testing": 7,
-    "__init__": 7,
-    "_client": 6,
-    "_auto": 5,
-    "_watch": 5,
-    "_watch_many": 5,
-    "_internal": 4,
-    "_public": 4,
-    "_call": 3,
-    "_channel": 2,
-    "_options": 2,
-    "_request": 2,
-    "_status": 2,
-    "_advice": 2,
-    "_endpoint": 1,
-    "_errors": 1,
-    "_models": 1,
-}
-FILES = sorted(ROOT.rglob("*.py"))
-each_file = pytest.mark.parametrize(
-    "file", FILES, ids=[str(file.relative_to(ROOT)) for file in FILES]
+LAYERS = (
+    {"_text"},
+    {"_hints", "_models"},
+    {"_errors"},
+    {"_rpc"},
+    {"_services"},
+    {"_watch"},
+    {"_base"},
+    {"_client"},
+    {"_option"},
+    {"__init__"},
+    {"_cli", "testing"},
+    {"__main__", "progress"},
 )
+"""The modules and folders of the package, the lowest first."""
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+MOST_LINES = 350
+MOST_MODULES = 9
+FILES = sorted(ROOT.rglob("*.py"))
+each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 
 
-def module_of(file: Path) -> str:
-    """The part of the house a file belongs to: a module, or a whole folder."""
-    first = file.relative_to(ROOT).parts[0]
-    return first.removesuffix(".py")
+def part_of(file: Path) -> str:
+    """Return the module or the folder directly in the package that a file belongs to."""
+    return file.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def name_of(file: Path) -> str:
+    """Return the dotted name of a module below the package; "" for the package itself."""
+    return (
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").strip(".")
+    )
+
+
+MODULES = {name_of(file): file for file in FILES}
 
 
 def imports_of(file: Path, *, at_run_time: bool = False) -> Iterator[str]:
-    """The parts of this package that a file imports, wherever in it."""
+    """Yield the dotted names of this package's modules that a file imports, wherever in it."""
     package = ("milvus_import", *file.relative_to(ROOT).parts[:-1])
     tree = ast.parse(file.read_text("utf-8"))
     if at_run_time:
@@ -59,10 +63,15 @@ def imports_of(file: Path, *, at_run_time: bool = False) -> Iterator[str]:
             base = ".".join((*start, *([node.module] if node.module else [])))
             names = [f"{base}.{alias.name}" for alias in node.names]
         for name in names:
-            top, _, rest = name.partition(".")
-            if top == "milvus_import":
-                part = rest.partition(".")[0]
-                yield part if part in FLOORS else "__init__"
+            if name.partition(".")[0] == "milvus_import":
+                yield _module(name.removeprefix("milvus_import").strip("."))
+
+
+def _module(name: str) -> str:
+    """Return the module of an imported name, which may be a name in a module."""
+    while name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
 
 
 class _WithoutTypes(ast.NodeTransformer):
@@ -70,37 +79,65 @@ class _WithoutTypes(ast.NodeTransformer):
         return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
 
 
-def test_every_module_has_a_floor() -> None:
-    assert {module_of(file) for file in FILES} <= set(FLOORS)
+def parts_imported(file: Path, *, at_run_time: bool = False) -> set[str]:
+    names = imports_of(file, at_run_time=at_run_time)
+    return {name.partition(".")[0] or "__init__" for name in names}
+
+
+def test_every_module_has_a_layer() -> None:
+    assert {part_of(file) for file in FILES} == set(LEVEL)
 
 
 @each_file
-def test_imports_go_down_or_along(file: Path) -> None:
-    module = module_of(file)
-    floor = FLOORS[module]
-    upwards = {name for name in imports_of(file) if FLOORS[name] > floor}
+def test_imports_go_downwards_or_stay_in_the_layer(file: Path) -> None:
+    own = part_of(file)
+    upwards = {
+        part for part in parts_imported(file, at_run_time=True) - {own} if LEVEL[part] >= LEVEL[own]
+    }
     assert not upwards
 
 
-def test_no_two_modules_import_each_other() -> None:
-    seen: dict[str, set[str]] = {}
-    for file in FILES:
-        seen.setdefault(module_of(file), set()).update(imports_of(file, at_run_time=True))
-    order: list[str] = []
-    while len(order) < len(seen):
-        free = [m for m in seen if m not in order and seen[m] - {m} <= set(order)]
-        assert free, f"a circle among {sorted(set(seen) - set(order))}"
-        order += free
+@each_file
+def test_imports_for_annotations_go_downwards_between_the_folders(file: Path) -> None:
+    """Below _rpc the hints, models and errors may name each other in annotations."""
+    own, base = part_of(file), {"_text", "_hints", "_models", "_errors"}
+    parts = parts_imported(file)
+    assert parts <= base if own in base else all(LEVEL[part] <= LEVEL[own] for part in parts)
 
 
-def test_the_watches_know_neither_a_client_nor_a_channel() -> None:
-    watches = [file for file in FILES if file.name.startswith("_watch")]
+def test_no_import_forms_a_cycle() -> None:
+    imported = {
+        name: set(imports_of(file, at_run_time=True)) - {name} for name, file in MODULES.items()
+    }
+    ordered: set[str] = set()
+    while len(ordered) < len(imported):
+        free = {
+            name for name, below in imported.items() if name not in ordered and below <= ordered
+        }
+        assert free, f"a cycle among {sorted(set(imported) - ordered)}"
+        ordered |= free
+
+
+def test_watches_import_neither_the_client_nor_a_call() -> None:
+    watches = [file for file in FILES if part_of(file) == "_watch"]
     assert watches
     for file in watches:
-        assert not {"_client", "_channel", "_call"} & set(imports_of(file))
+        imported = set(imports_of(file))
+        assert not {"_client", "_base", "_rpc._channel", "_rpc._call"} & imported
+        assert not {name for name in imported if name.startswith("_rpc._http")}
 
 
-def test_no_module_imports_the_public_package_from_inside() -> None:
+def test_only_the_programs_import_the_public_package() -> None:
     for file in FILES:
-        if module_of(file) not in {"__main__", "_cli", "testing", "__init__"}:
-            assert "__init__" not in set(imports_of(file))
+        if LEVEL[part_of(file)] <= LEVEL["__init__"]:
+            assert "__init__" not in parts_imported(file)
+
+
+@each_file
+def test_file_has_at_most_350_lines(file: Path) -> None:
+    assert len(file.read_text("utf-8").splitlines()) <= MOST_LINES
+
+
+def test_package_has_at_most_9_modules_beside_its_folders() -> None:
+    modules = {file.name for file in FILES if file.parent == ROOT} - {"__init__.py"}
+    assert len(modules) <= MOST_MODULES

@@ -225,6 +225,12 @@ def test_invalid_credentials_are_not_shown_in_the_error(
         error = error.__cause__ or error.__context__
 
 
+def test_option_with_credentials_in_its_uri_raises_before_it_has_a_repr() -> None:
+    with pytest.raises(ArgumentError, match="uri must not contain '@'") as caught:
+        GetImportProgressOption(f"http://root:{SECRET}@milvus", "1")
+    assert SECRET not in repr(caught.value)
+
+
 @pytest.mark.parametrize(
     "arguments", [{"token": f"root:{SECRET}"}, {"user": "root", "password": SECRET}]
 )
@@ -238,6 +244,8 @@ def test_repr_and_log_show_no_secret(
     shown = f"{client!r} {client} {option!r} {option} {vars(client)!r} {caplog.text}"
     assert SECRET not in shown
     assert encoded not in shown
+    assert "http://milvus.example" in repr(option)
+    assert "'1'" in repr(option)
 
 
 @pytest.mark.parametrize(
