@@ -43,7 +43,7 @@ nox.options.envdir = ".venvs"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests"]
-nox.options.error_on_missing_interpreters = False
+nox.options.error_on_missing_interpreters = "ONLY" in os.environ  # make ... ONLY=3.13
 
 # Found Pythons only: uv downloads none. PYTHON313=/path/to/python3.13 names one; otherwise PATH,
 # pyenv's folder and uv's folder are searched.
