@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from ._text import EXCERPT
 
@@ -34,9 +34,12 @@ def _short_repr(model: Any) -> str:
 def _cut(value: object) -> str:
     if isinstance(value, str) and len(value) > EXCERPT:
         return f"{value[:EXCERPT]!r}..."
-    if isinstance(value, list) and len(value) > _SHOWN_ENTRIES:
-        entries = [repr(entry) for entry in value[:_SHOWN_ENTRIES]]
-        return f"[{', '.join(entries)}, ... {len(value) - _SHOWN_ENTRIES:,} more]"
+    if isinstance(value, list):
+        entries = cast("list[object]", value)
+        shown = [repr(entry) for entry in entries[:_SHOWN_ENTRIES]]
+        if len(entries) > _SHOWN_ENTRIES:
+            shown.append(f"... {len(entries) - _SHOWN_ENTRIES:,} more")
+        return f"[{', '.join(shown)}]"
     return repr(value)
 
 
@@ -83,7 +86,8 @@ class ImportJob:
     reason: str
     """Why the job failed, or ""."""
 
-    __repr__ = _short_repr
+    def __repr__(self) -> str:
+        return _short_repr(self)
 
     @property
     def done(self) -> bool:
@@ -125,7 +129,8 @@ class ImportProgressDetail:
     reason: str = ""
     """Why the group failed, or ""."""
 
-    __repr__ = _short_repr
+    def __repr__(self) -> str:
+        return _short_repr(self)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -185,7 +190,8 @@ class ImportProgressData:
     service: Service
     """The service that responded."""
 
-    __repr__ = _short_repr
+    def __repr__(self) -> str:
+        return _short_repr(self)
 
     @property
     def done(self) -> bool:

@@ -10,7 +10,7 @@ from .._errors import ClientClosedError
 class Pauses:
     """The pauses of one client, in whichever event loop each of them runs."""
 
-    closed = False
+    closed: bool = False
     """Whether the client is closed."""
 
     def __init__(self) -> None:
