@@ -340,10 +340,10 @@ async def test_unknown_host_is_named() -> None:
 
 
 async def test_server_that_does_not_speak_http() -> None:
-    async with web.serving(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00 not HTTP\r\n\r\n") as server:
-        async with connect(server.uri) as client:
-            with pytest.raises(CallError) as caught:
-                await client.get_import_progress(JOB)
+    reply = b"\x00\x00\x12\x04\x00\x00\x00\x00\x00 not HTTP\r\n\r\n"
+    async with web.serving(reply) as server, connect(server.uri) as client:
+        with pytest.raises(CallError) as caught:
+            await client.get_import_progress(JOB)
     assert "not valid HTTP" in str(caught.value)
     assert "19529" in caught.value.hint
 
@@ -406,7 +406,7 @@ async def test_close_leaves_no_task(fake: FakeMilvus) -> None:
 async def test_client_that_was_not_closed_warns(fake: FakeMilvus) -> None:
     client = connect(fake.rest_uri)
     await client.get_import_progress(JOB)
-    await client._services.channel._connection.client.aclose()  # type: ignore[attr-defined]
+    services: Any = client._services  # pyright: ignore[reportPrivateUsage]
+    await services.channel._connection.client.aclose()
     with pytest.warns(ResourceWarning, match="was not closed"):
-        del client
-        gc.collect()
+        del client, services

@@ -240,8 +240,9 @@ async def test_plain_http_to_a_tls_port() -> None:
 async def test_code_decides_before_the_http_status(
     status: int, envelope: dict[str, Any], kind: type[MilvusImportError], transient: bool
 ) -> None:
-    error = await error_of(web.reply(envelope, status), token="root:Milvus")
+    error: MilvusImportError = await error_of(web.reply(envelope, status), token="root:Milvus")
     assert type(error) is kind
+    assert isinstance(error, (CallError, MilvusStatusError))
     assert (error.http_status, error.transient) == (status, transient)
     if isinstance(error, MilvusStatusError):
         assert error.code == envelope["code"]
@@ -260,7 +261,7 @@ async def test_gateway_error_codes_of_a_commit_are_never_a_success() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [{}, {"jobId": ""}, {"jobId": "job-1"}, {"jobId": None}, {"jobId": [1]}]
+    "data", [dict[str, Any](), {"jobId": ""}, {"jobId": "job-1"}, {"jobId": None}, {"jobId": [1]}]
 )
 async def test_created_job_without_a_valid_id_may_exist(data: dict[str, Any]) -> None:
     async with (
@@ -287,7 +288,7 @@ async def test_created_job_id_may_be_a_number(job_id: object) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        {},
+        dict[str, Any](),
         {"records": {}},
         {"records": ["x"]},
         {"records": [{"jobId": JOB}]},
