@@ -285,18 +285,18 @@ async def test_created_job_id_may_be_a_number(job_id: object) -> None:
         assert await client.create_import("books", ["a.json"]) == JOB
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        dict[str, Any](),
-        {"records": {}},
-        {"records": ["x"]},
-        {"records": [{"jobId": JOB}]},
-        {"records": [{"jobId": "x", "state": "Pending"}]},
-        {"records": [{"state": "Pending"}]},
-        {"records": [{"jobId": JOB, "state": "Pending", "progress": []}]},
-    ],
-)
+LISTS: list[dict[str, Any]] = [
+    {},
+    {"records": {}},
+    {"records": ["x"]},
+    {"records": [{"jobId": JOB}]},
+    {"records": [{"jobId": "x", "state": "Pending"}]},
+    {"records": [{"state": "Pending"}]},
+    {"records": [{"jobId": JOB, "state": "Pending", "progress": []}]},
+]
+
+
+@pytest.mark.parametrize("data", LISTS)
 async def test_list_that_is_not_valid_is_an_error(data: dict[str, Any]) -> None:
     async with (
         web.serving(web.reply({"code": 0, "data": data})) as server,
