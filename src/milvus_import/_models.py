@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import grpc
 
 Service = Literal["internal", "public", "rest"]
-"""Which service answered: ``milvus.proto.proxy.Proxy`` or ``milvus.proto.milvus.MilvusService``."""
+"""The service that responded: ``milvus.proto.proxy.Proxy`` (internal),
+``milvus.proto.milvus.MilvusService`` (public), or the REST API."""
 
 _FILE_BOUNDARY = r"(?i)(?<=\.npy) |(?<=\.csv) |(?<=\.json) |(?<=\.parquet) "
 
@@ -86,7 +87,7 @@ class ImportJob:
 
 @dataclass(slots=True)
 class ImportProgressDetail:
-    """One file group of a job; only the internal service sends these."""
+    """One file group of a job; the internal service and REST report these."""
 
     file_name: str
     """The group's files as the server prints them: ``[a.parquet]``, ``[id.npy v.npy]``."""
@@ -235,11 +236,11 @@ class CallRecord:
 
     service: Service
     method: str
-    """The method's full name: ``milvus.proto.proxy.Proxy/GetImportProgress``."""
+    """``milvus.proto.proxy.Proxy/GetImportProgress``; for REST the path."""
     code: grpc.StatusCode
     details: str
     initial_metadata: tuple[tuple[str, str | bytes], ...] = field(repr=False)
-    """What the server sent ahead of its reply."""
+    """What the server sent before its reply; for REST the headers without cookies."""
     trailing_metadata: tuple[tuple[str, str | bytes], ...] = field(repr=False)
     """What the server sent behind its reply."""
     elapsed: float

@@ -16,10 +16,10 @@ def milvus_3(fake: FakeMilvus) -> FakeMilvus:
     return fake
 
 
-async def test_rest_shows_what_the_internal_service_shows(fake: FakeMilvus) -> None:
-    fake.add_job(job_id="7", state="Completed", progress=100)
-    rest = await run("get", "7", "--uri", fake.rest_uri, "--service", "rest")
-    grpc = await run("get", "7", "--uri", fake.internal_uri)
+async def test_rest_shows_what_the_internal_service_shows(milvus_3: FakeMilvus) -> None:
+    milvus_3.add_job(job_id="7", state="Completed", progress=100)
+    rest = await run("get", "7", "--uri", milvus_3.rest_uri, "--service", "rest")
+    grpc = await run("get", "7", "--uri", milvus_3.internal_uri)
     assert rest.code == 0
     assert rest.out.replace("rest", "internal") == grpc.out
 
