@@ -227,3 +227,10 @@ def test_argument_errors_name_options(arguments: dict[str, Any], start: str) -> 
 )  # fmt: skip
 def test_names_of_arguments_become_options_except_in_values(python: str, text: str) -> None:
     assert _text.error(ArgumentError(python)) == text
+
+
+def test_a_missing_extra_is_reported_with_the_option() -> None:
+    error = ImportError("service='rest' needs httpx2: pip install 'milvus-import[rest]'")
+    assert _text.error(error) == (
+        "--service 'rest' needs httpx2: pip install 'milvus-import[rest]'"
+    )
