@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import AsyncGenerator
@@ -37,6 +38,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         own = item.get_closest_marker("timeout")
         item.add_marker(pytest.mark.timeout((own.args[0] if own else usual) * SCALE), append=False)
+
+
+def pytest_collection_finish() -> None:
+    """Exclude everything collected so far from later collections: many tests call gc.collect()."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
