@@ -102,6 +102,12 @@ def test_empty_milvus_uri_is_an_error() -> None:
     assert (ended.code, ended.err.splitlines()[0]) == (2, "milvus-import: MILVUS_URI is empty")
 
 
+def test_credentials_in_the_uri_name_the_variable_for_them() -> None:
+    ended = invoke("get", "7", "--uri", "http://root:Sup3rS3cret@localhost")
+    message = "milvus-import: --uri must not contain '@': set MILVUS_TOKEN=user:password"
+    assert ended.err.splitlines()[0] == message
+
+
 async def test_uri_option_overrides_an_empty_milvus_uri(fake: FakeMilvus) -> None:
     assert (await run("list", "--uri", fake.internal_uri, MILVUS_URI="")).code == 0
 
