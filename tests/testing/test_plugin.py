@@ -30,7 +30,7 @@ from milvus_import import ImportClient
 
 async def use(fake_milvus):
     job = fake_milvus.add_job()
-    async with ImportClient(fake_milvus.internal_uri, timeout=20) as client:
+    async with ImportClient(fake_milvus.internal_uri, rpc_timeout=20) as client:
         response = await client.get_import_progress(job.job_id)
     assert response.data.job_id == job.job_id
     assert len(fake_milvus.jobs) == 1  # each test has a server of its own
