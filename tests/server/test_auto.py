@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
-from ports import dead_port
+from network import dead_port
 from replay import PROXY, PUBLIC, Answer, Replay, ok
 
 from milvus_import import (

@@ -6,8 +6,8 @@ from typing import Any
 
 import anyio
 import pytest
-from ports import dead_port
-from relay import Relay
+from network import dead_port
+from network import Relay
 
 from milvus_import import (
     CallError,

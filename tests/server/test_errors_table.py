@@ -18,11 +18,11 @@ import anyio
 import grpc
 import grpc.aio
 import leaks
-import ports
+import network
 import pytest
 from certificates import ELSEWHERE, Certificates, make_certificates
-from fake_process import FakeProcess
-from relay import Relay
+from processes import FakeProcess
+from network import Relay
 
 from milvus_import import (
     CallError,
@@ -164,12 +164,12 @@ def scenario(*hosts: str) -> Callable[[Callable[[Stage], AsyncGenerator[Case, No
     def register(make: Callable[[Stage], AsyncGenerator[Case, None]]) -> None:
         name = make.__name__.replace("_", "-")
         SCENARIOS[name] = asynccontextmanager(make)
-        HOSTS[name] = hosts or (ports.HOST,)
+        HOSTS[name] = hosts or (network.HOST,)
 
     return register
 
 
-BOTH = (ports.HOST, "localhost")
+BOTH = (network.HOST, "localhost")
 """A fault of TLS is told by localhost too, where [::1] may hide it."""
 
 
@@ -200,9 +200,9 @@ async def public_asked_on_internal_port(stage: Stage) -> AsyncGenerator[Case, No
 @scenario()
 async def both_services_unknown(stage: Stage) -> AsyncGenerator[Case, None]:
     server = grpc.aio.server()
-    port = server.add_insecure_port(f"{ports.HOST}:0")
+    port = server.add_insecure_port(f"{network.HOST}:0")
     await server.start()
-    yield Case(Attempt(f"{ports.HOST}:{port}"))
+    yield Case(Attempt(f"{network.HOST}:{port}"))
     await server.stop(None)
     await settled()
 
@@ -218,22 +218,22 @@ async def internal_port_of_2_3(stage: Stage) -> AsyncGenerator[Case, None]:
 
 @scenario()
 async def dead_port(stage: Stage) -> AsyncGenerator[Case, None]:
-    with ports.dead_port() as port:
-        yield Case(Attempt(f"http://{ports.HOST}:{port}"))
+    with network.dead_port() as port:
+        yield Case(Attempt(f"http://{network.HOST}:{port}"))
 
 
 @scenario()
 async def dead_port_waited_for(stage: Stage) -> AsyncGenerator[Case, None]:
     timeout = 0.3 * stage.scale
-    with ports.dead_port() as port:
+    with network.dead_port() as port:
         waits = {"wait_for_ready": True, "timeout": timeout}
-        yield Case(Attempt(f"http://{ports.HOST}:{port}", waits), ends_at=timeout)
+        yield Case(Attempt(f"http://{network.HOST}:{port}", waits), ends_at=timeout)
 
 
 @scenario()
 async def unknown_host(stage: Stage) -> AsyncGenerator[Case, None]:
-    async with ports.nameless_dns() as port:
-        yield Case(Attempt(f"dns://{ports.HOST}:{port}/milvus.invalid:19530"))
+    async with network.nameless_dns() as port:
+        yield Case(Attempt(f"dns://{network.HOST}:{port}/milvus.invalid:19530"))
 
 
 @scenario()
@@ -244,21 +244,21 @@ async def no_socket(stage: Stage) -> AsyncGenerator[Case, None]:
 @scenario()
 async def silent_port(stage: Stage) -> AsyncGenerator[Case, None]:
     timeout = 0.3 * stage.scale
-    with ports.silent_port() as port:
-        yield Case(Attempt(f"http://{ports.HOST}:{port}", {"timeout": timeout}), ends_at=timeout)
+    with network.silent_port() as port:
+        yield Case(Attempt(f"http://{network.HOST}:{port}", {"timeout": timeout}), ends_at=timeout)
 
 
 @scenario()
 async def blackhole(stage: Stage) -> AsyncGenerator[Case, None]:
     timeout = 0.3 * stage.scale
-    with ports.blackhole_port() as port:
-        yield Case(Attempt(f"http://{ports.HOST}:{port}", {"timeout": timeout}), ends_at=timeout)
+    with network.blackhole_port() as port:
+        yield Case(Attempt(f"http://{network.HOST}:{port}", {"timeout": timeout}), ends_at=timeout)
 
 
 @scenario()
 async def broken_connection(stage: Stage) -> AsyncGenerator[Case, None]:
-    async with ports.breaking_port() as port:
-        yield Case(Attempt(f"http://{ports.HOST}:{port}", ask=ask_import))
+    async with network.breaking_port() as port:
+        yield Case(Attempt(f"http://{network.HOST}:{port}", ask=ask_import))
 
 
 # In the middle of a call
@@ -276,7 +276,7 @@ def breakage(name: str, damage: Callable[[Relay], None], fault: str | Fault = "h
             async def ask(client: ImportClient) -> None:
                 server.inject(fault)
                 asking = asyncio.create_task(ask_import(client))
-                await leaks.until(lambda: bool(server.received), GUARD * stage.scale)
+                await until(lambda: bool(server.received), GUARD * stage.scale)
                 damage(relay)
                 stage.breaks()
                 await asking
@@ -359,17 +359,17 @@ PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 @scenario()
 async def dead_proxy_on_loopback(stage: Stage) -> AsyncGenerator[Case, None]:
     async with milvus() as server:
-        with ports.dead_port() as port:
+        with network.dead_port() as port:
             for variable in PROXY_VARIABLES:
-                stage.monkeypatch.setenv(variable, f"http://{ports.HOST}:{port}")
+                stage.monkeypatch.setenv(variable, f"http://{network.HOST}:{port}")
             yield Case(Attempt(server.internal_uri))
 
 
 @scenario(*PROXY_VARIABLES)
 async def dead_proxy(stage: Stage) -> AsyncGenerator[Case, None]:
     async with milvus() as server:
-        with ports.dead_port() as port:
-            stage.monkeypatch.setenv(stage.host, f"http://{ports.HOST}:{port}")
+        with network.dead_port() as port:
+            stage.monkeypatch.setenv(stage.host, f"http://{network.HOST}:{port}")
             uri = f"http://0.0.0.0:{server.internal_port}"  # this machine, but no loopback address
             yield Case(
                 Attempt(uri), Attempt(uri, {"channel_options": [("grpc.enable_http_proxy", 0)]})
@@ -425,28 +425,28 @@ async def no_client_certificate(stage: Stage) -> AsyncGenerator[Case, None]:
 
 @scenario()
 async def http_server(stage: Stage) -> AsyncGenerator[Case, None]:
-    async with ports.http_port() as port:
-        yield Case(Attempt(f"http://{ports.HOST}:{port}"))
+    async with network.http_port() as port:
+        yield Case(Attempt(f"http://{network.HOST}:{port}"))
 
 
 @scenario()
 async def https_server(stage: Stage) -> AsyncGenerator[Case, None]:
-    async with ports.http_port(stage.certificates.https) as port:
-        yield Case(Attempt(f"https://{ports.HOST}:{port}", stage.ca()))
+    async with network.http_port(stage.certificates.https) as port:
+        yield Case(Attempt(f"https://{network.HOST}:{port}", stage.ca()))
 
 
 @scenario()
 async def other_server(stage: Stage) -> AsyncGenerator[Case, None]:
-    async with ports.ssh_port() as port:
-        yield Case(Attempt(f"http://{ports.HOST}:{port}"))
+    async with network.ssh_port() as port:
+        yield Case(Attempt(f"http://{network.HOST}:{port}"))
 
 
 def gateway(name: str, status: int) -> None:
     """Something before Milvus that speaks HTTP/2 and answers by itself."""
 
     async def make(stage: Stage) -> AsyncGenerator[Case, None]:
-        async with ports.gateway_port(status) as port:
-            yield Case(Attempt(f"http://{ports.HOST}:{port}"))
+        async with network.gateway_port(status) as port:
+            yield Case(Attempt(f"http://{network.HOST}:{port}"))
 
     make.__name__ = name
     scenario()(make)
