@@ -16,7 +16,7 @@ from typing import Any
 import grpc.aio
 
 from milvus_import import ImportClient
-from milvus_import._channel import Connection
+from milvus_import._rpc._channel import Connection
 
 # A server under test in the same loop comes and goes at its own pace.
 _SERVERS_TASK = r"AioServer|server\.pyx"
@@ -71,7 +71,7 @@ def holdings() -> Holdings:
 
 def connection(client: ImportClient) -> Connection:
     """The client's connection, with the calls in flight on it."""
-    return client._channel.connection()  # pyright: ignore[reportPrivateUsage]
+    return client._services.channel.connection()  # type: ignore[attr-defined]
 
 
 async def until(condition: Callable[[], bool], seconds: float) -> None:
