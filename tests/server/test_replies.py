@@ -338,7 +338,9 @@ async def test_wait_raises_import_failed_error_for_a_failure_at_99_percent(until
 
 @pytest.mark.parametrize("column", ["states", "reasons", "progresses", "collection_names"])
 @pytest.mark.parametrize("change", ["short", "long", "missing"])
-async def test_list_imports_with_columns_of_different_length_raises_call_error(column: str, change: str) -> None:
+async def test_list_imports_with_columns_of_different_length_raises_call_error(
+    column: str, change: str
+) -> None:
     reply = job_list(["1", "2"])
     values: list[Any] = list(getattr(reply, column))
     reply.ClearField(column)
@@ -384,7 +386,7 @@ async def test_list_imports_sorts_by_number_and_keeps_unusual_values() -> None:
 
 @pytest.mark.parametrize("job_id", ["x", "\u0663", "", "-1", str(2**63), "9" * 5000])
 async def test_list_imports_with_an_invalid_job_id_raises_call_error(job_id: str) -> None:
-    with pytest.raises(CallError, match="lists the job id .*, which is not valid") as caught:
+    with pytest.raises(CallError, match=r"lists the job id .*, which is not valid") as caught:
         await replied(PROXY + "ListImports", job_list(["1", job_id]))
     assert len(str(caught.value)) < 1000
 

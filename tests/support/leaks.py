@@ -71,7 +71,9 @@ def holdings() -> Holdings:
 
 def connection(client: ImportClient) -> Connection:
     """The client's connection, with the calls in flight on it."""
-    return client._services.channel.connection()  # type: ignore[attr-defined]
+    services: Any = client._services  # pyright: ignore[reportPrivateUsage]
+    connection: Connection = services.channel.connection()
+    return connection
 
 
 async def until(condition: Callable[[], bool], seconds: float) -> None:
