@@ -74,7 +74,7 @@ _NOT_EXECUTED_TEXTS: Final = {
     Code.RESOURCE_EXHAUSTED: (
         r"CLIENT: Sent message larger|SERVER: Received message|grpc: received message larger"
     ),
-    Code.UNKNOWN: rf"cross cluster routing|node not match|{NOT_READY}".replace("(?i)", ""),
+    Code.UNKNOWN: rf"{NOT_READY}|cross cluster routing|node not match",
 }
 _TRANSIENT_TEXTS: Final = (
     rf"(?i){EMPTY_REPLY}|proxy is not ready|service not ready|^Stream removed|No status received"
