@@ -1,4 +1,4 @@
-"""Measures after how long each fault of docs/errors.md is told, and writes it into the table."""
+"""Measure the time to error of each fault of docs/errors.md, and write it into the table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = environment.ROOT / "docs" / "errors.md"
 TEST = "tests/server/test_errors_table.py"
 ROUNDS = 5
 _AT_ONCE = 0.05
-_COLUMN = 4  # "Told after"; 0 is what stands before the first bar
+_COLUMN = 4  # "Time to error"; 0 is what stands before the first bar
 
 
 def measure() -> dict[str, float]:
@@ -46,8 +46,8 @@ def put(times: dict[str, float], page: str) -> str:
         cells = line.split("|")
         row = cells[1].strip(" `") if len(cells) > _COLUMN else ""
         if row in times:
-            told = "at once" if times[row] < _AT_ONCE else f"{times[row]:.1f} s"
-            cells[_COLUMN] = f" {told} "
+            text = "immediately" if times[row] < _AT_ONCE else f"{times[row]:.1f} s"
+            cells[_COLUMN] = f" {text} "
             lines[index] = "|".join(cells)
     return "".join(lines)
 
