@@ -14,7 +14,7 @@ _PREFACE = 24
 _SETTINGS_FRAME = b"\0\0\0\4\0\0\0\0\0"
 _DATA, _HEADERS, _SETTINGS, _PING = 0, 1, 4, 6
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
-_STATUS_200 = b"\x88"  # :status 200 in HPACK's static table
+_STATUS_200, _STATUS = b"\x88", b"\x48"  # in HPACK's static table; the second needs a value
 
 
 class TrailerStrippingRelay(FrameRelay):
@@ -32,9 +32,12 @@ class TrailerStrippingRelay(FrameRelay):
 
 @dataclass
 class ScriptedGateway:
-    """Responds to the requests in turn: None is an empty HTTP 200, a message is an OK reply."""
+    """Responds to the requests in turn, and with the last entry of the script from then on.
 
-    script: Sequence[Message | None]
+    None is an empty HTTP 200, a number an HTTP status, a message an OK reply.
+    """
+
+    script: Sequence[Message | int | None]
     requests: int = 0
     port: int = field(default=0)
 
@@ -64,6 +67,11 @@ class ScriptedGateway:
         self.requests += 1
         if reply is None:
             return _frame(_HEADERS, _END_HEADERS | _END_STREAM, stream, _STATUS_200)
+        if isinstance(reply, int):
+            block = (
+                _STATUS + bytes([3]) + str(reply).encode() + _header("content-type", "text/html")
+            )
+            return _frame(_HEADERS, _END_HEADERS | _END_STREAM, stream, block)
         message = reply.SerializeToString()
         return (
             _frame(
@@ -78,7 +86,7 @@ class ScriptedGateway:
 
 
 @asynccontextmanager
-async def scripted_gateway(*script: Message | None) -> AsyncGenerator[ScriptedGateway, None]:
+async def scripted_gateway(*script: Message | int | None) -> AsyncGenerator[ScriptedGateway, None]:
     gateway = ScriptedGateway(script)
     server = await asyncio.start_server(gateway.serve, "127.0.0.1", 0)
     gateway.port = server.sockets[0].getsockname()[1]
