@@ -77,7 +77,6 @@ __all__ = [
     "Until",
     "WaitTimeoutError",
     "WatchOptions",
-    "__version__",
     "get_import_progress",
 ]
 

@@ -207,7 +207,7 @@ async def test_faults_apply_in_order_and_count_calls(
             seen.append("OK")
         except MilvusImportError as error:
             seen.append(type(error).__name__)
-    assert seen == ["AccessDeniedError", "AccessDeniedError", "RefusedError", "OK"]
+    assert seen == ["AccessDeniedError", "AccessDeniedError", "MilvusStatusError", "OK"]
 
 
 async def test_fault_of_one_method(fake: FakeMilvus, internal: ImportClient) -> None:

@@ -285,7 +285,7 @@ async def test_faults_of_one_method_and_one_job(fake: FakeMilvus) -> None:
 async def test_http_faults_do_not_apply_to_grpc(fake: FakeMilvus, scale: float) -> None:
     job = fake.add_job()
     fake.inject("http-500")
-    async with ImportClient(fake.internal_uri, timeout=GUARD * scale) as client:
+    async with ImportClient(fake.internal_uri, rpc_timeout=GUARD * scale) as client:
         await client.get_import_progress(job.job_id)
     assert (await post(fake.rest_uri, "list")).status == 500
 
@@ -350,7 +350,7 @@ from milvus_import import ImportClient
 from milvus_import.testing import FakeMilvus
 
 async def main():
-    async with FakeMilvus() as fake, ImportClient(fake.internal_uri, timeout=20) as client:
+    async with FakeMilvus() as fake, ImportClient(fake.internal_uri, rpc_timeout=20) as client:
         job = fake.add_job(state="Importing")
         print((await client.get_import_progress(job.job_id)).data.state)
         try:

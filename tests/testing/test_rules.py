@@ -119,7 +119,7 @@ async def test_list_imports_is_shuffled_by_a_seedable_generator(fake: FakeMilvus
 async def test_assigned_state_wins_over_the_clock(fake: FakeMilvus) -> None:
     fake.clock = clock = ManualClock()
     fake.import_seconds = 100
-    async with ImportClient(fake.internal_uri, timeout=TIMEOUT) as client:
+    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
         job_id = await client.create_import("books", ["a.parquet"])
         clock.advance(50)
         job = fake.jobs[job_id]
@@ -154,7 +154,7 @@ async def test_assigned_progress_stops_the_clock_and_the_script(fake: FakeMilvus
     fake.clock = clock = ManualClock()
     timed = fake.add_job(seconds=100)
     scripted = fake.add_job(script=[("Importing", 20), ("Completed", 100)])
-    async with ImportClient(fake.internal_uri, timeout=TIMEOUT) as client:
+    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
         clock.advance(50)
         await client.get_import_progress(scripted.job_id)
         timed.progress = scripted.progress = 41
@@ -167,7 +167,7 @@ async def test_assigned_progress_stops_the_clock_and_the_script(fake: FakeMilvus
 async def test_created_jobs_fail_with_fail_imports(fake: FakeMilvus) -> None:
     fake.clock = clock = ManualClock()
     fake.fail_imports = "the file is empty"
-    async with ImportClient(fake.internal_uri, timeout=TIMEOUT) as client:
+    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
         job_id = await client.create_import("books", ["a.parquet"])
         assert not (await client.get_import_progress(job_id)).data.done
         clock.advance(1)
@@ -211,7 +211,7 @@ async def test_job_limit_counts_unfinished_jobs(
 
 async def test_job_limit_is_a_job_limit_error(fake: FakeMilvus) -> None:
     fake.max_jobs = 0
-    async with ImportClient(fake.internal_uri, timeout=TIMEOUT) as client:
+    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
         with pytest.raises(JobLimitError):
             await client.create_import("books", ["a.parquet"])
 
@@ -278,7 +278,7 @@ async def test_auto_commit_is_followed_in_3_0_only(
     fake: FakeMilvus, version: Any, state: str
 ) -> None:
     fake.version, fake.import_seconds = version, 0
-    async with ImportClient(fake.internal_uri, timeout=TIMEOUT) as client:
+    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
         job_id = await client.create_import("books", ["a.json"], options={"auto_commit": False})
         assert (await client.wait(job_id, until="uncommitted")).state == state
 
@@ -290,7 +290,7 @@ async def test_idempotency_key_returns_the_same_job(
 ) -> None:
     fake.version = version
     uri = fake.internal_uri if service == "internal" else fake.public_uri
-    async with ImportClient(uri, timeout=TIMEOUT) as client:
+    async with ImportClient(uri, rpc_timeout=TIMEOUT) as client:
         for _ in range(2):
             await client.create_import("books", ["a.json"], idempotency_key="k")
         await client.create_import("books", ["a.json"], idempotency_key="other")
@@ -330,7 +330,7 @@ async def test_a_hanging_job_does_not_affect_others(
 async def test_fault_of_one_job_waits_for_that_job(fake: FakeMilvus) -> None:
     first, second = fake.add_job(), fake.add_job()
     fake.inject("denied", job_id=second.job_id)
-    async with ImportClient(fake.internal_uri, timeout=TIMEOUT) as client:
+    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
         await client.list_imports()
         await client.get_import_progress(first.job_id)
         with pytest.raises(MilvusImportError):
@@ -349,7 +349,7 @@ async def test_choose_fault_sees_each_call_after_the_injected_faults(fake: FakeM
     fake.choose_fault = choose
     fake.inject("denied")
     outcomes: list[str] = []
-    async with ImportClient(fake.internal_uri, timeout=TIMEOUT) as client:
+    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
         for _ in range(4):
             try:
                 await client.get_import_progress(job.job_id)
@@ -361,20 +361,22 @@ async def test_choose_fault_sees_each_call_after_the_injected_faults(fake: FakeM
 
 
 async def test_replies_may_be_larger_than_grpcs_default_limit(fake: FakeMilvus) -> None:
-    job = fake.add_job(state="Failed", reason="x" * 30_000_000)
-    async with ImportClient(fake.internal_uri, timeout=TIMEOUT) as client:
+    job = fake.add_job(state="Failed", reason="x" * 9_000_000)
+    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
         data = (await client.get_import_progress(job.job_id)).data
-    assert len(data.reason) == 30_000_000
+    assert len(data.reason) == 9_000_000
 
 
 async def test_received_keeps_the_newest_calls() -> None:
     async with FakeMilvus(max_received=3) as fake:
         kept = fake.received
-        async with ImportClient(fake.internal_uri, timeout=TIMEOUT) as client:
+        async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
             for number in range(5):
                 fake.add_job(job_id=str(number))
                 await client.get_import_progress(str(number))
         assert [call.job_id for call in kept] == ["2", "3", "4"]
+    with pytest.raises(ValueError, match="max_received must be at least 1, got 0"):
+        FakeMilvus(max_received=0)
 
 
 async def test_calls_hanging_at_stop_are_recorded_as_reset(fake: FakeMilvus, scale: float) -> None:

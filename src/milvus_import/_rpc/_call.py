@@ -55,7 +55,7 @@ class Method(Generic[_ParamsT, _ResultT]):
         stub: type[Any],
         name: str,
         build: Callable[[_ParamsT], Message],
-        read_reply: Callable[[Any, _ParamsT, CallContext], _ResultT],
+        read_reply: Callable[[Any, _ParamsT], _ResultT],
         *,
         read: bool = True,
     ) -> None:

@@ -25,6 +25,8 @@ from .._text import excerpt, quote
 from ._http_status import TOO_MANY_REQUESTS, http_hint, transient_http_status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._errors import MilvusImportError
     from .._models import CallRecord, Service
 
@@ -147,6 +149,14 @@ class CallContext(NamedTuple):
     """Whether a token was sent."""
 
 
+class ReplyError(Exception):
+    """A reply that is no result. Reading a reply needs no context; only its error does."""
+
+    def __init__(self, make: Callable[[CallContext], MilvusImportError]) -> None:
+        super().__init__()
+        self.make = make
+
+
 def call_error(
     code: grpc.StatusCode, details: str, context: CallContext, record: CallRecord | None
 ) -> CallError:
@@ -170,8 +180,12 @@ def call_error(
     )
 
 
-def bad_reply(details: str, context: CallContext, hint: Hint | None = None) -> CallError:
-    """Return the error of a reply that is not valid although gRPC reported OK."""
+def bad_reply(details: str, hint: Hint | None = None) -> ReplyError:
+    """Return what to raise for a reply that is not valid although gRPC reported OK."""
+    return ReplyError(lambda context: _bad_reply_error(details, context, hint))
+
+
+def _bad_reply_error(details: str, context: CallContext, hint: Hint | None) -> CallError:
     if hint is None and details != EMPTY_REPLY and not context.answered:
         hint = Hint.CHECK_IS_MILVUS
     return CallError(

@@ -14,9 +14,9 @@ from .._models import (
     ImportProgressDetail,
 )
 from .._rpc._call import Method
-from .._rpc._classify import EMPTY_REPLY, CallContext, bad_reply
+from .._rpc._classify import EMPTY_REPLY, bad_reply
 from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, Snapshot, parse
-from ._rows import JobList, state_of
+from ._rows import JobRow, decode_jobs, pick_rows, state_of
 from ._status import check_status
 
 if TYPE_CHECKING:
@@ -60,29 +60,28 @@ def _progress_request(params: JobParams) -> internal_pb2.GetImportProgressReques
     return internal_pb2.GetImportProgressRequest(db_name=params.db_name, jobID=params.job_id)
 
 
-def _parse_progress(reply: Any, context: CallContext) -> internal_pb2.GetImportProgressResponse:
+def _parse_progress(reply: Any) -> internal_pb2.GetImportProgressResponse:
     message = parse(
         internal_pb2.GetImportProgressResponse,
         reply,
-        context,
         repeated=7,
         max_bytes=MAX_PROGRESS_BYTES,
     )
-    check_status(message.status, context)
+    check_status(message.status)
     return message
 
 
-def _progress(reply: Any, params: JobParams, context: CallContext) -> GetImportProgressResponse:
-    message = _parse_progress(reply, context)
+def _progress(reply: Any, params: JobParams) -> GetImportProgressResponse:
+    message = _parse_progress(reply)
     data = decode_progress(message, params.job_id)
     return GetImportProgressResponse(0, message.status.reason, data)
 
 
-def _snapshot(reply: Any, params: JobParams, context: CallContext) -> Snapshot:
+def _snapshot(reply: Any, params: JobParams) -> Snapshot:
     previous = params.previous
     if previous is not None and previous.reply == reply:
         return previous
-    message = _parse_progress(reply, context)
+    message = _parse_progress(reply)
     if previous is not None and previous.message == message:
         return previous
     return Snapshot(reply, message, lambda: decode_progress(message, params.job_id), "internal")
@@ -94,28 +93,27 @@ def _list_request(params: ListParams) -> internal_pb2.ListImportsRequest:
     )
 
 
-def _parse_list(reply: Any, context: CallContext) -> internal_pb2.ListImportsResponse:
+def _parse_list(reply: Any) -> internal_pb2.ListImportsResponse:
     message = parse(
-        internal_pb2.ListImportsResponse, reply, context, repeated=2, max_entries=MAX_LISTED_JOBS
+        internal_pb2.ListImportsResponse, reply, repeated=2, max_entries=MAX_LISTED_JOBS
     )
-    check_status(message.status, context)
+    check_status(message.status)
     if len(message.jobIDs) > MAX_LISTED_JOBS:
-        raise bad_reply(f"the reply lists more than {MAX_LISTED_JOBS:,} jobs", context)
+        raise bad_reply(f"the reply lists more than {MAX_LISTED_JOBS:,} jobs")
     columns = (message.collection_names, message.states, message.progresses, message.reasons)
     if any(len(column) != len(message.jobIDs) for column in columns):
-        raise bad_reply("the reply's columns differ in length", context)
+        raise bad_reply("the reply's columns differ in length")
     return message
 
 
-def _list(reply: Any, params: ListParams, context: CallContext) -> JobList:
-    del params
-    message = _parse_list(reply, context)
+def _rows(reply: Any, params: ListParams) -> dict[str, JobRow]:
+    message = _parse_list(reply)
     columns = (message.collection_names, message.states, message.progresses, message.reasons)
-    return JobList(message.jobIDs, columns, context)
+    return pick_rows(message.jobIDs, columns, params.wanted)
 
 
-def _jobs(reply: Any, params: ListParams, context: CallContext) -> list[ImportJob]:
-    return _list(reply, params, context).jobs()
+def _jobs(reply: Any, params: ListParams) -> list[ImportJob]:
+    return decode_jobs(_rows(reply, params))
 
 
 def _create_request(params: CreateParams) -> internal_pb2.ImportRequest:
@@ -128,12 +126,12 @@ def _create_request(params: CreateParams) -> internal_pb2.ImportRequest:
     )
 
 
-def _job_id(reply: Any, params: CreateParams, context: CallContext) -> str:
+def _job_id(reply: Any, params: CreateParams) -> str:
     del params
-    message = parse(internal_pb2.ImportResponse, reply, context, repeated=2)
-    check_status(message.status, context)
+    message = parse(internal_pb2.ImportResponse, reply, repeated=2)
+    check_status(message.status)
     if not message.jobID:
-        raise bad_reply(EMPTY_REPLY, context)
+        raise bad_reply(EMPTY_REPLY)
     return message.jobID
 
 
@@ -144,5 +142,5 @@ WATCH_PROGRESS: Final = Method(
     "internal", ProxyStub, "GetImportProgress", _progress_request, _snapshot
 )
 LIST_IMPORTS: Final = Method("internal", ProxyStub, "ListImports", _list_request, _jobs)
-WATCH_LIST: Final = Method("internal", ProxyStub, "ListImports", _list_request, _list)
+WATCH_LIST: Final = Method("internal", ProxyStub, "ListImports", _list_request, _rows)
 IMPORT_V2: Final = Method("internal", ProxyStub, "ImportV2", _create_request, _job_id, read=False)

@@ -19,7 +19,7 @@ from .._errors import UnsupportedServerError
 from .._hints import Hint
 from .._models import GetImportProgressResponse, ImportJob, ImportProgressData, ImportState
 from .._rpc._call import Method
-from .._rpc._classify import EMPTY_REPLY, CallContext, bad_reply
+from .._rpc._classify import EMPTY_REPLY, CallContext, ReplyError, bad_reply
 from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, Snapshot, parse
 from ._status import check_status
 
@@ -92,25 +92,25 @@ def _progress_request(params: JobParams) -> milvus_pb2.GetImportStateRequest:
     return milvus_pb2.GetImportStateRequest(task=int(params.job_id))
 
 
-def _parse_progress(reply: Any, context: CallContext) -> milvus_pb2.GetImportStateResponse:
+def _parse_progress(reply: Any) -> milvus_pb2.GetImportStateResponse:
     message = parse(
-        milvus_pb2.GetImportStateResponse, reply, context, repeated=5, max_bytes=MAX_PROGRESS_BYTES
+        milvus_pb2.GetImportStateResponse, reply, repeated=5, max_bytes=MAX_PROGRESS_BYTES
     )
-    check_status(message.status, context)
+    check_status(message.status)
     return message
 
 
-def _progress(reply: Any, params: JobParams, context: CallContext) -> GetImportProgressResponse:
-    message = _parse_progress(reply, context)
+def _progress(reply: Any, params: JobParams) -> GetImportProgressResponse:
+    message = _parse_progress(reply)
     data = decode_progress(message, params.job_id)
     return GetImportProgressResponse(0, message.status.reason, data)
 
 
-def _snapshot(reply: Any, params: JobParams, context: CallContext) -> Snapshot:
+def _snapshot(reply: Any, params: JobParams) -> Snapshot:
     previous = params.previous
     if previous is not None and previous.reply == reply:
         return previous
-    message = _parse_progress(reply, context)
+    message = _parse_progress(reply)
     if previous is not None and previous.message == message:
         return previous
     return Snapshot(reply, message, lambda: decode_progress(message, params.job_id), "public")
@@ -122,26 +122,30 @@ def _list_request(params: ListParams) -> milvus_pb2.ListImportTasksRequest:
     )
 
 
-def _jobs(reply: Any, params: ListParams, context: CallContext) -> list[ImportJob]:
+def _jobs(reply: Any, params: ListParams) -> list[ImportJob]:
     """Return the jobs by id, which only Milvus 2.2 and 2.3 send."""
     del params
     message = parse(
-        milvus_pb2.ListImportTasksResponse, reply, context, repeated=2, max_entries=MAX_LISTED_JOBS
+        milvus_pb2.ListImportTasksResponse, reply, repeated=2, max_entries=MAX_LISTED_JOBS
     )
-    check_status(message.status, context)
+    check_status(message.status)
     if any(not task.id for task in message.tasks):
-        details = "the listed tasks have no ids"
-        raise UnsupportedServerError(
-            f"{context.method} at {context.target}: {details}",
-            code=grpc.StatusCode.FAILED_PRECONDITION,
-            details=details,
-            hint=Hint.REST_FOR_JOB_LIST,
-            method=context.method,
-            service="public",
-            target=context.target,
-        )
+        raise ReplyError(_without_ids)
     tasks = sorted(message.tasks, key=lambda task: task.id)
     return [decode_progress(task, str(task.id)).job for task in tasks]
+
+
+def _without_ids(context: CallContext) -> UnsupportedServerError:
+    details = "the listed tasks have no ids"
+    return UnsupportedServerError(
+        f"{context.method} at {context.target}: {details}",
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        details=details,
+        hint=Hint.REST_FOR_JOB_LIST,
+        method=context.method,
+        service="public",
+        target=context.target,
+    )
 
 
 def _create_request(params: CreateParams) -> milvus_pb2.ImportRequest:
@@ -154,12 +158,12 @@ def _create_request(params: CreateParams) -> milvus_pb2.ImportRequest:
     )
 
 
-def _job_id(reply: Any, params: CreateParams, context: CallContext) -> str:
+def _job_id(reply: Any, params: CreateParams) -> str:
     del params
-    message = parse(milvus_pb2.ImportResponse, reply, context, repeated=2)
-    check_status(message.status, context)
+    message = parse(milvus_pb2.ImportResponse, reply, repeated=2)
+    check_status(message.status)
     if not message.tasks:
-        raise bad_reply(EMPTY_REPLY, context)
+        raise bad_reply(EMPTY_REPLY)
     return str(message.tasks[0])
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from google.protobuf.message import DecodeError, Message
 
 from .._hints import Hint
-from .._rpc._classify import EMPTY_REPLY, CallContext, bad_reply
+from .._rpc._classify import EMPTY_REPLY, bad_reply
 
 if TYPE_CHECKING:
     from .._models import ImportProgressData, Service
@@ -43,36 +43,35 @@ class Snapshot:
 def parse(
     reply_type: type[_MessageT],
     reply: Any,
-    context: CallContext,
     *,
     repeated: int,
     max_bytes: int | None = None,
     max_entries: int = MAX_ENTRIES,
 ) -> _MessageT:
-    """Parse a reply, or raise CallError.
+    """Parse a reply, or raise ReplyError.
 
     ``repeated`` is the number of the repeated field whose entries are limited. A reply is already
     a message if the client has interceptors.
     """
     if not isinstance(reply, bytes):
         if not reply.ByteSize():
-            raise bad_reply(EMPTY_REPLY, context)
+            raise bad_reply(EMPTY_REPLY)
         return cast("_MessageT", reply)
     size = len(reply)
     if not size:
-        raise bad_reply(EMPTY_REPLY, context)
+        raise bad_reply(EMPTY_REPLY)
     if max_bytes is not None and size > max_bytes:
         text = f"the reply of {size:,} bytes is larger than {max_bytes:,}"
-        raise bad_reply(text, context, Hint.REPLY_OVER_LIMIT)
+        raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
     if size > _COUNTED_FROM and _has_more_entries(reply, repeated, max_entries):
         text = f"the reply has more than {max_entries:,} entries"
-        raise bad_reply(text, context, Hint.REPLY_OVER_LIMIT)
+        raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
     try:
         return reply_type.FromString(reply)
     except DecodeError as error:
         hint = Hint.INVALID_UTF8 if "UTF-8" in str(error) else None
     # Outside the except block: protobuf's error may quote the reply.
-    raise bad_reply("the reply could not be parsed", context, hint)
+    raise bad_reply("the reply could not be parsed", hint)
 
 
 def _has_more_entries(data: bytes, field: int, limit: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from os import PathLike
@@ -60,6 +60,8 @@ class ListParams(NamedTuple):
 
     collection_name: str
     db_name: str
+    wanted: Container[str] | None = None
+    """The jobs whose rows a watch needs; None for all."""
 
 
 @dataclass(slots=True, repr=False, eq=False)

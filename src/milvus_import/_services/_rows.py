@@ -1,16 +1,15 @@
-"""A list of jobs as it was received: rows are picked and decoded on demand."""
+"""The rows of a list of jobs: picked and decoded only where they are needed."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from milvus_import_pb import internal_pb2
 
 from .._errors import ArgumentError
 from .._models import ImportJob, ImportState
-from .._rpc._classify import CallContext, bad_reply
+from .._rpc._classify import bad_reply
 from .._text import shorten
 from ._requests import validate_job_id
 
@@ -22,40 +21,28 @@ STATES: Final[dict[int, ImportState]] = {
 }
 
 
-@dataclass(slots=True, eq=False)
-class JobList:
-    """The ids and the columns (collection names, states, progresses, reasons) of a list."""
+def pick_rows(
+    job_ids: Sequence[str], columns: tuple[Sequence[Any], ...], wanted: Container[str] | None
+) -> dict[str, JobRow]:
+    """Return the rows of the wanted jobs, or of all jobs, in the server's order.
 
-    job_ids: Sequence[str]
-    columns: tuple[Sequence[Any], ...]
-    context: CallContext
+    ``columns`` are collection names, states, progresses and reasons. Raises ReplyError if all
+    are wanted and one has an id that is not valid.
+    """
+    if wanted is None:
+        ids = [_validated(job_id) for job_id in job_ids]
+        return dict(zip(ids, zip(*columns, strict=True), strict=True))
+    names, states, progresses, reasons = columns
+    return {
+        job_id: (names[index], states[index], progresses[index], reasons[index])
+        for index, job_id in enumerate(job_ids)
+        if job_id in wanted
+    }
 
-    def rows(self, wanted: Container[str] | None = None) -> dict[str, JobRow]:
-        """Return the rows of the wanted jobs, or of all jobs, in the server's order.
 
-        Raises CallError if all are wanted and one has an id that is not valid.
-        """
-        if wanted is None:
-            ids = [self._validated(job_id) for job_id in self.job_ids]
-            return dict(zip(ids, zip(*self.columns, strict=True), strict=True))
-        names, states, progresses, reasons = self.columns
-        return {
-            job_id: (names[index], states[index], progresses[index], reasons[index])
-            for index, job_id in enumerate(self.job_ids)
-            if job_id in wanted
-        }
-
-    def jobs(self) -> list[ImportJob]:
-        """Return all jobs, sorted by id."""
-        rows = self.rows()
-        return [decode_job(job_id, rows[job_id]) for job_id in sorted_ids(rows)]
-
-    def _validated(self, job_id: str) -> str:
-        try:
-            return validate_job_id(job_id)
-        except (ArgumentError, TypeError):
-            text = f"the reply lists the job id {shorten(job_id)}, which is not valid"
-        raise bad_reply(text, self.context)
+def decode_jobs(rows: dict[str, JobRow]) -> list[ImportJob]:
+    """Return all rows as dataclasses, sorted by id."""
+    return [decode_job(job_id, rows[job_id]) for job_id in sorted_ids(rows)]
 
 
 def decode_job(job_id: str, row: JobRow) -> ImportJob:
@@ -73,3 +60,11 @@ def state_of(state: int | str) -> ImportState:
 def sorted_ids(job_ids: Iterable[str]) -> list[str]:
     """Return decimal ids, sorted as numbers."""
     return sorted(job_ids, key=lambda job_id: (len(job_id), job_id))
+
+
+def _validated(job_id: str) -> str:
+    try:
+        return validate_job_id(job_id)
+    except (ArgumentError, TypeError):
+        text = f"the reply lists the job id {shorten(job_id)}, which is not valid"
+    raise bad_reply(text)

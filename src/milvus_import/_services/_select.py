@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 import grpc
 
-from .._errors import CallError, MilvusStatusError, UnsupportedServerError
+from .._errors import CallError, MilvusImportError, MilvusStatusError, UnsupportedServerError
 from .._hints import Hint
 from .._rpc._call import Method, call_context, unary
-from .._rpc._classify import connection_broke, lacks_grpc_status
+from .._rpc._classify import ReplyError, connection_broke, lacks_grpc_status
 from .._rpc._http_status import http_hint
 from .._text import quote
 from . import _internal, _public
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .._rpc._options import CallSettings
     from ._replies import Snapshot
     from ._requests import CreateParams, JobParams, ListParams
-    from ._rows import JobList
+    from ._rows import JobRow
 
 ServiceChoice = Literal["auto", "internal", "public", "rest"]
 """The service to call; "auto" tries the internal one, then the public one, and remembers."""
@@ -35,6 +35,7 @@ RETRY_WITHIN = 1.0
 
 _ParamsT = TypeVar("_ParamsT")
 _ResultT = TypeVar("_ResultT")
+_ErrorT = TypeVar("_ErrorT", bound=MilvusImportError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ WATCH_PROGRESS: Final[Operation[JobParams, Snapshot]] = Operation(
 LIST_JOBS: Final[Operation[ListParams, list[ImportJob]]] = Operation(
     "list_imports", {"internal": _internal.LIST_IMPORTS, "public": _public.LIST_IMPORT_TASKS}
 )
-WATCH_LIST: Final[Operation[ListParams, JobList]] = Operation(
+WATCH_LIST: Final[Operation[ListParams, dict[str, JobRow]]] = Operation(
     "watch_all", {"internal": _internal.WATCH_LIST}, Hint.REST_FOR_JOB_LIST
 )
 CREATE_JOB: Final[Operation[CreateParams, str]] = Operation(
@@ -121,14 +122,11 @@ class GrpcServices:
             method = methods[0]
             try:
                 reply = await unary(self.channel, method, method.build(params), settings, remaining)
-                context = call_context(self.channel, method, settings)
-                result = method.read_reply(reply, params, context)
-            except MilvusStatusError as error:
-                error.job_id = getattr(params, "job_id", None)
-                self._remember(method.service, answered=not error.transient)
-                raise
+                result = method.read_reply(reply, params)
+            except ReplyError as no_result:
+                invalid = no_result.make(call_context(self.channel, method, settings))
             except CallError as error:
-                error.job_id = getattr(params, "job_id", None)
+                _with_job(error, params)
                 if remaining is not None and error.record is not None:
                     remaining -= error.record.elapsed
                 if self._is_unimplemented(error, method):
@@ -139,10 +137,17 @@ class GrpcServices:
                 else:
                     retried = True
                 continue
-            if self._order[0] != method.service or method.service not in self._worked:
-                self._remember(method.service, answered=True)
-            return result
-        raise self._unsupported(operation, unimplemented)
+            else:
+                if self._order[0] != method.service or method.service not in self._worked:
+                    self._remember(method.service, answered=True)
+                return result
+            if isinstance(invalid, MilvusStatusError):
+                self._remember(method.service, answered=not invalid.transient)
+            try:  # outside the except clause: the error must not keep the reply alive
+                raise _with_job(invalid, params)
+            finally:
+                del invalid
+        raise _with_job(self._unsupported(operation, unimplemented), params)
 
     def _is_unimplemented(self, error: CallError, method: Method[Any, Any]) -> bool:
         """Return whether the next service is called."""
@@ -190,8 +195,13 @@ class GrpcServices:
             method=method,
             service=last.service if last else self._order[0],
             target=target,
-            job_id=last.job_id if last else None,
         )
+
+
+def _with_job(error: _ErrorT, params: object) -> _ErrorT:
+    """Return the error with the job id that the call was about."""
+    error.job_id = getattr(params, "job_id", None)
+    return error
 
 
 def _unsupported_hint(errors: list[CallError]) -> Hint | None:

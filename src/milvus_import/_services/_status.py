@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .._errors import JobLimitError, JobNotFoundError, MilvusStatusError
 from .._hints import Hint
-from .._rpc._classify import NOT_READY
+from .._rpc._classify import NOT_READY, ReplyError
 from .._text import excerpt, quote
 
 if TYPE_CHECKING:
@@ -86,15 +86,13 @@ class ReturnedStatus(NamedTuple):
     http_status: int | None = None
 
 
-def check_status(status: Status, context: CallContext) -> None:
-    """Raise MilvusStatusError, or a subclass, for a Status that is not Success."""
+def check_status(status: Status) -> None:
+    """Raise ReplyError for a Status that is not Success."""
     if status.code or status.error_code:
-        raise status_error(
-            ReturnedStatus(
-                status.code, status.error_code, status.reason, status.detail, status.retriable
-            ),
-            context,
+        returned = ReturnedStatus(
+            status.code, status.error_code, status.reason, status.detail, status.retriable
         )
+        raise ReplyError(lambda context: status_error(returned, context))
 
 
 def status_error(status: ReturnedStatus, context: CallContext) -> MilvusStatusError:

@@ -16,7 +16,7 @@ from .._errors import (
 )
 from .._rpc._pauses import wake
 from .._services._replies import Snapshot
-from .._services._rows import JobList, JobRow, sorted_ids
+from .._services._rows import JobRow, sorted_ids
 from ._options import Source, Until, WatchSettings
 from ._outage import OutagePolicy
 from ._polls import Polls
@@ -58,7 +58,7 @@ class JobsFollower:
         self._unimplemented = 0
         self._list_due = 0.0
         self._list_started = 0.0
-        self._list_task: asyncio.Task[JobList | list[str]] | None = None
+        self._list_task: asyncio.Task[dict[str, JobRow] | list[str]] | None = None
         self._slots: dict[str, float] = {}
         self._list_seen = False
         self._first_polls: set[str] = set()
@@ -119,12 +119,13 @@ class JobsFollower:
             return next_due
         if self._list_due <= now:
             self._list_started, self._list_due = now, now + self._settings.interval
-            self._list_task = loop.create_task(self._source.fetch_list())
+            wanted = None if self.discovering else self.tracker.pending
+            self._list_task = loop.create_task(self._source.fetch_rows(wanted))
             self._list_task.add_done_callback(self._list_ended)
             return next_due
         return min(next_due, self._list_due)
 
-    def _list_ended(self, task: asyncio.Task[JobList | list[str]]) -> None:
+    def _list_ended(self, task: asyncio.Task[dict[str, JobRow] | list[str]]) -> None:
         consume_exception(task)
         self._wake_up()
 
@@ -170,22 +171,21 @@ class JobsFollower:
 
     # The list.
 
-    def _list_arrived(self, task: asyncio.Task[JobList | list[str]]) -> None:
+    def _list_arrived(self, task: asyncio.Task[dict[str, JobRow] | list[str]]) -> None:
         try:
-            listed = task.result()
-            if isinstance(listed, list):
-                self._adopt(listed)
-                self._poll_from_now_on()
-                return
-            rows = listed.rows(None if self.discovering else self.tracker.pending)
+            rows = task.result()
         except UnsupportedServerError as error:
             self._list_unimplemented(error)
             return
         except MilvusImportError as error:
             self._list_failed(error)
             return
-        self._unimplemented = 0
         self._list_outage.on_success()
+        if isinstance(rows, list):
+            self._adopt(rows)
+            self._poll_from_now_on()
+            return
+        self._unimplemented = 0
         if self.discovering:
             self._adopt(sorted_ids(rows))
         for job_id in tuple(self.tracker.pending):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, cast
 
@@ -12,7 +12,7 @@ from .._models import ImportProgressData, ImportState
 from .._rpc._options import RpcOptions, validate_callback, validate_timeout
 from .._rpc._pauses import Pauses
 from .._services._replies import Snapshot
-from .._services._rows import JobList
+from .._services._rows import JobRow
 from .._text import shorten
 
 INTERVAL: Final = 2.0
@@ -62,8 +62,11 @@ class Source(Protocol):
         """Return the progress of one job; ``previous`` itself if it has not changed."""
         ...
 
-    async def fetch_list(self) -> JobList:
-        """Return all jobs from one RPC. Raises UnsupportedServerError without such an RPC."""
+    async def fetch_rows(self, wanted: Container[str] | None) -> dict[str, JobRow]:
+        """Return the rows of the wanted jobs, or of all, from one RPC of the list.
+
+        Raises UnsupportedServerError if there is no such RPC.
+        """
         ...
 
     async def list_job_ids(self) -> list[str]:

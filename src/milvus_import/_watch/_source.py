@@ -8,11 +8,13 @@ from .._services._requests import JobParams, ListParams
 from .._services._select import LIST_JOBS, WATCH_LIST, WATCH_PROGRESS
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from .._rpc._options import CallSettings
     from .._rpc._pauses import Pauses
     from .._services._connect import Services
     from .._services._replies import Snapshot
-    from .._services._rows import JobList
+    from .._services._rows import JobRow
 
 
 class ServicesSource:
@@ -39,9 +41,10 @@ class ServicesSource:
         params = JobParams(job_id, self._list.db_name, previous)
         return await self._services.call(WATCH_PROGRESS, params, self._settings)
 
-    async def fetch_list(self) -> JobList:
-        """Return all jobs from one RPC."""
-        return await self._services.call(WATCH_LIST, self._list, self._settings)
+    async def fetch_rows(self, wanted: Container[str] | None) -> dict[str, JobRow]:
+        """Return the rows of the wanted jobs, or of all, from one RPC of the list."""
+        params = self._list._replace(wanted=wanted)
+        return await self._services.call(WATCH_LIST, params, self._settings)
 
     async def list_job_ids(self) -> list[str]:
         """Return the jobs' ids by whichever service."""

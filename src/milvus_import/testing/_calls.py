@@ -81,6 +81,8 @@ class CallLog:
     """Records calls and returns the faults for them."""
 
     def __init__(self, max_received: int) -> None:
+        if max_received < 1:
+            raise ValueError(f"max_received must be at least 1, got {max_received}")
         self.received: list[Received] = []
         self.unimplemented: list[Received] = []
         self.choose_fault: Callable[[Received], Fault | None] | None = None

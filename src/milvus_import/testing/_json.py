@@ -145,7 +145,7 @@ def list_data(jobs: list[JobSnapshot], *, numbers_as_text: bool) -> dict[str, An
 
 
 def _clean(data: dict[str, Any], *, numbers_as_text: bool) -> dict[str, Any]:
-    """Leave out an empty reason, and write numbers as the switch says."""
+    """Leave out an empty reason, and convert numbers to text if requested."""
     if not data["reason"]:
         del data["reason"]
     if numbers_as_text:

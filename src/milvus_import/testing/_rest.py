@@ -119,8 +119,9 @@ class RestApi:
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         """Return the response to a request."""
-        method = request.path.removeprefix(_PREFIX)
-        is_route = request.method == "POST" and method in self._methods()
+        path = request.path.partition("?")[0]
+        method = path.removeprefix(_PREFIX)
+        is_route = request.method == "POST" and path != method and method in self._methods()
         received = _received(method, request)
         self._calls.record(received, is_unimplemented=not is_route)
         try:
