@@ -10,7 +10,7 @@ from contextlib import suppress
 import anyio
 import grpc.aio
 import pytest
-from frame_relay import FrameRelay
+from network import FrameRelay
 from real_milvus import RealMilvus
 from real_place import Place, place_at, raw_channel
 

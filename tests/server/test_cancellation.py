@@ -14,10 +14,10 @@ import anyio.lowlevel
 import grpc
 import grpc.aio
 import leaks
-import ports
+import network
 import pytest
-from fake_process import FakeProcess
-from leaks import HoldBack, Pass, Raise
+from processes import FakeProcess
+from interceptors import HoldBack, Pass, Raise
 
 from milvus_import import (
     CallError,
@@ -318,7 +318,7 @@ async def test_cancellation_is_clean_and_the_read_is_left_to_end(
     options: dict[str, Any] = {"timeout": GUARD * scale, "on_finish": records.append} | PATHS[path]
     async with ImportClient(fake.internal_uri, **options) as client:
         await alone(scenario(ask, LEAVE * scale), GUARD * scale)
-        await leaks.until(lambda: len(records) >= asked, GUARD * scale)
+        await until(lambda: len(records) >= asked, GUARD * scale)
     assert [record.code for record in records] == [Code.OK] * asked
     assert [received.reset for received in fake.received] == [False] * asked
     assert fake.jobs[job_id].answered == asked
@@ -339,7 +339,7 @@ async def test_a_call_that_hangs_is_left_at_once_and_ends_by_itself(
         )
         (received,) = fake.received
         assert (received.reset, records) == (False, [])
-        await leaks.until(lambda: bool(records), GUARD * scale)
+        await until(lambda: bool(records), GUARD * scale)
     ended = "CANCELLED" if path == "no deadline" else "DEADLINE_EXCEEDED"
     assert [record.code.name for record in records] == [ended]
     assert records[0].elapsed >= lifetime * 0.9
@@ -426,7 +426,7 @@ async def test_closing_during_the_call_ends_it_without_cancelling_the_caller(
             assert not scope.cancel_called
 
         async def close() -> None:
-            await leaks.until(lambda: bool(fake.received), GUARD * scale)
+            await until(lambda: bool(fake.received), GUARD * scale)
             if closed == "client":
                 await client.close()
             else:  # not ours to do, but it may happen
@@ -469,7 +469,7 @@ async def test_call_that_grpc_never_starts_ends_all_the_same(
 
         await asyncio.gather(alone(waits(), GUARD * scale), alone(leaves(), GUARD * scale))
         in_flight = leaks.connection(client).in_flight
-        await leaks.until(lambda: not in_flight, GUARD * scale)
+        await until(lambda: not in_flight, GUARD * scale)
     assert fake.received == []
 
 
@@ -535,7 +535,7 @@ async def test_interceptor_that_holds_a_call_back_is_given_up_after_the_deadline
             alone(waits(), GUARD * scale), alone(move_on_after(ask, LEAVE * scale), GUARD * scale)
         )
         in_flight = leaks.connection(client).in_flight
-        await leaks.until(lambda: not in_flight, GUARD * scale)
+        await until(lambda: not in_flight, GUARD * scale)
     assert fake.received == []
 
 
@@ -597,7 +597,7 @@ async def test_answer_within_milliseconds_of_the_limit_is_an_answer_or_the_limit
         await asyncio.gather(
             *[alone(limit(client, moment), GUARD * scale) for moment in moments for _ in range(3)]
         )
-        await leaks.until(lambda: len(records) >= 3 * len(moments), GUARD * scale)
+        await until(lambda: len(records) >= 3 * len(moments), GUARD * scale)
     assert len(records) == 3 * len(moments)
 
 
@@ -628,7 +628,7 @@ async def test_reply_that_comes_as_the_sweep_looks_is_the_reply(
     async with ImportClient(fake.internal_uri, **PATHS[path]) as client:
         asking = asyncio.create_task(client.get_import_progress(job_id))
         connection = leaks.connection(client)
-        await leaks.until(lambda: bool(connection.in_flight), GUARD * scale)
+        await until(lambda: bool(connection.in_flight), GUARD * scale)
         (call,) = connection.in_flight
         connection.in_flight[call] = 0.0
 
@@ -648,7 +648,7 @@ async def test_status_beyond_those_of_grpc_is_an_error_and_a_record(
 ) -> None:
     records: list[CallRecord] = []
     async with (
-        ports.status_port(17, "odd") as port,
+        network.status_port(17, "odd") as port,
         ImportClient(
             f"127.0.0.1:{port}", service="internal", on_finish=records.append, **PATHS[path]
         ) as client,
@@ -660,7 +660,7 @@ async def test_status_beyond_those_of_grpc_is_an_error_and_a_record(
         else:
             with anyio.move_on_after(0):
                 await client.get_import_progress(JOB_ID)
-            await leaks.until(lambda: bool(records), GUARD * scale)
+            await until(lambda: bool(records), GUARD * scale)
         assert not leaks.connection(client).in_flight
     assert [(record.code, record.details) for record in records] == [(Code.UNKNOWN, "odd")]
 
@@ -673,7 +673,7 @@ async def test_call_kept_beyond_its_deadline_has_the_same_record_for_all(scale: 
             await client.get_import_progress(JOB_ID)
         with pytest.raises(DeadlineExceededError, match="interceptor"):
             await client.get_import_progress(JOB_ID)
-        await leaks.until(lambda: len(records) == 2, GUARD * scale)
+        await until(lambda: len(records) == 2, GUARD * scale)
     assert [record.code for record in records] == [Code.DEADLINE_EXCEEDED] * 2
 
 
@@ -704,5 +704,5 @@ async def test_on_finish_that_raises_is_logged_and_changes_nothing(
         with anyio.move_on_after(LEAVE * scale) as scope:
             await client.get_import_progress(job_id)
         assert scope.cancelled_caught
-        await leaks.until(lambda: len(logged()) == 3, GUARD * scale)
+        await until(lambda: len(logged()) == 3, GUARD * scale)
     assert logged() == ["'OK'", "'PERMISSION_DENIED'", "'OK'"]

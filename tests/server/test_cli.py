@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from fake_process import FakeProcess
-from ports import dead_port
+from processes import FakeProcess
+from network import dead_port
 from terminal import Terminal, terminal
 from times import SCALE
 

@@ -12,8 +12,7 @@ from typing import Any
 import anyio
 import grpc
 import pytest
-from ports import breaking_port, dead_port
-from relay import Relay
+from network import Relay, breaking_port, dead_port
 
 from milvus_import import (
     ArgumentError,

@@ -18,13 +18,13 @@ from typing import Any
 import anyio
 import grpc
 import grpc.aio
-import leaks
-import ports
+import network
 import pytest
 from certificates import ELSEWHERE, Certificates, make_certificates
-from fake_process import FakeProcess
 from gateways import scripted_gateway
-from relay import Relay
+from network import Relay
+from processes import FakeProcess
+from times import until
 
 from milvus_import import (
     CallError,
@@ -38,10 +38,10 @@ from milvus_import.testing import FakeMilvus, Fault
 from milvus_import.testing._server import settled
 from milvus_import_pb import common_pb2
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.real_delays]
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
-GUARD = 3.0
+TIME_TO_ERROR = 3.0
 """Seconds within which an error is raised."""
 JOB = "449839014328146739"
 
@@ -171,12 +171,12 @@ def scenario(*hosts: str) -> Callable[[Callable[[Stage], AsyncGenerator[Case, No
     def register(make: Callable[[Stage], AsyncGenerator[Case, None]]) -> None:
         name = make.__name__.replace("_", "-")
         SCENARIOS[name] = asynccontextmanager(make)
-        HOSTS[name] = hosts or (ports.HOST,)
+        HOSTS[name] = hosts or (network.HOST,)
 
     return register
 
 
-BOTH = (ports.HOST, "localhost")
+BOTH = (network.HOST, "localhost")
 """A TLS fault has to be recognised for localhost too, where [::1] may hide it."""
 
 
@@ -207,9 +207,9 @@ async def public_asked_on_internal_port(stage: Stage) -> AsyncGenerator[Case, No
 @scenario()
 async def both_services_unknown(stage: Stage) -> AsyncGenerator[Case, None]:
     server = grpc.aio.server()
-    port = server.add_insecure_port(f"{ports.HOST}:0")
+    port = server.add_insecure_port(f"{network.HOST}:0")
     await server.start()
-    yield Case(Attempt(f"{ports.HOST}:{port}"))
+    yield Case(Attempt(f"{network.HOST}:{port}"))
     await server.stop(None)
     await settled()
 
@@ -225,22 +225,22 @@ async def internal_port_of_2_3(stage: Stage) -> AsyncGenerator[Case, None]:
 
 @scenario()
 async def dead_port(stage: Stage) -> AsyncGenerator[Case, None]:
-    with ports.dead_port() as port:
-        yield Case(Attempt(f"http://{ports.HOST}:{port}"))
+    with network.dead_port() as port:
+        yield Case(Attempt(f"http://{network.HOST}:{port}"))
 
 
 @scenario()
 async def dead_port_waited_for(stage: Stage) -> AsyncGenerator[Case, None]:
     timeout = 0.3 * stage.scale
-    with ports.dead_port() as port:
+    with network.dead_port() as port:
         waits = {"wait_for_ready": True, "rpc_timeout": timeout}
-        yield Case(Attempt(f"http://{ports.HOST}:{port}", waits), ends_at=timeout)
+        yield Case(Attempt(f"http://{network.HOST}:{port}", waits), ends_at=timeout)
 
 
 @scenario()
 async def unknown_host(stage: Stage) -> AsyncGenerator[Case, None]:
-    async with ports.nameless_dns() as port:
-        yield Case(Attempt(f"dns://{ports.HOST}:{port}/milvus.invalid:19530"))
+    async with network.nameless_dns() as port:
+        yield Case(Attempt(f"dns://{network.HOST}:{port}/milvus.invalid:19530"))
 
 
 @scenario()
@@ -251,25 +251,25 @@ async def no_socket(stage: Stage) -> AsyncGenerator[Case, None]:
 @scenario()
 async def silent_port(stage: Stage) -> AsyncGenerator[Case, None]:
     timeout = 0.3 * stage.scale
-    with ports.silent_port() as port:
+    with network.silent_port() as port:
         yield Case(
-            Attempt(f"http://{ports.HOST}:{port}", {"rpc_timeout": timeout}), ends_at=timeout
+            Attempt(f"http://{network.HOST}:{port}", {"rpc_timeout": timeout}), ends_at=timeout
         )
 
 
 @scenario()
 async def blackhole(stage: Stage) -> AsyncGenerator[Case, None]:
     timeout = 0.3 * stage.scale
-    with ports.blackhole_port() as port:
+    with network.blackhole_port() as port:
         yield Case(
-            Attempt(f"http://{ports.HOST}:{port}", {"rpc_timeout": timeout}), ends_at=timeout
+            Attempt(f"http://{network.HOST}:{port}", {"rpc_timeout": timeout}), ends_at=timeout
         )
 
 
 @scenario()
 async def broken_connection(stage: Stage) -> AsyncGenerator[Case, None]:
-    async with ports.breaking_port() as port:
-        yield Case(Attempt(f"http://{ports.HOST}:{port}", call=create_import))
+    async with network.breaking_port() as port:
+        yield Case(Attempt(f"http://{network.HOST}:{port}", call=create_import))
 
 
 # During a call
@@ -287,7 +287,7 @@ def breakage(name: str, damage: Callable[[Relay], None], fault: str | Fault = "h
             async def call(client: ImportClient) -> None:
                 server.inject(fault)
                 call_task = asyncio.create_task(create_import(client))
-                await leaks.until(lambda: bool(server.received), GUARD * stage.scale)
+                await until(lambda: bool(server.received))
                 damage(relay)
                 stage.begin_fault()
                 await call_task
@@ -313,7 +313,7 @@ async def connection_silent(stage: Stage) -> AsyncGenerator[Case, None]:
     async with milvus() as server, Relay(server.internal_port) as relay:
 
         async def call(client: ImportClient) -> None:
-            await client.check(timeout=GUARD * stage.scale)
+            await client.check(timeout=TIME_TO_ERROR * stage.scale)
             relay.drop()
             stage.begin_fault()
             await get_progress(client)
@@ -327,7 +327,7 @@ async def server_stopped(stage: Stage) -> AsyncGenerator[Case, None]:
     async with FakeProcess({"job_id": JOB}) as server:
 
         async def call(client: ImportClient) -> None:
-            await client.check(timeout=GUARD * stage.scale)
+            await client.check(timeout=TIME_TO_ERROR * stage.scale)
             server.freeze()
             stage.begin_fault()
             await get_progress(client)
@@ -357,7 +357,7 @@ async def loop_blocked(stage: Stage) -> AsyncGenerator[Case, None]:
     async with FakeProcess({"job_id": JOB}) as server:
 
         async def call(client: ImportClient) -> None:
-            await client.check(timeout=GUARD * stage.scale)
+            await client.check(timeout=TIME_TO_ERROR * stage.scale)
             call_task = asyncio.create_task(get_progress(client))
             await asyncio.sleep(0.02)
             time.sleep(timeout + 0.5)  # noqa: ASYNC251 - that is the fault
@@ -372,17 +372,17 @@ PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 @scenario()
 async def dead_proxy_on_loopback(stage: Stage) -> AsyncGenerator[Case, None]:
     async with milvus() as server:
-        with ports.dead_port() as port:
+        with network.dead_port() as port:
             for variable in PROXY_VARIABLES:
-                stage.monkeypatch.setenv(variable, f"http://{ports.HOST}:{port}")
+                stage.monkeypatch.setenv(variable, f"http://{network.HOST}:{port}")
             yield Case(Attempt(server.internal_uri))
 
 
 @scenario(*PROXY_VARIABLES)
 async def dead_proxy(stage: Stage) -> AsyncGenerator[Case, None]:
     async with milvus() as server:
-        with ports.dead_port() as port:
-            stage.monkeypatch.setenv(stage.host, f"http://{ports.HOST}:{port}")
+        with network.dead_port() as port:
+            stage.monkeypatch.setenv(stage.host, f"http://{network.HOST}:{port}")
             uri = f"http://0.0.0.0:{server.internal_port}"  # this machine, but no loopback address
             yield Case(
                 Attempt(uri), Attempt(uri, {"channel_options": [("grpc.enable_http_proxy", 0)]})
@@ -438,28 +438,28 @@ async def no_client_certificate(stage: Stage) -> AsyncGenerator[Case, None]:
 
 @scenario()
 async def http_server(stage: Stage) -> AsyncGenerator[Case, None]:
-    async with ports.http_port() as port:
-        yield Case(Attempt(f"http://{ports.HOST}:{port}"))
+    async with network.http_port() as port:
+        yield Case(Attempt(f"http://{network.HOST}:{port}"))
 
 
 @scenario()
 async def https_server(stage: Stage) -> AsyncGenerator[Case, None]:
-    async with ports.http_port(stage.certificates.https) as port:
-        yield Case(Attempt(f"https://{ports.HOST}:{port}", stage.ca()))
+    async with network.http_port(stage.certificates.https) as port:
+        yield Case(Attempt(f"https://{network.HOST}:{port}", stage.ca()))
 
 
 @scenario()
 async def other_server(stage: Stage) -> AsyncGenerator[Case, None]:
-    async with ports.ssh_port() as port:
-        yield Case(Attempt(f"http://{ports.HOST}:{port}"))
+    async with network.ssh_port() as port:
+        yield Case(Attempt(f"http://{network.HOST}:{port}"))
 
 
 def gateway(name: str, status: int) -> None:
     """A gateway in front of Milvus that responds by itself."""
 
     async def make(stage: Stage) -> AsyncGenerator[Case, None]:
-        async with ports.gateway_port(status) as port:
-            yield Case(Attempt(f"http://{ports.HOST}:{port}"))
+        async with network.gateway_port(status) as port:
+            yield Case(Attempt(f"http://{network.HOST}:{port}"))
 
     make.__name__ = name
     scenario()(make)
@@ -479,8 +479,8 @@ def gateway_status(name: str, code: grpc.StatusCode, text: str) -> None:
     """A gateway such as Envoy, which turns its own errors into gRPC statuses."""
 
     async def make(stage: Stage) -> AsyncGenerator[Case, None]:
-        async with ports.status_port(code.value[0], text) as port:
-            yield Case(Attempt(f"http://{ports.HOST}:{port}"))
+        async with network.status_port(code.value[0], text) as port:
+            yield Case(Attempt(f"http://{network.HOST}:{port}"))
 
     make.__name__ = name
     scenario()(make)
@@ -624,7 +624,7 @@ async def slow_server(stage: Stage) -> AsyncGenerator[Case, None]:
     async with milvus() as server:
 
         async def call(client: ImportClient) -> None:
-            await client.check(timeout=GUARD * stage.scale)
+            await client.check(timeout=TIME_TO_ERROR * stage.scale)
             server.inject("hang")
             stage.begin_fault()
             await get_progress(client)
@@ -851,9 +851,9 @@ async def test_fault_shows_what_its_row_states(
         elapsed = time.monotonic() - place.fault_began
         record_property(row.name, elapsed if error and not case.ends_at else "")
         assert bool(case.ends_at) == (row.time == "at `timeout`")
-        assert case.ends_at * 0.9 <= elapsed < case.ends_at + GUARD * place.scale
+        assert case.ends_at * 0.9 <= elapsed < case.ends_at + TIME_TO_ERROR * place.scale
         if case.fixed is not None:
-            with anyio.fail_after(GUARD * 5 * place.scale):
+            with anyio.fail_after(TIME_TO_ERROR * 5 * place.scale):
                 await case.fixed.run()
     if error is None:
         assert row.error is None

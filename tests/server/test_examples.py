@@ -16,7 +16,7 @@ import httpx
 import leaks
 import pytest
 import uvicorn
-from ports import dead_port
+from network import dead_port
 
 from milvus_import.testing import FakeMilvus, Received
 
@@ -82,7 +82,7 @@ async def test_submit_and_wait_ends_with_the_reason_of_a_failed_import(
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
-        await leaks.until(lambda: bool(fake.jobs), guard)
+        await until(lambda: bool(fake.jobs), guard)
         (job,) = fake.jobs.values()
         job.reason, job.state = "the file 'a' is empty", "Failed"
     ((code, said),) = ended
@@ -148,7 +148,7 @@ async def serving(guard: float) -> AsyncGenerator[Service, None]:
     server = uvicorn.Server(config)
     async with leaks.nothing_left(guard):
         running = asyncio.create_task(server.serve())
-        await leaks.until(lambda: server.started or running.done(), guard)
+        await until(lambda: server.started or running.done(), guard)
         port = server.servers[0].sockets[0].getsockname()[1]
         try:
             async with httpx.AsyncClient(
@@ -248,7 +248,7 @@ async def test_a_browser_that_leaves_a_stream_leaves_the_service_alive(
         async with service.stream(job.job_id) as events:
             await anext(events)
             assert leaks.holdings().tasks > before
-        await leaks.until(lambda: leaks.holdings().tasks <= before, guard)
+        await until(lambda: leaks.holdings().tasks <= before, guard)
         status, _ = await service.post(BOOKS)
     assert status == 202
     assert not any(call.reset for call in fake.received)

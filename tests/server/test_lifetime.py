@@ -19,8 +19,8 @@ import anyio.to_thread
 import leaks
 import pytest
 import trio
-from fake_process import FakeProcess
-from leaks import Pass
+from processes import FakeProcess
+from interceptors import Pass
 
 from milvus_import import (
     AccessDeniedError,
@@ -181,7 +181,7 @@ async def test_use_after_a_fork_is_refused(scale: float) -> None:
 LEFT_OPEN = """
 import asyncio, gc, sys
 import grpc.aio
-from leaks import Pass
+from interceptors import Pass
 from milvus_import import ImportClient
 from milvus_import.testing import FakeMilvus
 
@@ -275,7 +275,7 @@ async def test_call_in_flight_at_close_may_still_be_answered(
     client = ImportClient(server.internal_uri, **PATHS[path])
     async with leaks.nothing_left(GUARD * scale, at_once=True):
         call = asyncio.create_task(client.get_import_progress(JOB_ID))
-        await leaks.until(lambda: bool(server.received), GUARD * scale)
+        await until(lambda: bool(server.received), GUARD * scale)
         await client.close()
         assert (await call).data.progress == 40
 
@@ -289,7 +289,7 @@ async def test_call_that_hangs_at_close_is_ended_after_a_second(
     client = ImportClient(server.internal_uri, on_finish=records.append, **PATHS[path])
     async with leaks.nothing_left(GUARD * scale, at_once=True):
         call = asyncio.create_task(client.get_import_progress(JOB_ID))
-        await leaks.until(lambda: bool(server.received), GUARD * scale)
+        await until(lambda: bool(server.received), GUARD * scale)
         started = time.monotonic()
         await asyncio.gather(*[client.close() for _ in range(5)])
         assert 0.9 < time.monotonic() - started < 1 + GUARD * scale
@@ -312,7 +312,7 @@ async def _cancel_during_call(
 ) -> None:
     async with client, anyio.create_task_group() as group:
         group.start_soon(client.get_import_progress, JOB_ID)
-        await leaks.until(lambda: bool(server.received), guard)
+        await until(lambda: bool(server.received), guard)
         scope.cancel()
 
 
@@ -323,7 +323,7 @@ async def test_close_that_is_cancelled_natively_goes_on_by_itself(
     client = ImportClient(server.internal_uri)
     async with leaks.nothing_left(GUARD * scale, at_once=True):
         call = asyncio.create_task(client.get_import_progress(JOB_ID))
-        await leaks.until(lambda: bool(server.received), GUARD * scale)
+        await until(lambda: bool(server.received), GUARD * scale)
         closing = asyncio.create_task(client.close())
         await asyncio.sleep(LEAVE * scale)
         closing.cancel()
@@ -348,7 +348,7 @@ async def test_close_after_somebody_has_cancelled_every_task_still_closes(
                 await client.get_import_progress(JOB_ID)
 
     working = asyncio.create_task(work())
-    await leaks.until(lambda: closed(client), GUARD * scale)
+    await until(lambda: closed(client), GUARD * scale)
     (closing,) = [task for task in asyncio.all_tasks() - before if "_shut" in repr(task)]
     for task in (closing, working):
         task.cancel()
@@ -432,7 +432,7 @@ async def test_error_or_task_that_is_kept_does_not_keep_the_connection(
                 await client.get_import_progress(JOB_ID, timeout=0.1)
             left = asyncio.create_task(client.get_import_progress(JOB_ID))
             closed = asyncio.create_task(client.get_import_progress(JOB_ID))
-            await leaks.until(lambda: len(server.received) == 4, GUARD * scale)
+            await until(lambda: len(server.received) == 4, GUARD * scale)
             left.cancel()
         await asyncio.wait({left, closed})
     assert (left.cancelled(), type(closed.exception())) == (True, ClientClosedError)
@@ -473,7 +473,7 @@ async def test_cancelled_function_waits_for_its_call_a_second_at_most(
         assert scope.cancelled_caught
     (received,) = server.received
     if fault == "hang":
-        await leaks.until(lambda: received.reset, GUARD * scale)
+        await until(lambda: received.reset, GUARD * scale)
     assert received.reset == (fault == "hang")
 
 
@@ -521,7 +521,7 @@ async def test_three_hundred_calls_abandoned_at_random_moments_leave_nothing_and
         with anyio.fail_after(GUARD * scale):
             await asyncio.gather(*[ask(client, number) for number in range(300)])
             in_flight = leaks.connection(client).in_flight
-            await leaks.until(lambda: not in_flight, GUARD * scale)
+            await until(lambda: not in_flight, GUARD * scale)
     assert len(server.received) == 300
     assert not any(received.reset for received in server.received)
     assert [record.code.name for record in ended] == ["OK"] * 150

@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 import grpc
 import pytest
-from fake_process import FakeProcess
-from relay import Relay
+from processes import FakeProcess
+from network import Relay
 from times import SCALE
 from watching import TICK, FaultLog, changes
 

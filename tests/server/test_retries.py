@@ -10,9 +10,8 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
-from leaks import until
-from ports import breaking_port, dead_port, gateway_port
-from relay import Relay
+from network import Relay, breaking_port, dead_port, gateway_port
+from times import until
 
 from milvus_import import (
     CallError,
@@ -51,7 +50,7 @@ async def test_a_read_is_repeated_once_if_its_connection_breaks(
         fake.received.clear()
         fake.inject("hang")
         call = asyncio.ensure_future(READS[read](client, {"on_finish": records.append}))
-        await until(lambda: bool(fake.received), 20 * scale)
+        await until(lambda: bool(fake.received))
         relay.reset()
         async with asyncio.timeout(20 * scale):
             await call
@@ -97,7 +96,7 @@ async def test_timeout_covers_both_attempts(fake: FakeMilvus, scale: float) -> N
         fake.inject("hang", times=None)
 
         async def reset() -> None:
-            await until(lambda: bool(fake.received), 20 * scale)
+            await until(lambda: bool(fake.received))
             await asyncio.sleep(timeout / 4)
             relay.reset()
 
@@ -171,7 +170,7 @@ async def test_a_cancelled_read_is_not_repeated(fake: FakeMilvus, scale: float) 
         fake.inject("hang", times=1)
         ended = asyncio.Event()
         read = asyncio.create_task(client.get_import_progress(JOB, on_finish=lambda _: ended.set()))
-        await until(lambda: bool(fake.received), 20 * scale)
+        await until(lambda: bool(fake.received))
         read.cancel()
         with pytest.raises(asyncio.CancelledError):
             await read

@@ -12,9 +12,9 @@ import grpc
 import pytest
 import stamina
 from gateways import scripted_gateway
-from leaks import until
+from network import Relay
 from pages import code_blocks, run, table
-from relay import Relay
+from times import until
 
 from milvus_import import (
     ArgumentError,

@@ -140,7 +140,7 @@ async def test_nothing_that_a_call_shows_holds_a_secret(
 async def test_our_frame_around_an_interceptor_that_raises_holds_none(fake: FakeMilvus) -> None:
     """gRPC's own frames do: what they are given is not ours to take away."""
     client = ImportClient(
-        fake.internal_uri, token=TOKEN, metadata=METADATA, interceptors=[leaks.Raise(LookupError())]
+        fake.internal_uri, token=TOKEN, metadata=METADATA, interceptors=[interceptors.Raise(LookupError())]
     )
     async with client:
         with pytest.raises(LookupError) as caught:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import grpc
 import pytest
 from gateways import TrailerStrippingRelay, scripted_gateway
-from ports import dead_port, gateway_port
+from network import dead_port, gateway_port
 from replay import PROXY, PUBLIC, Answer, Replay, ok
 
 from milvus_import import (

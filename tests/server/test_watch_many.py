@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import grpc.aio
 import pytest
-from counting_server import CountingServer
+from servers import CountingServer
 from watching import TICK, FaultLog, gone
 
 from milvus_import import (

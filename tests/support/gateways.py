@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from frame_relay import FrameRelay
 from google.protobuf.message import Message
+from network import FrameRelay
 
 _PREFACE = 24
 _SETTINGS_FRAME = b"\0\0\0\4\0\0\0\0\0"

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-from relay import Relay
+from network import Relay
 
 from milvus_import import CallError, ClientClosedError, ImportClient, RefusedError
 from milvus_import.testing import FAULTS, FakeFile, FakeMilvus, Fault

@@ -167,7 +167,13 @@ class JobsFollower:
             if not task.cancelled():
                 self._list_arrived(task)
         while self._polls.finished:
-            self._poll_arrived(*self._polls.finished.popleft())
+            job_id, started, task = self._polls.finished.popleft()
+            try:
+                self._poll_arrived(job_id, started, task)
+            except BaseException:  # a callback or an interceptor raised it, or it concerns all
+                due = asyncio.get_running_loop().time() + self._settings.interval
+                self._polls.schedule(job_id, due)  # if the watch is continued
+                raise
 
     # The list.
 
@@ -195,6 +201,7 @@ class JobsFollower:
     def _row_arrived(self, job_id: str, row: JobRow | None) -> None:
         """Record a row. A job that is missing, or ended and wanted in full, is polled by itself."""
         if row is not None:
+            self.tracker.record_found(job_id)
             job = self.tracker.row_changed(job_id, row)
             if job is None:
                 return
@@ -267,6 +274,7 @@ class JobsFollower:
             due = self._poll_failed(job_id, error, started)
         else:
             self._outages.pop(job_id, None)
+            tracker.record_found(job_id)
             if snapshot is not tracker.snapshots.get(job_id):
                 tracker.snapshots[job_id] = snapshot
                 tracker.update(snapshot.decode().job)
@@ -280,10 +288,8 @@ class JobsFollower:
         policy = self._outages.get(job_id) or OutagePolicy(self._settings, self._source.answered)
         try:
             delay = policy.on_error(error, started)
-        except MilvusImportError:
-            if _concerns_all(error, answered=self._source.answered()):
-                now = asyncio.get_running_loop().time()
-                self._polls.schedule(job_id, now + self._settings.interval)  # if it is continued
+        except MilvusImportError as raised:
+            if raised is not error or _concerns_all(error, answered=self._source.answered()):
                 raise
             self.tracker.record_error(job_id, error)
             return None

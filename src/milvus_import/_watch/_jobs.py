@@ -53,10 +53,14 @@ class JobsWatch(AsyncIterator[ImportJob]):
             return tracker.changes.popleft()
 
     async def aclose(self) -> None:
-        """End the watch. Its polls in flight continue to their own deadlines."""
-        self._ended = True
-        self._follower.tracker.changes.clear()
-        self._follower.stop()
+        """End the watch. Its polls in flight continue to their own deadlines.
+
+        RuntimeError while another task awaits this watch.
+        """
+        with self._consumer:
+            self._ended = True
+            self._follower.tracker.changes.clear()
+            self._follower.stop()
 
     def _finish(self) -> None:
         """End the watch; raise the errors of jobs that could not be followed, as one."""

@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Iterable
 
 from .._errors import JobNotFoundError, MilvusImportError
-from .._models import ImportJob, ImportState
+from .._models import ImportJob, ImportProgressData, ImportState, Service
 from .._services._replies import Snapshot
 from .._services._rows import JobRow, decode_job
-from ._options import Until, has_reached
+from ._options import Until, has_reached, last_progress
 
 
 class JobTracker:
@@ -44,9 +44,12 @@ class JobTracker:
         """Let the job's row count as changed in the next list."""
         self._rows.pop(job_id, None)
 
+    def record_found(self, job_id: str) -> None:
+        """Record a response that contains the job, changed or not."""
+        self._missing.discard(job_id)
+
     def update(self, job: ImportJob) -> None:
         """Record the state of a job."""
-        self._missing.discard(job.job_id)
         if job == self.jobs.get(job.job_id):
             return
         self.jobs[job.job_id] = job
@@ -62,8 +65,7 @@ class JobTracker:
         if self.jobs.get(job_id) is not None and job_id not in self._missing:
             self._missing.add(job_id)
             return
-        snapshot = self.snapshots.get(job_id)
-        error.progress = None if snapshot is None else snapshot.decode()
+        error.progress = self._last_progress(job_id, error.service or "internal")
         self.record_error(job_id, error)
 
     def record_error(self, job_id: str, error: MilvusImportError) -> None:
@@ -71,3 +73,13 @@ class JobTracker:
         error.job_id = job_id
         self.failed[job_id] = error
         self.pending.pop(job_id, None)
+
+    def _last_progress(self, job_id: str, service: Service) -> ImportProgressData | None:
+        """Return the last progress seen; if it was a row of a list, without the details."""
+        snapshot, job = self.snapshots.get(job_id), self.jobs.get(job_id)
+        if snapshot is not None or job is None:
+            return last_progress(snapshot)
+        return ImportProgressData(
+            *(job.collection_name, job_id, "", job.state, job.progress),
+            *(0, 0, job.reason, 0, [], "", service),
+        )
