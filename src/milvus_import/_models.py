@@ -6,10 +6,10 @@ Values stay as the server sent them; what can be derived from them is a property
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 if TYPE_CHECKING:
     import grpc
@@ -18,6 +18,25 @@ Service = Literal["internal", "public", "rest"]
 """Which service answered: ``milvus.proto.proxy.Proxy`` or ``milvus.proto.milvus.MilvusService``."""
 
 _FILE_BOUNDARY = r"(?i)(?<=\.npy) |(?<=\.csv) |(?<=\.json) |(?<=\.parquet) "
+
+
+_FILES_SHOWN = 3
+_TEXT_SHOWN = 500
+
+
+def _short_repr(self: Any) -> str:
+    """Return the repr of a dataclass: many files are counted, long texts are cut."""
+    shown = [f"{f.name}={_shown(getattr(self, f.name))}" for f in fields(self) if f.repr]
+    return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        files = cast("list[object]", value)
+        return repr(files) if len(files) <= _FILES_SHOWN else f"[{len(files):,} files]"
+    if isinstance(value, str) and len(value) > _TEXT_SHOWN:
+        return f"{value[:_TEXT_SHOWN]!r}..."
+    return repr(value)
 
 
 class ImportState(StrEnum):
@@ -63,6 +82,8 @@ class ImportJob:
     reason: str
     """Why the job failed, or ""."""
 
+    __repr__ = _short_repr
+
     @property
     def done(self) -> bool:
         """Whether the job has ended, completed or failed."""
@@ -102,6 +123,8 @@ class ImportProgressDetail:
     total_rows: int
     reason: str = ""
     """Why the group failed, or ""."""
+
+    __repr__ = _short_repr
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -161,6 +184,8 @@ class ImportProgressData:
     service: Service
     """Which service answered."""
 
+    __repr__ = _short_repr
+
     @property
     def done(self) -> bool:
         """Whether the job has ended, completed or failed."""
@@ -219,6 +244,8 @@ class GetImportProgressResponse:
     """The server's word beside the 0, usually ""."""
     data: ImportProgressData
 
+    __repr__ = _short_repr
+
     @property
     def service(self) -> Service:
         """Which service answered."""
@@ -244,6 +271,8 @@ class CallRecord:
     """What the server sent behind its reply."""
     elapsed: float
     """Seconds from sending to the end."""
+
+    __repr__ = _short_repr
 
 
 def _fraction(percent: int) -> float:
