@@ -12,7 +12,6 @@ from typing import Any
 
 import anyio
 import grpc
-import grpc.aio
 import pytest
 from certificates import make_certificates
 from pages import code_blocks, run, table
