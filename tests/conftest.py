@@ -44,7 +44,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     default = float(config.getini("timeout"))
     for item in items:
         own = item.get_closest_marker("timeout")
-        item.add_marker(pytest.mark.timeout((own.args[0] if own else default) * SCALE), append=False)
+        item.add_marker(
+            pytest.mark.timeout((own.args[0] if own else default) * SCALE), append=False
+        )
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from command_line import FAST, GUARD, finish, run, run_process, start, until
-from fake_process import FakeProcess
+from processes import FakeProcess
 
 from milvus_import.testing import FakeFile, FakeMilvus
 

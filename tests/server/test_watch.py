@@ -365,7 +365,12 @@ async def test_max_outage_ends_an_outage_that_starts_before_the_first_response(
             started = time.monotonic()
             with pytest.raises(UnavailableError, match="without a successful response") as raised:
                 await run(
-                    client, method, "1", interval=TICK, max_outage=limit, timeout=guard,
+                    client,
+                    method,
+                    "1",
+                    interval=TICK,
+                    max_outage=limit,
+                    timeout=guard,
                     on_fault=faults,
                 )
             assert time.monotonic() - started >= limit
@@ -572,14 +577,14 @@ async def test_a_job_that_is_missing_once_and_returns_is_followed(
         for _ in range(3):
             polls = len(fake.received)
             del fake.jobs[job.job_id]
-            await until(lambda: len(fake.received) > polls or step.done())
+            await until(lambda polls=polls, step=step: len(fake.received) > polls or step.done())  # type: ignore[misc]
             fake.jobs[job.job_id] = job
             answered = job.answered
             if between == "changed":
                 job.progress += 1
                 assert (await step).progress == job.progress
                 step = asyncio.ensure_future(anext(watch))
-            await until(lambda: job.answered >= answered + 2 or step.done())
+            await until(lambda n=answered, step=step: job.answered >= n + 2 or step.done())  # type: ignore[misc]
         job.state, job.progress = "Completed", 100
         assert (await step).done
 
@@ -822,11 +827,10 @@ async def test_at_most_ten_reasons_of_files_are_printed(
     fake: FakeMilvus, client: ImportClient, count: int, more: bool, guard: float
 ) -> None:
     tasks = [
-        internal_pb2.ImportTaskProgress(file_name=f"[{n}]", reason=f"bad-{n}-") for n in range(count)
+        internal_pb2.ImportTaskProgress(file_name=f"[{n}]", reason=f"bad-{n}-")
+        for n in range(count)
     ]
-    reply = internal_pb2.GetImportProgressResponse(
-        state=internal_pb2.Failed, task_progresses=tasks
-    )
+    reply = internal_pb2.GetImportProgressResponse(state=internal_pb2.Failed, task_progresses=tasks)
     fake.inject(Fault(reply=reply.SerializeToString()))
     with pytest.raises(ImportFailedError) as raised:
         await client.wait("7", timeout=guard)

@@ -117,7 +117,8 @@ class Relay:
     def garbage(self, data: bytes = b"\x00garbage\xff" * 8) -> None:
         """Send the clients bytes that are not HTTP/2."""
         for link in self._links:
-            link.client.write(data)
+            with suppress(RuntimeError):  # half-closed
+                link.client.write(data)
 
     def oversized_frame(self) -> None:
         """Send the header of an HTTP/2 frame of the largest length, which no client accepts."""

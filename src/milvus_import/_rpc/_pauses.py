@@ -45,7 +45,7 @@ class Pauses:
         """Raise ClientClosedError if the client is closed."""
         if self.closed:
             raise ClientClosedError(
-                "the client was closed between two polls; the import itself continues"
+                "the client was closed; the import itself continues; create a new one to follow it"
             )
 
     def close(self) -> None:

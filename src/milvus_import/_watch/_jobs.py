@@ -82,8 +82,8 @@ class JobsWatch(AsyncIterator[ImportJob]):
         text = (
             f"no list of the import jobs arrived within {follower.limit}"
             if follower.discovering
-            else f"{len(tracker.pending)} of {len(tracker.jobs)} import jobs were not finished after "
-            f"{follower.limit}: {_listed(list(tracker.pending))}; the jobs continue"
+            else f"{len(tracker.pending)} of {len(tracker.jobs)} import jobs were not finished "
+            f"after {follower.limit}: {_listed(list(tracker.pending))}; the jobs continue"
         )
         if cause is None:
             raise WaitTimeoutError(text)
@@ -108,10 +108,12 @@ async def wait_for_all(
                     warn_waiting_for_commit(job.job_id)
                 if on_progress is not None:
                     reject_awaitable("on_progress", on_progress(job))
-            if tracker.pending and not await follower.step():
+            try:
+                if tracker.pending and not await follower.step():
+                    break
+            except MilvusImportError as error:
+                stopped = error
                 break
-    except MilvusImportError as error:
-        stopped = error
     finally:
         follower.stop()
     return {job_id: _outcome(follower, job_id, stopped) for job_id in tracker.jobs}
@@ -126,7 +128,7 @@ def _outcome(follower: JobsFollower, job_id: str, stopped: MilvusImportError | N
         return import_failed(progress) if progress.state is ImportState.FAILED else progress
     if stopped is not None:
         return stopped
-    seen, cause = tracker.jobs[job_id], follower.last_error
+    seen, cause = tracker.last_state(job_id), follower.last_error
     return not_ended(job_id, seen, progress, cause, follower.limit)
 
 
