@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from ._text import EXCERPT
 
@@ -37,6 +37,25 @@ def _cut(value: object) -> str:
     if isinstance(value, list) and len(value) > _SHOWN_ENTRIES:
         entries = [repr(entry) for entry in value[:_SHOWN_ENTRIES]]
         return f"[{', '.join(entries)}, ... {len(value) - _SHOWN_ENTRIES:,} more]"
+    return repr(value)
+
+
+_FILES_SHOWN = 3
+_TEXT_SHOWN = 500
+
+
+def _short_repr(self: Any) -> str:
+    """Return the repr of a dataclass: many files are counted, long texts are cut."""
+    shown = [f"{f.name}={_shown(getattr(self, f.name))}" for f in fields(self) if f.repr]
+    return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        files = cast("list[object]", value)
+        return repr(files) if len(files) <= _FILES_SHOWN else f"[{len(files):,} files]"
+    if isinstance(value, str) and len(value) > _TEXT_SHOWN:
+        return f"{value[:_TEXT_SHOWN]!r}..."
     return repr(value)
 
 
@@ -187,6 +206,8 @@ class ImportProgressData:
 
     __repr__ = _short_repr
 
+    __repr__ = _short_repr
+
     @property
     def done(self) -> bool:
         """Whether the job has ended, completed or failed."""
@@ -245,6 +266,8 @@ class GetImportProgressResponse:
     """The message of the status, usually ""."""
     data: ImportProgressData
 
+    __repr__ = _short_repr
+
     @property
     def service(self) -> Service:
         """The service that responded."""
@@ -270,6 +293,8 @@ class CallRecord:
     """Metadata that the server sent after its reply."""
     elapsed: float
     """Seconds from sending to the end."""
+
+    __repr__ = _short_repr
 
 
 def _fraction(percent: int) -> float:

@@ -12,7 +12,7 @@ from milvus_import import (
     JobLimitError,
     JobNotFoundError,
     MilvusImportError,
-    RefusedError,
+    MilvusStatusError,
     UnsupportedServerError,
 )
 
@@ -56,7 +56,7 @@ def refusal(status: Any) -> type[MilvusImportError] | None:
         return JobNotFoundError
     if of_imports and "number of jobs has reached the limit" in text:
         return JobLimitError
-    return RefusedError
+    return MilvusStatusError
 
 
 def failure(reply: Any) -> type[MilvusImportError] | None:
