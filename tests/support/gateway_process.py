@@ -14,6 +14,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, NamedTuple, Protocol, Self
@@ -110,7 +111,7 @@ class Gateway(ABC):
             start = self._output_length()
             self._spawn()
             try:
-                await until(self._accepts_or_ended)
+                await until(lambda: self._ready(start) or not self.running)
                 if self.running:
                     return
             except BaseException:
@@ -145,8 +146,14 @@ class Gateway(ABC):
         """Let the gateway read its configuration and certificates again."""
         (self.folder / "config").write_text(self.config())
         start = self._output_length()
-        self._running_process().send_signal(self.reload_signal)
-        await until(lambda: re.search(self.reloaded, self.output[start:]) is not None)
+        end = time.monotonic() + _GUARD
+        while True:  # HAProxy loses the signal if it arrives immediately after the start
+            self._running_process().send_signal(self.reload_signal)
+            with suppress(TimeoutError):
+                await until(lambda: re.search(self.reloaded, self.output[start:]) is not None, 1.0)
+                return
+            if time.monotonic() > end:
+                raise RuntimeError(f"{self.name} was not reloaded:\n{self.output}")
 
     @property
     def running(self) -> bool:
@@ -176,6 +183,8 @@ class Gateway(ABC):
 
     stop_signal: ClassVar[signal.Signals]
     reload_signal: ClassVar[signal.Signals]
+    started: ClassVar[str]
+    """A pattern of the output that follows a start."""
     reloaded: ClassVar[str]
     """A pattern of the output that follows a reload."""
 
@@ -207,9 +216,10 @@ class Gateway(ABC):
                 process_group=0,
             )
 
-    def _accepts_or_ended(self) -> bool:
-        if not self.running:
-            return True
+    def _ready(self, start: int) -> bool:
+        """Return whether it accepts connections and signals."""
+        if re.search(self.started, self.output[start:]) is None:
+            return False
         with socket.socket() as probe:
             return probe.connect_ex((HOST, self.port)) == 0
 
@@ -220,6 +230,7 @@ class Nginx(Gateway):
     name = "nginx"
     stop_signal = signal.SIGQUIT
     reload_signal = signal.SIGHUP
+    started = r"start worker process \d+"
     reloaded = r"start worker process \d+\n(.*\n)*.*(gracefully shutting down|exited with code)"
 
     def __init__(
@@ -286,7 +297,7 @@ class HAProxy(Gateway):
     name = "haproxy"
     stop_signal = signal.SIGTERM
     reload_signal = signal.SIGUSR2
-    reloaded = r"Loading success"
+    started = reloaded = r"Loading success"
 
     def __init__(
         self,
