@@ -1,7 +1,8 @@
-"""What every test shares: the event loop, a fake Milvus, and one setting that scales all times."""
+"""Fixtures of all tests: the event loop, a fake Milvus, and the factor that scales all times."""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import AsyncGenerator
@@ -12,16 +13,16 @@ from times import SCALE
 
 from milvus_import.testing import FakeMilvus
 
-# gRPC tells each GOAWAY on stderr; the tests ask for hundreds.
+# gRPC logs each GOAWAY to stderr; the tests cause hundreds.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-# A shell without job control starts what it puts in the background with SIGINT ignored, and the
-# programs that the tests interrupt would inherit that.
+# A shell without job control starts background processes with SIGINT ignored, and the programs that
+# the tests interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile(
     "default",
-    deadline=None,  # no test depends on how fast the machine is
+    deadline=None,  # no test depends on the speed of the machine
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
     derandomize=True,
     print_blob=True,
@@ -30,13 +31,19 @@ hypothesis.settings.load_profile("default")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What a test may take is scaled too."""
+    """Scale the time limits of the tests too."""
     if SCALE == 1:
         return
     usual = float(config.getini("timeout"))
     for item in items:
         own = item.get_closest_marker("timeout")
         item.add_marker(pytest.mark.timeout((own.args[0] if own else usual) * SCALE), append=False)
+
+
+def pytest_collection_finish() -> None:
+    """Exclude everything collected so far from later collections: many tests call gc.collect()."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

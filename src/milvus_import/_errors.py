@@ -94,13 +94,16 @@ class MilvusImportError(Exception):
         return "" if self._hint is None else self._hint.python
 
     def __str__(self) -> str:
+        return self._text(self.hint)
+
+    def _text(self, hint: str) -> str:
         text = self.message
         if self.outage is not None:
             text += (
                 f" (retried for {self.outage:.3g} s without a successful response; "
                 "the import itself may continue)"
             )
-        return f"{text}. {self.hint}" if self.hint else text
+        return f"{text}. {hint}" if hint else text
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON-ready values for logs. It holds no token and no metadata.
@@ -235,11 +238,11 @@ class JobNotFoundError(MilvusStatusError):
     progress: ImportProgressData | None = None
     """The last progress seen if a followed job no longer exists; else None."""
 
-    def __str__(self) -> str:
-        last = self.progress
+    def _text(self, hint: str) -> str:
+        last, text = self.progress, super()._text(hint)
         if last is None:
-            return super().__str__()
-        return f"{super().__str__()} It was last {last.state} at {last.progress} %."
+            return text
+        return f"{text.removesuffix('.')}. It was last {last.state} at {last.progress} %."
 
 
 class JobLimitError(MilvusStatusError):
@@ -285,6 +288,18 @@ class WaitTimeoutError(MilvusImportError, TimeoutError):
 
 class ClientClosedError(MilvusImportError):
     """The client was closed before or during the call."""
+
+
+def hint_of(error: MilvusImportError) -> Hint | None:
+    """Return the hint itself, for another error about the same condition."""
+    return error._hint  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def cli_text(error: MilvusImportError) -> str:
+    """Return ``str(error)`` with its hint in the wording of the command line."""
+    hint = hint_of(error)
+    text = error._text  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return text("" if hint is None else hint.cli)
 
 
 def _import_failed(message: str, progress: ImportProgressData) -> ImportFailedError:

@@ -228,8 +228,14 @@ class Hint(Enum):
         ),
     )
     REST_NEEDS_2_4 = (
-        "Use service='public': the REST import API needs Milvus 2.4 or newer.",
-        "Use --service public: the REST import API needs Milvus 2.4 or newer.",
+        (
+            "Use service='public': the REST import API needs Milvus 2.4 or newer. Behind a gateway, "
+            "route /v2/vectordb to Milvus."
+        ),
+        (
+            "Use --service public: the REST import API needs Milvus 2.4 or newer. Behind a gateway, "
+            "route /v2/vectordb to Milvus."
+        ),
     )
     REST_NEEDS_3_0 = "Use Milvus 3.0 or newer: older versions commit every import by themselves."
     REST_NEEDS_ADMIN = (
@@ -242,6 +248,29 @@ class Hint(Enum):
             "to administrators only."
         ),
     )
+    # REST.
+    REST_CHECK_ADDRESS = "Check host and port: the REST API of Milvus listens on 19530."
+    REST_CHECK_PORT = (
+        "Check the port: the REST API of Milvus listens on 19530, not on 19529. Use https:// if "
+        "the server uses TLS."
+    )
+    REST_CHECK_REACHABLE = (
+        "Check that the address is reachable and serves the REST API of Milvus (port 19530), or "
+        "allow more time."
+    )
+    REST_PROXY = (
+        "Check the proxy variable (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) that sends this call "
+        "through a proxy, or add the host to NO_PROXY."
+    )
+    REST_ROUTE = (
+        "Check host and port: a gateway or web server responded, not Milvus. If it is your "
+        "gateway, route /v2/vectordb to Milvus."
+    )
+    REST_COMPRESSED = (
+        "Turn off compression for /v2/vectordb in the gateway: it compresses what nobody requested."
+    )
+    REST_REPEAT = "Send it again: commit and abort are idempotent on the server."
+    USE_HTTPS = "Use https://: the server uses TLS."
     # The arguments of a request.
     CHECK_COLLECTION = (
         "Check the collection's name and db_name.",

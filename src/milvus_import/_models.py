@@ -168,8 +168,8 @@ class ImportProgressData:
 
     @property
     def detailed(self) -> bool:
-        """False where the public service answered: it tells no total rows, sizes and files."""
-        return self.service == "internal"
+        """Whether total rows, sizes and files are reported; "public" does not report them."""
+        return self.service != "public"
 
     @property
     def fraction(self) -> float:

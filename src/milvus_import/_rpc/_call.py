@@ -23,7 +23,8 @@ import grpc.aio
 from .._errors import ClientClosedError, MilvusImportError
 from .._models import CallRecord
 from ._channel import Connection, LazyChannel
-from ._classify import CallContext, call_error
+from ._classify import call_error
+from ._context import CallContext
 
 if TYPE_CHECKING:
     from types import TracebackType

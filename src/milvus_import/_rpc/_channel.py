@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import grpc
 import grpc.aio
 
-from .._errors import ArgumentError, ClientClosedError
+from .._errors import ArgumentError
 from .._text import shorten
 from . import _process
+from ._binding import CLOSE_GRACE, LazyConnection
 from ._endpoint import Endpoint
-from ._pauses import Pauses
 
 if TYPE_CHECKING:
     from ._call import Method
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
     CallOrTask = grpc.aio.UnaryUnaryCall[Any, Any] | asyncio.Task[Any]
     """A call, or the task that awaits it."""
 
-CLOSE_GRACE = 1.0
-"""Seconds that close() gives the calls in flight."""
 SWEEP_INTERVAL = 1.0
 """Seconds between two looks at the calls in flight."""
 
@@ -43,11 +39,7 @@ def channel_arguments(
     extra: Iterable[ChannelOption] = (),
 ) -> list[ChannelOption]:
     """Return the channel arguments; those in ``extra`` override ours of the same name."""
-    for name, size in (("receive", max_receive_bytes), ("send", max_send_bytes)):
-        if isinstance(size, bool) or not isinstance(size, int):
-            raise TypeError(f"max_{name}_bytes must be an int, got {shorten(size)}")
-        if not 0 < size < 2**31:
-            raise ArgumentError(f"max_{name}_bytes must be 1 to 2**31-1, got {size}")
+    validate_message_sizes(max_receive_bytes, max_send_bytes)
     # Several addresses share the calls.
     balancing = "round_robin" if endpoint.several else "pick_first"
     options: dict[str, Any] = {
@@ -65,7 +57,16 @@ def channel_arguments(
     }
     if endpoint.loopback:
         options["grpc.enable_http_proxy"] = 0
-    return list((options | dict(_validate_options(extra))).items())
+    return list((options | dict(validate_channel_options(extra))).items())
+
+
+def validate_message_sizes(max_receive_bytes: int, max_send_bytes: int) -> None:
+    """Raise TypeError or ArgumentError unless both are 1 to 2**31-1."""
+    for name, size in (("receive", max_receive_bytes), ("send", max_send_bytes)):
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise TypeError(f"max_{name}_bytes must be an int, got {shorten(size)}")
+        if not 0 < size < 2**31:
+            raise ArgumentError(f"max_{name}_bytes must be 1 to 2**31-1, got {size}")
 
 
 def validate_interceptors(interceptors: object) -> tuple[grpc.aio.ClientInterceptor, ...]:
@@ -130,8 +131,8 @@ class Connection:
             self.sweeper = self.loop.call_later(SWEEP_INTERVAL, self.sweep, context=Context())
 
 
-class LazyChannel:
-    """Opens the connection at the first call, and closes it once."""
+class LazyChannel(LazyConnection[Connection]):
+    """Opens the channel at the first call, and closes it once."""
 
     def __init__(
         self,
@@ -140,58 +141,19 @@ class LazyChannel:
         credentials: grpc.ChannelCredentials | None,
         interceptors: Sequence[grpc.aio.ClientInterceptor],
     ) -> None:
+        super().__init__()
         self.endpoint = endpoint
         self.interceptors = tuple(interceptors)
-        self.pauses = Pauses()
-        self.answered = False
-        """Whether any call has had a successful response yet."""
         self._options = options
         self._credentials = credentials
-        self._connection: Connection | None = None
-        self._binding = threading.Lock()
-        self._closing: asyncio.Task[None] | None = None
-
-    @property
-    def closed(self) -> bool:
-        """Whether close() was called."""
-        return self.pauses.closed
-
-    @property
-    def open(self) -> bool:
-        """Whether there is a connection."""
-        return self._connection is not None
 
     def connection(self) -> Connection:
-        """Return the connection of the running loop; open it if there is none.
-
-        Raises ClientClosedError after close(), RuntimeError from another loop, in a forked
-        process, or without asyncio.
-        """
+        """Return the connection, as LazyConnection does; never in a process that gRPC fails in."""
         if _process.forked_with_open_channel:
-            raise _process.fork_error()
-        if self.pauses.closed:
-            raise ClientClosedError("this client is closed; create a new one")
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise RuntimeError(
-                "milvus-import needs asyncio, as gRPC's asynchronous API does; "
-                "run it with asyncio.run or anyio.run(..., backend='asyncio')"
-            ) from None
-        connection = self._connection
-        if connection is None or connection.loop is not loop:
-            with self._binding:
-                connection = self._bind(loop)
-        return connection
+            raise self._fork_error()
+        return super().connection()
 
-    def _bind(self, loop: asyncio.AbstractEventLoop) -> Connection:
-        """Open the connection in this loop, unless another loop that is running has it."""
-        connection = self._connection
-        if connection is not None and connection.loop is loop:
-            return connection
-        if connection is not None:
-            _check_rebinding(connection)
-        _process.check_gevent()
+    def _open(self, loop: asyncio.AbstractEventLoop) -> Connection:
         target, options = self.endpoint.target, self._options
         channel = (
             grpc.aio.insecure_channel(target, options=options, interceptors=self.interceptors)
@@ -200,30 +162,12 @@ class LazyChannel:
                 target, self._credentials, options=options, interceptors=self.interceptors
             )
         )
-        self._connection = Connection(channel, loop, parse=bool(self.interceptors))
-        _process.channel_opened(self._connection)
-        return self._connection
+        connection = Connection(channel, loop, parse=bool(self.interceptors))
+        _process.channel_opened(connection)
+        return connection
 
-    async def close(self) -> None:
-        """Reject new calls, give those in flight up to a second, then cancel them. Idempotent.
-
-        Cancelling the caller only ends its waiting; the closing continues.
-        """
-        connection = self._connection
-        if connection is not None and connection.loop is not asyncio.get_running_loop():
-            _check_rebinding(connection)
-            _process.channel_closed(connection)
-            self._connection = connection = None  # gRPC frees the channel with the object
-        self.pauses.close()
-        if connection is None:
-            return
-        with anyio.CancelScope(shield=True):
-            while self._connection is not None:
-                if self._closing is None or self._closing.cancelled():  # with every task, perhaps
-                    self._closing = connection.loop.create_task(self._shut_down(connection))
-                await asyncio.wait((self._closing,))
-                if not self._closing.cancelled():
-                    self._closing.result()
+    def _drop(self, connection: Connection) -> None:
+        _process.channel_closed(connection)  # gRPC frees the channel with the object
 
     async def _shut_down(self, connection: Connection) -> None:
         await _wait_until_idle(connection, CLOSE_GRACE)
@@ -234,11 +178,10 @@ class LazyChannel:
             connection.sweeper.cancel()
         await connection.channel.close()
         _process.channel_closed(connection)
-        # Whoever keeps the client, as an error does in its frames, does not keep gRPC running.
-        self._connection = None
 
 
-def _validate_options(extra: object) -> list[ChannelOption]:
+def validate_channel_options(extra: object) -> list[ChannelOption]:
+    """Return the pairs. Raises TypeError for what is no sequence of pairs."""
     if isinstance(extra, (str, bytes)) or not isinstance(extra, Iterable):
         raise TypeError(f"channel_options must be a sequence of pairs, got {shorten(extra)}")
     options: list[ChannelOption] = []
@@ -249,17 +192,6 @@ def _validate_options(extra: object) -> list[ChannelOption]:
             )
         options.append(option)
     return options
-
-
-def _check_rebinding(connection: Connection) -> None:
-    """Raise RuntimeError unless the connection's own loop is closed."""
-    if connection.process != os.getpid():
-        raise _process.fork_error()
-    if not connection.loop.is_closed():
-        raise RuntimeError(
-            "this client belongs to another event loop that is still running; "
-            "create one client per event loop"
-        )
 
 
 async def _wait_until_idle(connection: Connection, seconds: float) -> None:

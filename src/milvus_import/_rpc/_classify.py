@@ -7,7 +7,7 @@ Caddy. A text that is not listed here is never retried.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 import grpc
@@ -22,13 +22,12 @@ from .._errors import (
 )
 from .._hints import Hint
 from .._text import excerpt, quote
+from ._context import CallContext, ReplyError
 from ._http_status import TOO_MANY_REQUESTS, http_hint, transient_http_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .._errors import MilvusImportError
-    from .._models import CallRecord, Service
+    from .._models import CallRecord
 
 Code: Final = grpc.StatusCode
 
@@ -44,12 +43,13 @@ _NO_CONNECTION: Final = (
 )
 _BROKEN_CONNECTION: Final = (
     r"^Stream removed|[Ss]ocket closed|Connection reset|Broken pipe|recvmsg:|sendmsg:|GOAWAY"
+    r"|^the connection broke"
 )
 _MESSAGE_SIZE: Final = r"message larger than|Received message larger|Sent message larger"
 _METADATA_SIZE: Final = r"(?i)ENHANCE_YOUR_CALM|error code: 11\b|metadata size exceeds|header list"
 _BACKEND: Final = r"upstream connect error|no healthy upstream"
-_OWN_DEADLINE: Final = "deadline exceeded"
-_DEADLINE_TEXTS: Final = frozenset({_OWN_DEADLINE, "context deadline exceeded"})
+DEADLINE_TEXT: Final = "deadline exceeded"
+_DEADLINE_TEXTS: Final = frozenset({DEADLINE_TEXT, "context deadline exceeded"})
 
 _CLASSES: Final[dict[grpc.StatusCode, type[CallError]]] = {
     Code.DEADLINE_EXCEEDED: DeadlineExceededError,
@@ -132,37 +132,21 @@ _TRIED: Final = (
 )
 
 
-class CallContext(NamedTuple):
-    """What the client knows about a call that failed."""
-
-    method: str
-    service: Service
-    read: bool
-    """Whether the method changes nothing on the server."""
-    target: str
-    secure: bool
-    """Whether the client uses TLS."""
-    timeout: float | None
-    answered: bool
-    """Whether the client has had a successful response: then the address is right."""
-    authorized: bool
-    """Whether a token was sent."""
-
-
-class ReplyError(Exception):
-    """A reply that is no result. Reading a reply needs no context; only its error does."""
-
-    def __init__(self, make: Callable[[CallContext], MilvusImportError]) -> None:
-        super().__init__()
-        self.make = make
-
-
 def call_error(
-    code: grpc.StatusCode, details: str, context: CallContext, record: CallRecord | None
+    code: grpc.StatusCode,
+    details: str,
+    context: CallContext,
+    record: CallRecord | None,
+    *,
+    status: int | None = None,
+    hint: Hint | None = None,
 ) -> CallError:
-    """Return the error of an RPC that did not end with OK. No ``record``: nothing was sent."""
+    """Return the error of an RPC that did not end with OK. No ``record``: nothing was sent.
+
+    ``status`` is the HTTP status and ``hint`` the hint, where the caller knows them.
+    """
     text = excerpt(details)
-    status = http_status(text)
+    status = status or http_status(text)
     by_server = _ended_by_server(code, text, record, context.timeout)
     unsent = code is Code.DEADLINE_EXCEEDED and record is None
     return _CLASSES.get(code, CallError)(
@@ -171,7 +155,7 @@ def call_error(
         details=details,
         record=record,
         http_status=status,
-        hint=_hint(code, text, context, unsent=unsent, by_server=by_server),
+        hint=hint or _hint(code, text, context, unsent=unsent, by_server=by_server),
         transient=not unsent and _is_transient(code, text, status),
         may_have_run=not unsent and _may_have_run(code, text),
         method=context.method,
@@ -187,7 +171,8 @@ def bad_reply(details: str, hint: Hint | None = None) -> ReplyError:
 
 def _bad_reply_error(details: str, context: CallContext, hint: Hint | None) -> CallError:
     if hint is None and details != EMPTY_REPLY and not context.answered:
-        hint = Hint.CHECK_IS_MILVUS
+        rest = context.service == "rest"
+        hint = Hint.REST_CHECK_PORT if rest else Hint.CHECK_IS_MILVUS
     return CallError(
         f"{context.method} at {context.target}: {details}",
         code=Code.INTERNAL,
@@ -277,7 +262,7 @@ def _ended_by_server(
     """Return whether a deadline is not the call's own, which gRPC reports with its own text."""
     if code is not Code.DEADLINE_EXCEEDED or record is None:
         return False
-    return details.lower() != _OWN_DEADLINE and (timeout is None or record.elapsed < 0.9 * timeout)
+    return details.lower() != DEADLINE_TEXT and (timeout is None or record.elapsed < 0.9 * timeout)
 
 
 def _is_transient(code: grpc.StatusCode, details: str, status: int | None) -> bool:

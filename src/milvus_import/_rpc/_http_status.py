@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import grpc
+
 from .._hints import Hint
 
 TOO_MANY_REQUESTS: Final = 429
@@ -21,6 +23,27 @@ _HINTS: Final = {
     503: Hint.GATEWAY_UNAVAILABLE,
     504: Hint.GATEWAY_TIMEOUT,
 }
+
+
+# As gRPC maps them (doc/http-grpc-status-mapping.md), and 408 as what it is.
+_CODES: Final = {
+    400: grpc.StatusCode.INTERNAL,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.UNIMPLEMENTED,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    TOO_MANY_REQUESTS: grpc.StatusCode.UNAVAILABLE,
+    502: grpc.StatusCode.UNAVAILABLE,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+def http_code(status: int) -> grpc.StatusCode:
+    """Return the gRPC status code that an HTTP status is mapped to."""
+    if 200 <= status < 300:
+        return grpc.StatusCode.OK
+    return _CODES.get(status, grpc.StatusCode.UNKNOWN)
 
 
 def transient_http_status(status: int) -> bool:

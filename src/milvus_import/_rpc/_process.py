@@ -22,10 +22,10 @@ def channel_closed(connection: object) -> None:
     _OPEN_CHANNELS.discard(connection)
 
 
-def fork_error() -> RuntimeError:
-    """Return the error of a call in a child that gRPC cannot work in."""
+def fork_error(consequence: str) -> RuntimeError:
+    """Return the error of a call in a child that inherited an open client."""
     return RuntimeError(
-        "this process was forked while an ImportClient was open; gRPC hangs or crashes in it. "
+        f"this process was forked while an ImportClient was open; {consequence}. "
         "Close the client before the fork, or start the process with spawn or forkserver"
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +51,36 @@ class TLSConfig:
             private_key=read_pem("key", self.key, "PRIVATE KEY"),
             certificate_chain=read_pem("cert", self.cert, "CERTIFICATE"),
         )
+
+    def add_to(self, context: ssl.SSLContext) -> None:
+        """Add the CA and the client's certificate to the context of an HTTP client.
+
+        Raises ArgumentError for a file that is not PEM, cannot be read, or is not valid.
+        """
+        ca = read_pem("ca", self.ca, "CERTIFICATE")
+        cert = read_pem("cert", self.cert, "CERTIFICATE")
+        key = read_pem("key", self.key, "PRIVATE KEY")
+        name = "ca"
+        try:
+            if ca is not None:
+                context.load_verify_locations(cadata=ca.decode("ascii", "replace"))
+            name = "cert and key"
+            if cert is not None and key is not None:
+                _load_chain(context, cert, key)
+        except ssl.SSLError as error:
+            fault = error.reason or "the PEM is not valid"
+        else:
+            return
+        raise ArgumentError(f"TLSConfig: {name} cannot be used: {fault}")
+
+
+def _load_chain(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:
+    """Load a certificate and its key, which the ssl module reads only from files."""
+    with tempfile.TemporaryDirectory(prefix="milvus-import-") as folder:  # for this user only
+        path = Path(folder, "chain.pem")
+        path.write_bytes(key + b"\n" + cert)
+        # A password keeps OpenSSL from prompting for one; an encrypted key is an error.
+        context.load_cert_chain(path, password="")
 
 
 def read_pem(name: str, source: str | os.PathLike[str] | bytes | None, label: str) -> bytes | None:

@@ -94,6 +94,7 @@ def connect(
         raise TypeError(f"tls must be a TLSConfig, got {type(tls).__name__}")
     endpoint = parse_uri(arguments.uri, tls=tls is not None)
     database = _database(arguments.db_name, endpoint)
+    services: Services
     if arguments.service == "rest":
         from ._rest import connect_rest  # noqa: PLC0415 - httpx2 is an extra
 

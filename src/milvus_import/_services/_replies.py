@@ -22,7 +22,7 @@ MAX_PROGRESS_BYTES: Final = 16 * 1024 * 1024
 """Bytes of one GetImportProgress or GetImportState reply."""
 _LENGTH_DELIMITED: Final = 2
 _FIELDS_PER_ENTRY: Final = 3
-_COUNTED_FROM: Final = 1024 * 1024
+COUNTED_FROM: Final = 1024 * 1024
 """Bytes from which the entries are counted before the reply is parsed."""
 
 _MessageT = TypeVar("_MessageT", bound=Message)
@@ -63,7 +63,7 @@ def parse(
     if max_bytes is not None and size > max_bytes:
         text = f"the reply of {size:,} bytes is larger than {max_bytes:,}"
         raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
-    if size > _COUNTED_FROM and _has_more_entries(reply, repeated, max_entries):
+    if size > COUNTED_FROM and _has_more_entries(reply, repeated, max_entries):
         text = f"the reply has more than {max_entries:,} entries"
         raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
     try:

@@ -12,14 +12,17 @@ import grpc
 from .._errors import CallError, MilvusImportError, MilvusStatusError, UnsupportedServerError
 from .._hints import Hint
 from .._rpc._call import Method, call_context, unary
-from .._rpc._classify import ReplyError, connection_broke, lacks_grpc_status
+from .._rpc._classify import connection_broke, lacks_grpc_status
+from .._rpc._context import ReplyError
 from .._rpc._http_status import http_hint
 from .._text import quote
 from . import _internal, _public
+from . import _rest_methods as _rest
 
 if TYPE_CHECKING:
     from .._models import GetImportProgressResponse, ImportJob, Service
     from .._rpc._channel import LazyChannel
+    from .._rpc._http import HttpMethod
     from .._rpc._options import CallSettings
     from ._replies import Snapshot
     from ._requests import CreateParams, JobParams, ListParams
@@ -40,37 +43,52 @@ _ErrorT = TypeVar("_ErrorT", bound=MilvusImportError)
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[_ParamsT, _ResultT]):
-    """One purpose, and the method of each gRPC service that serves it."""
+    """One purpose, and the method of each service that serves it."""
 
     name: str
+    rest: HttpMethod[_ParamsT, _ResultT]
     methods: Mapping[Service, Method[_ParamsT, _ResultT]]
+    """The methods of the gRPC services."""
     missing: Hint | None = None
-    """The hint if the service that was chosen has no such method."""
+    """The hint if the gRPC service that was chosen has no such method."""
 
 
 GET_PROGRESS: Final[Operation[JobParams, GetImportProgressResponse]] = Operation(
     "get_import_progress",
+    _rest.DESCRIBE,
     {"internal": _internal.GET_IMPORT_PROGRESS, "public": _public.GET_IMPORT_STATE},
 )
 WATCH_PROGRESS: Final[Operation[JobParams, Snapshot]] = Operation(
-    "watch", {"internal": _internal.WATCH_PROGRESS, "public": _public.WATCH_STATE}
+    "watch",
+    _rest.WATCH_DESCRIBE,
+    {"internal": _internal.WATCH_PROGRESS, "public": _public.WATCH_STATE},
 )
 LIST_JOBS: Final[Operation[ListParams, list[ImportJob]]] = Operation(
-    "list_imports", {"internal": _internal.LIST_IMPORTS, "public": _public.LIST_IMPORT_TASKS}
+    "list_imports",
+    _rest.LIST,
+    {"internal": _internal.LIST_IMPORTS, "public": _public.LIST_IMPORT_TASKS},
 )
 WATCH_LIST: Final[Operation[ListParams, dict[str, JobRow]]] = Operation(
-    "watch_all", {"internal": _internal.WATCH_LIST}, Hint.REST_FOR_JOB_LIST
+    "watch_all",
+    _rest.WATCH_LIST,
+    {"internal": _internal.WATCH_LIST},
+    Hint.REST_FOR_JOB_LIST,
 )
 CREATE_JOB: Final[Operation[CreateParams, str]] = Operation(
-    "create_import", {"internal": _internal.IMPORT_V2, "public": _public.IMPORT}
+    "create_import", _rest.CREATE, {"internal": _internal.IMPORT_V2, "public": _public.IMPORT}
 )
 CREATE_JOB_OF_GROUPS: Final[Operation[CreateParams, str]] = Operation(
     "create_import with several file groups",
+    _rest.CREATE,
     {"internal": _internal.IMPORT_V2},
     Hint.REST_FOR_MANY_GROUPS,
 )
-COMMIT_JOB: Final[Operation[JobParams, None]] = Operation("commit_import", {}, Hint.REST_FOR_COMMIT)
-ABORT_JOB: Final[Operation[JobParams, None]] = Operation("abort_import", {}, Hint.REST_FOR_COMMIT)
+COMMIT_JOB: Final[Operation[JobParams, None]] = Operation(
+    "commit_import", _rest.COMMIT, {}, Hint.REST_FOR_COMMIT
+)
+ABORT_JOB: Final[Operation[JobParams, None]] = Operation(
+    "abort_import", _rest.ABORT, {}, Hint.REST_FOR_COMMIT
+)
 
 
 class GrpcServices:
@@ -126,13 +144,13 @@ class GrpcServices:
             except ReplyError as no_result:
                 invalid = no_result.make(call_context(self.channel, method, settings))
             except CallError as error:
-                _with_job(error, params)
+                with_job(error, params)
                 if remaining is not None and error.record is not None:
                     remaining -= error.record.elapsed
                 if self._is_unimplemented(error, method):
                     unimplemented.append(error.with_traceback(None))
                     del methods[0]
-                elif retried or not _may_retry(error, method):
+                elif retried or not may_retry(error, method):
                     raise
                 else:
                     retried = True
@@ -144,10 +162,10 @@ class GrpcServices:
             if isinstance(invalid, MilvusStatusError):
                 self._remember(method.service, answered=not invalid.transient)
             try:  # outside the except clause: the error must not keep the reply alive
-                raise _with_job(invalid, params)
+                raise with_job(invalid, params)
             finally:
                 del invalid
-        raise _with_job(self._unsupported(operation, unimplemented), params)
+        raise with_job(self._unsupported(operation, unimplemented), params)
 
     def _is_unimplemented(self, error: CallError, method: Method[Any, Any]) -> bool:
         """Return whether the next service is called."""
@@ -198,7 +216,7 @@ class GrpcServices:
         )
 
 
-def _with_job(error: _ErrorT, params: object) -> _ErrorT:
+def with_job(error: _ErrorT, params: object) -> _ErrorT:
     """Return the error with the job id that the call was about."""
     error.job_id = getattr(params, "job_id", None)
     return error
@@ -215,7 +233,7 @@ def _unsupported_hint(errors: list[CallError]) -> Hint | None:
     return Hint.USE_INTERNAL_PORT if errors[0].service == "internal" else Hint.USE_PUBLIC_PORT
 
 
-def _may_retry(error: CallError, method: Method[Any, Any]) -> bool:
+def may_retry(error: CallError, method: Method[Any, Any] | HttpMethod[Any, Any]) -> bool:
     """Return whether a read is repeated: its connection broke within a second of its start."""
     record = error.record
     return (

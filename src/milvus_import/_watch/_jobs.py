@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NoReturn, Self
 
-from .._errors import MilvusImportError, WaitTimeoutError
+from .._errors import MilvusImportError, WaitTimeoutError, hint_of
 from .._models import ImportJob, ImportProgressData, ImportState
 from .._rpc._options import reject_awaitable
 from ._follower import JobsFollower
@@ -81,7 +81,10 @@ class JobsWatch(AsyncIterator[ImportJob]):
             else f"{len(tracker.pending)} of {len(tracker.jobs)} import jobs were not finished after "
             f"{follower.limit}: {_listed(list(tracker.pending))}; the jobs continue"
         )
-        raise WaitTimeoutError(f"{text}. The last error: {cause}" if cause else text) from cause
+        if cause is None:
+            raise WaitTimeoutError(text)
+        text += f". The last error: {cause.message}"
+        raise WaitTimeoutError(text, hint=hint_of(cause)) from cause
 
 
 async def wait_for_all(

@@ -12,6 +12,7 @@ from .._errors import (
     JobNotFoundError,
     MilvusImportError,
     WaitTimeoutError,
+    hint_of,
 )
 from .._models import ImportJob, ImportProgressData, ImportState
 from .._rpc._options import reject_awaitable
@@ -144,16 +145,17 @@ def not_ended(
     job_id: str,
     seen: ImportProgressData | ImportJob | None,
     progress: ImportProgressData | None,
-    cause: BaseException | None,
+    cause: MilvusImportError | None,
     limit: TimeLimit,
 ) -> WaitTimeoutError:
     """Return the error of a job that was still running when the timeout expired."""
     state = f"its last state was {seen.state} at {seen.progress} %" if seen else "no response yet"
-    why = f". The last error: {cause}" if cause else ""
+    why = f". The last error: {cause.message}" if cause else ""
     return WaitTimeoutError(
         f"import job {job_id} was not finished after {limit}; {state}; the job continues{why}",
         progress=progress,
         job_id=job_id,
+        hint=None if cause is None else hint_of(cause),
     )
 
 

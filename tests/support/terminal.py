@@ -1,4 +1,4 @@
-"""A program in a pseudo-terminal, and the screen it draws; for the tests and the documentation."""
+"""Run a program in a pseudo-terminal and interpret its output; for the tests and the screens."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ import termios
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
-# Makes the terminal the controlling one, so that Ctrl-C typed into it is a SIGINT, and becomes the
+# Makes the terminal the controlling terminal, so that Ctrl-C becomes a SIGINT, and executes the
 # program. (A preexec_fn would run Python in a fork of a process with gRPC's threads.)
 _LAUNCHER = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-_PIECES = re.compile(r"\x1b\[(?P<arguments>[0-9;?]*)(?P<order>[A-Za-z])|(?P<text>[\s\S])")
+_PIECES = re.compile(r"\x1b\[(?P<arguments>[0-9;?]*)(?P<command>[A-Za-z])|(?P<text>[\s\S])")
 _WAIT = 30.0
 
 
 class Screen:
-    """What a terminal of so many columns and lines shows, as far as our programs use one.
+    """The content of a terminal, for the control sequences that our programs use.
 
-    That is: text, line ends, cursor up, erasing a line, showing and hiding the cursor. Styles are
-    kept, lines that scrolled away too.
+    Supported: text, line ends, cursor up, erase line, show and hide the cursor. Styles are kept,
+    and so are lines that scrolled out.
     """
 
     def __init__(self, columns: int, lines: int) -> None:
@@ -43,24 +43,24 @@ class Screen:
         self._rest = ""
 
     def feed(self, text: str) -> None:
-        """Take in what the program wrote."""
+        """Interpret output of the program."""
         text, self._rest = self._rest + text, ""
-        if (begun := re.search(r"\x1b(\[[0-9;?]*)?$", text)) is not None:
-            text, self._rest = text[: begun.start()], begun[0]
+        if (incomplete := re.search(r"\x1b(\[[0-9;?]*)?$", text)) is not None:
+            text, self._rest = text[: incomplete.start()], incomplete[0]
         for piece in _PIECES.finditer(text):
             if piece["text"]:
                 self._put(piece["text"])
             else:
-                self._obey(piece["order"], piece["arguments"])
+                self._control(piece["command"], piece["arguments"])
 
     def text(self) -> str:
-        """All lines, without styles."""
+        """Return all lines, without styles."""
         return "\n".join(
             "".join(char for char, _ in line).rstrip() for line in self._cells
         ).rstrip()
 
     def styled(self) -> str:
-        """All lines, each character behind the order that styles it."""
+        """Return all lines, each character after its style sequence."""
         return "\n".join(
             "".join(f"\x1b[0m{style}{char}" for char, style in line) for line in self._cells
         )
@@ -81,19 +81,19 @@ class Screen:
             line[self._column] = (char, self._style)
             self._column += 1
 
-    def _obey(self, order: str, arguments: str) -> None:
-        if order == "A":
+    def _control(self, command: str, arguments: str) -> None:
+        if command == "A":
             top = max(0, len(self._cells) - self.lines)
             self._row = max(top, self._row - int(arguments or 1))
-        elif order == "K":
+        elif command == "K":
             start = 0 if arguments == "2" else self._column
             del self._cells[self._row][start:]
-        elif order == "m":
+        elif command == "m":
             self._style = "" if arguments in {"", "0"} else f"{self._style}\x1b[{arguments}m"
-        elif (order, arguments) in {("h", "?25"), ("l", "?25")}:
-            self.cursor_shown = order == "h"
+        elif (command, arguments) in {("h", "?25"), ("l", "?25")}:
+            self.cursor_shown = command == "h"
         else:
-            raise ValueError(f"this screen does not know CSI {arguments}{order}")
+            raise ValueError(f"unsupported control sequence: CSI {arguments}{command}")
 
 
 class Terminal:
@@ -104,13 +104,13 @@ class Terminal:
         self.process = process
         self._master = master
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._news = asyncio.Event()
-        self._over = False
+        self._changed = asyncio.Event()
+        self._ended = False
         asyncio.get_running_loop().add_reader(master, self._read)
 
     @property
     def echoes(self) -> bool:
-        """Whether keys show on the screen."""
+        """Whether the terminal echoes keys."""
         return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
 
     def type(self, keys: str) -> None:
@@ -118,7 +118,7 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     async def see(self, wanted: str | Callable[[str], object], wait: float = _WAIT) -> str:
-        """Wait until the screen shows this; the screen."""
+        """Wait until the screen contains a text or satisfies a function; return the screen."""
 
         def seen() -> bool:
             text = self.screen.text()
@@ -126,44 +126,53 @@ class Terminal:
 
         try:
             async with asyncio.timeout(wait):
-                while not seen() and not self._over:
-                    self._news.clear()
-                    await self._news.wait()
+                while not seen() and not self._ended:
+                    self._changed.clear()
+                    await self._changed.wait()
         except TimeoutError:
             pass
         if not seen():
-            raise AssertionError(f"{wanted} was not seen on the screen:\n{self.screen.text()}")
+            raise AssertionError(f"{wanted} is not on the screen:\n{self.screen.text()}")
         return self.screen.text()
 
     async def end(self, wait: float = _WAIT) -> int:
-        """Wait for the program's end; its exit code."""
+        """Wait until the program ends; return its exit code."""
         async with asyncio.timeout(wait):
             code = await self.process.wait()
-            while not self._over:
-                self._news.clear()
-                await self._news.wait()
+            while not self._ended:
+                self._changed.clear()
+                await self._changed.wait()
         return code
 
-    def close(self) -> None:
-        """End the program if it has not ended, and give the terminal back."""
-        if self.process.returncode is None and not self._over:
-            with suppress(ProcessLookupError):
-                # process.kill() would look after it first, and take its exit code from asyncio.
-                os.kill(self.process.pid, signal.SIGKILL)
+    async def hang_up(self, wait: float = _WAIT) -> int:
+        """Close the terminal, as its window does; the program's exit code."""
         asyncio.get_running_loop().remove_reader(self._master)
         os.close(self._master)
+        self._master = -1
+        async with asyncio.timeout(wait):
+            return await self.process.wait()
+
+    def close(self) -> None:
+        """Kill the program if it is running, and close the terminal."""
+        if self.process.returncode is None and not self._ended:
+            with suppress(ProcessLookupError):
+                # process.kill() would reap the process and hide its exit code from asyncio.
+                os.kill(self.process.pid, signal.SIGKILL)
+        if self._master >= 0:
+            asyncio.get_running_loop().remove_reader(self._master)
+            os.close(self._master)
 
     def _read(self) -> None:
         try:
             data = os.read(self._master, 65536)
-        except OSError:  # Linux says so where others give an empty read: nobody writes any more
+        except OSError:  # end of file on Linux; other systems return no bytes
             data = b""
         if data:
             self.screen.feed(self._decoder.decode(data))
         else:
-            self._over = True
+            self._ended = True
             asyncio.get_running_loop().remove_reader(self._master)
-        self._news.set()
+        self._changed.set()
 
 
 @asynccontextmanager
@@ -175,7 +184,7 @@ async def terminal(
     kind: str = "xterm-256color",
     environment: Mapping[str, str],
 ) -> AsyncGenerator[Terminal, None]:
-    """Run a program (its path in full) in a terminal of its own, with these variables and TERM."""
+    """Run a program, named by its full path, in a new terminal with these variables and TERM."""
     master, slave = pty.openpty()
     try:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))

@@ -1,9 +1,7 @@
-"""Makes the reference, the screens and the times of the documentation anew, and follows its links.
+"""Update the screens in docs/cli.md and docs/cli.svg.
 
-The screens are those of real terminal sessions: a shell in a pseudo-terminal, against a simulated
-Milvus and, where that can run, a real one. Times and rates differ from run to run.
-
-python scripts/docs.py [reference|screens|times|links]      only one of these
+They are recorded in terminal sessions: a shell in a pseudo-terminal, with a simulated Milvus and,
+where it can run, a real one. Times and rates differ between runs.
 """
 
 from __future__ import annotations
@@ -17,10 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import demo
-import environment
-import fault_times
 import grpc.aio
-import reference
 from real_milvus import RealMilvus, why_not
 from rich.console import Console
 from rich.text import Text
@@ -30,36 +25,35 @@ from milvus_import.testing import FakeFile, FakeMilvus
 from milvus_import_pb.milvus_grpc import MilvusServiceStub
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator
 
-PAGE = environment.ROOT / "docs" / "cli.md"
-PICTURE = environment.ROOT / "docs" / "cli.svg"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE = DOCS / "cli.md"
+PICTURE = DOCS / "cli.svg"
 COLUMNS = 112
 ROWS = 600_000
 PROMPT = "$ "
 
 Screens = dict[str, str]
 
-_LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
-_CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 class Session:
-    """A shell in a terminal, where ``milvus-import`` is the one installed beside this Python."""
+    """A shell in a terminal, with the ``milvus-import`` of this environment."""
 
     def __init__(self, shell: Terminal) -> None:
         self._shell = shell
         self._start = 0
 
     async def type(self, command: str) -> None:
-        """Type a command once the prompt is there; what follows is its screen."""
+        """Wait for the prompt, then type a command; `screen` starts at this command."""
         await self._shell.see(lambda text: text.endswith(PROMPT.strip()))
         self._start = len(self._shell.screen.text().splitlines()) - 1
         self._shell.type(f"{command}\n")
 
     async def screen(self, pattern: str = rf"^{re.escape(PROMPT.strip())}\Z") -> str:
-        """The command and what it shows once that matches; by default once it has ended."""
+        """Return the command and its output once that matches; by default once it has ended."""
 
         def shown(text: str) -> bool:
             lines = text.splitlines()[self._start + 1 :]
@@ -69,12 +63,12 @@ class Session:
         return "\n".join(text.splitlines()[self._start :]).removesuffix(f"\n{PROMPT.strip()}")
 
     def picture(self) -> str:
-        """The command and what it shows now, as an SVG."""
+        """Return the command and its present output as an SVG."""
         styled = self._shell.screen.styled().splitlines()[self._start :]
         console = Console(record=True, width=COLUMNS, file=io.StringIO())
         console.print(Text.from_ansi("\n".join(styled)), end="")
         svg = console.export_svg(title="milvus-import", unique_id="milvus-import")
-        return _FONTS.sub("", svg)  # else a viewer would fetch them from elsewhere
+        return _FONTS.sub("", svg)  # they would be downloaded by a viewer
 
 
 @asynccontextmanager
@@ -87,7 +81,7 @@ async def session(uri: str) -> AsyncGenerator[Session, None]:
 
 
 async def simulated(screens: Screens) -> str:
-    """Follow a job of 8 files on a simulated Milvus 2.6; the picture of it."""
+    """Record a job of 8 files on a simulated Milvus 2.6; return the picture."""
     files = [
         FakeFile(f"books-{number}.parquet", size=48_000_000 + number * 731_000, rows=120_000)
         for number in range(1, 9)
@@ -121,7 +115,7 @@ async def simulated(screens: Screens) -> str:
 
 
 async def real(server: RealMilvus, screens: Screens) -> None:
-    """Start an import on a real Milvus 2.3.5 and follow it."""
+    """Record an import on a real Milvus 2.3.5."""
     file = server.data_dir / "books.json"
     demo.write_rows(file, ROWS)
     target = server.uri.removeprefix("http://")
@@ -137,7 +131,7 @@ async def real(server: RealMilvus, screens: Screens) -> None:
 
 
 def take_screens() -> tuple[Screens, str]:
-    """All screens that can be taken on this machine, and the picture."""
+    """Return all screens that can be recorded on this machine, and the picture."""
     screens: Screens = {}
     picture = asyncio.run(simulated(screens))
     reason = why_not()
@@ -145,64 +139,29 @@ def take_screens() -> tuple[Screens, str]:
         with RealMilvus() as server:
             asyncio.run(real(server, screens))
     else:
-        print(f"the screens of a real Milvus stay as they are: {reason}")
+        print(f"screens of a real Milvus not updated: {reason}")
     return screens, picture
 
 
 def put(screens: Screens, page: str) -> str:
-    """The page with each screen behind its marker, ``<!-- screen: NAME -->``."""
+    """Return the page with each screen after its marker, ``<!-- screen: NAME -->``."""
     for name, screen in screens.items():
         head = f"<!-- screen: {name} -->\n```text\n"
         before, found, rest = page.partition(head)
         _, end, after = rest.partition("```\n")
         if not (found and end):
-            raise environment.SetupError(f"docs/{PAGE.name} has no place for the screen {name!r}")
+            raise ValueError(f"docs/{PAGE.name} has no block for the screen {name!r}")
         page = f"{before}{head}{screen}\n{end}{after}"
     return page
 
 
-def dead_links(pages: Iterable[Path]) -> list[str]:
-    """The links to files, and to headings of Markdown files, that are not there."""
-    dead: list[str] = []
-    for page in pages:
-        text = page.read_text("utf-8")
-        for link in _LINK.findall(_CODE.sub("", text)):
-            path, _, heading = link.partition("#")
-            target = page if not path else page.parent / path
-            if re.match(r"[a-z]+:", link):
-                continue
-            if not target.exists() or (heading and heading not in headings(target)):
-                dead.append(f"{page.relative_to(environment.ROOT)}: {link}")
-    return dead
-
-
-def headings(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
-    lines = re.findall(r"^#+ (.*)$", _CODE.sub("", page.read_text("utf-8")), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
-
-
-def main() -> int:
-    """Do all, or what is named; then follow the links."""
-    only = sys.argv[1:]
-    if only and (len(only) > 1 or only[0] not in {"reference", "screens", "times", "links"}):
-        raise environment.SetupError("usage: docs.py [reference|screens|times|links]")
-    if only in ([], ["reference"]):
-        reference.write()
-    if only in ([], ["times"]):
-        print(f"the times of {fault_times.write()} faults measured for docs/errors.md")
-    if only in ([], ["screens"]):
-        screens, picture = take_screens()
-        PAGE.write_text(put(screens, PAGE.read_text("utf-8")), "utf-8")
-        PICTURE.write_text(picture, "utf-8")
-        print(f"{len(screens)} screens taken for docs/{PAGE.name}, one picture")
-    pages = [*sorted(environment.ROOT.glob("*.md")), *sorted(PAGE.parent.glob("*.md"))]
-    dead = dead_links(pages)
-    for link in dead:
-        print(f"dead link in {link}")
-    print(f"links of {len(pages)} pages followed, {len(dead)} dead")
-    return 1 if dead else 0
+def main() -> None:
+    """Update the page and the picture."""
+    screens, picture = take_screens()
+    PAGE.write_text(put(screens, PAGE.read_text("utf-8")), "utf-8")
+    PICTURE.write_text(picture, "utf-8")
+    print(f"{len(screens)} screens in docs/{PAGE.name}, one picture in docs/{PICTURE.name}")
 
 
 if __name__ == "__main__":
-    environment.run(main)
+    main()

@@ -1,6 +1,6 @@
-"""milvus_import and pymilvus, both at work in one process: one line of `make test-beside`.
+"""Use milvus_import and pymilvus in one process: one step of `make test-alongside`.
 
-python tests/beside/both.py milvus_import|pymilvus upb|python
+python tests/alongside/both.py milvus_import|pymilvus upb|python
 
 The arguments are the package that is imported first, and protobuf's backend.
 """
@@ -22,25 +22,25 @@ _TIMEOUT = 30.0
 
 
 async def main() -> None:
-    """Each asks the same server, at the same time, and maps what it says in its own way."""
+    """Each calls the same server at the same time and maps the responses in its own way."""
     from milvus_import.testing import FakeMilvus
 
     async with FakeMilvus() as server:
         job = server.add_job(state="Importing", progress=40)
         theirs, internal, public = await asyncio.gather(
-            asyncio.to_thread(pymilvus_asks, server.public_uri, job.job_id),
-            we_ask(server.internal_uri, job.job_id),
-            we_ask(server.public_uri, job.job_id),
+            asyncio.to_thread(call_pymilvus, server.public_uri, job.job_id),
+            call_milvus_import(server.internal_uri, job.job_id),
+            call_milvus_import(server.public_uri, job.job_id),
         )
-        asked = sorted(call.method for call in server.received)
+        methods = sorted(call.method for call in server.received)
     assert internal == ["Importing", 40, 500, 2100, "internal"], internal
     assert public == ["Importing", 40, 500, 2100, "public"], public
     assert theirs == ["Started", 40, 500, 2100], theirs
-    assert asked == 2 * ["GetImportProgress"] + 4 * ["GetImportState"], asked
+    assert methods == 2 * ["GetImportProgress"] + 4 * ["GetImportState"], methods
 
 
-async def we_ask(uri: str, job_id: str) -> list[Any]:
-    """What milvus_import makes of the job, and the code of a refusal."""
+async def call_milvus_import(uri: str, job_id: str) -> list[Any]:
+    """Return the job as milvus_import maps it, and the code and service of an error."""
     from milvus_import import ImportClient, JobNotFoundError
 
     async with ImportClient(uri, timeout=_TIMEOUT) as client:
@@ -49,11 +49,11 @@ async def we_ask(uri: str, job_id: str) -> list[Any]:
             await client.get_import_progress(_NO_JOB)
         except JobNotFoundError as error:
             return [data.state, data.progress, data.imported_rows, error.code, error.service]
-    raise AssertionError("milvus_import found a job that is not there")
+    raise AssertionError("milvus_import found a job that does not exist")
 
 
-def pymilvus_asks(uri: str, job_id: str) -> list[Any]:
-    """What pymilvus makes of them."""
+def call_pymilvus(uri: str, job_id: str) -> list[Any]:
+    """Return the job as pymilvus maps it, and the code of an error."""
     pymilvus: Any = importlib.import_module("pymilvus")
     handlers: Any = importlib.import_module("pymilvus.client.grpc_handler")
     handler = handlers.GrpcHandler(uri=uri)
@@ -65,11 +65,11 @@ def pymilvus_asks(uri: str, job_id: str) -> list[Any]:
             return [job.state_name, job.progress, job.row_count, error.code]
     finally:
         handler.close()
-    raise AssertionError("pymilvus found a job that is not there")
+    raise AssertionError("pymilvus found a job that does not exist")
 
 
 def import_both(first: str) -> None:
-    """Ours from the installed wheel; a warning about our modules is an error."""
+    """Import both packages; a warning from milvus_import is an error."""
     warnings.filterwarnings("error", module=r"milvus_import(_pb)?\b")
     for name in sorted(_PACKAGES, key=first.__ne__):
         module = importlib.import_module(name)
