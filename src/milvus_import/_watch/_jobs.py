@@ -78,8 +78,8 @@ class JobsWatch(AsyncIterator[ImportJob]):
         text = (
             f"no list of the import jobs arrived within {follower.limit}"
             if follower.discovering
-            else f"{len(tracker.pending)} of {len(tracker.jobs)} import jobs were not finished after "
-            f"{follower.limit}: {_listed(list(tracker.pending))}; the jobs continue"
+            else f"{len(tracker.pending)} of {len(tracker.jobs)} import jobs were not finished "
+            f"after {follower.limit}: {_listed(list(tracker.pending))}; the jobs continue"
         )
         if cause is None:
             raise WaitTimeoutError(text)
