@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from .._errors import ClientClosedError
+from ._turns import Turns
 
 
 class Pauses:
@@ -14,6 +15,8 @@ class Pauses:
     """Whether the client is closed."""
 
     def __init__(self) -> None:
+        self.turns = Turns()
+        """The order of the polls while their rate is limited."""
         self._waiters: set[asyncio.Future[None]] = set()
 
     async def sleep(self, seconds: float) -> None:
