@@ -43,6 +43,25 @@ def _cut(value: object) -> str:
     return repr(value)
 
 
+_FILES_SHOWN = 3
+_TEXT_SHOWN = 500
+
+
+def _short_repr(self: Any) -> str:
+    """Return the repr of a dataclass: many files are counted, long texts are cut."""
+    shown = [f"{f.name}={_shown(getattr(self, f.name))}" for f in fields(self) if f.repr]
+    return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        files = cast("list[object]", value)
+        return repr(files) if len(files) <= _FILES_SHOWN else f"[{len(files):,} files]"
+    if isinstance(value, str) and len(value) > _TEXT_SHOWN:
+        return f"{value[:_TEXT_SHOWN]!r}..."
+    return repr(value)
+
+
 class ImportState(StrEnum):
     """The state of an import job; the names are those of Milvus' ``ImportJobState``.
 
@@ -112,7 +131,7 @@ class ImportJob:
 
 @dataclass(slots=True)
 class ImportProgressDetail:
-    """One file group of a job, as the internal service and REST report it."""
+    """One file group of a job; the internal service and REST report these."""
 
     file_name: str
     """The group's files as the server prints them: ``[a.parquet]``, ``[id.npy v.npy]``."""
@@ -193,6 +212,8 @@ class ImportProgressData:
     def __repr__(self) -> str:
         return _short_repr(self)
 
+    __repr__ = _short_repr
+
     @property
     def done(self) -> bool:
         """Whether the job has ended, completed or failed."""
@@ -251,6 +272,8 @@ class GetImportProgressResponse:
     """The message of the status, usually ""."""
     data: ImportProgressData
 
+    __repr__ = _short_repr
+
     @property
     def service(self) -> Service:
         """The service that responded."""
@@ -267,15 +290,17 @@ class CallRecord:
 
     service: Service
     method: str
-    """The method's full name: ``milvus.proto.proxy.Proxy/GetImportProgress``."""
+    """``milvus.proto.proxy.Proxy/GetImportProgress``; for REST the path."""
     code: grpc.StatusCode
     details: str
     initial_metadata: tuple[tuple[str, str | bytes], ...] = field(repr=False)
-    """Metadata that the server sent before its reply."""
+    """Metadata that the server sent before its reply; for REST the headers without cookies."""
     trailing_metadata: tuple[tuple[str, str | bytes], ...] = field(repr=False)
     """Metadata that the server sent after its reply."""
     elapsed: float
     """Seconds from sending to the end."""
+
+    __repr__ = _short_repr
 
 
 def _fraction(percent: int) -> float:
