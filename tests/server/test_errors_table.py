@@ -865,6 +865,7 @@ async def test_fault_shows_what_its_row_states(
         target = re.sub("^https?://", "", case.fails.uri)
         assert re.match(rf"[\w ]+ at {re.escape(target)}: ", str(error))
         assert error.target == target
+        assert error.job_id == (JOB if case.fails.call is get_progress else error.job_id)
     shown = (str(error), repr(error), caplog.text, *traceback.format_exception(error))
     if isinstance(error, MilvusImportError):
         shown += (json.dumps(error.to_dict()),)
