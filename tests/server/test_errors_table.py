@@ -191,13 +191,13 @@ async def milvus(**arguments: Any) -> AsyncGenerator[FakeMilvus, None]:
 
 
 @scenario()
-async def internal_asked_on_public_port(stage: Stage) -> AsyncGenerator[Case, None]:
+async def internal_service_on_public_port(stage: Stage) -> AsyncGenerator[Case, None]:
     async with milvus() as server:
         yield Case(Attempt(server.public_uri, {"service": "internal"}), Attempt(server.public_uri))
 
 
 @scenario()
-async def public_asked_on_internal_port(stage: Stage) -> AsyncGenerator[Case, None]:
+async def public_service_on_internal_port(stage: Stage) -> AsyncGenerator[Case, None]:
     async with milvus() as server:
         yield Case(
             Attempt(server.internal_uri, {"service": "public"}), Attempt(server.internal_uri)

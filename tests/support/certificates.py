@@ -1,4 +1,4 @@
-"""A certificate authority made for the test run, and the certificates it signs."""
+"""A certificate authority that is created for the test run, and the certificates it signs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 import trustme
 
 KeyAndChain = tuple[bytes, bytes]
-"""PEM, as FakeMilvus takes it."""
+"""PEM, as FakeMilvus accepts it."""
 
 _LONG_AGO = datetime(2019, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True, frozen=True)
 class Certificates:
-    """Two authorities, and what the first of them signed."""
+    """Two authorities, and the certificates that the first one signed."""
 
     ca: bytes
     server: KeyAndChain
@@ -26,7 +26,7 @@ class Certificates:
     expired: KeyAndChain
     client: KeyAndChain
     other_ca: bytes
-    """Signed none of these."""
+    """It signed none of these."""
     https: ssl.SSLContext
     """The server's, for a server that does not speak HTTP/2."""
 
