@@ -19,6 +19,22 @@ import grpc.aio
 import leaks
 import network
 import pytest
+from cancelling import (
+    FOREVER,
+    SCENARIOS,
+    Request,
+    alone,
+    anyio_task_group,
+    asyncio_shield,
+    asyncio_timeout,
+    gather_cancelled,
+    inner_scope,
+    move_on_after,
+    scope_cancelled_before,
+    scope_deadline_extended,
+    scope_without_time,
+    task_cancelled_twice,
+)
 from interceptors import HoldBack, Pass, Raise
 from processes import FakeProcess
 from times import GUARD, until
@@ -40,11 +56,9 @@ LEAVE = 0.03
 """Seconds after which a caller is cancelled ..."""
 RESPONSE = 0.12
 """... and after which the server responds. Both use the clock of the same loop."""
-FOREVER = 3600.0
 JOB_ID = "450000000000000001"
 
 Code = grpc.StatusCode
-Call = Callable[[], Coroutine[Any, Any, GetImportProgressResponse]]
 
 PATHS: dict[str, dict[str, Any]] = {
     "deadline": {},
@@ -70,234 +84,7 @@ def status(code: Code) -> grpc.aio.AioRpcError:
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), "mine")
 
 
-async def alone(scenario: Coroutine[Any, Any, None]) -> None:
-    """Run it in its own task, which must end and must not stay in the state of being cancelled."""
-
-    async def run() -> int:
-        await scenario
-        task = asyncio.current_task()
-        assert task is not None
-        return task.cancelling()
-
-    task = asyncio.create_task(run())
-    done, _ = await asyncio.wait({task}, timeout=GUARD)
-    task.cancel()
-    assert done, "the scenario hangs"
-    assert task.result() == 0
-
-
-# The caller is cancelled.
-
-
-async def move_on_after(call: Call, leave: float) -> None:
-    with anyio.move_on_after(leave) as scope:
-        await call()
-    assert scope.cancelled_caught
-
-
-async def fail_after(call: Call, leave: float) -> None:
-    with pytest.raises(TimeoutError) as caught, anyio.fail_after(leave):
-        await call()
-    assert type(caught.value) is TimeoutError
-
-
-async def scope_cancelled(call: Call, leave: float) -> None:
-    with anyio.CancelScope() as scope:
-        asyncio.get_running_loop().call_later(leave, scope.cancel)
-        await call()
-    assert scope.cancelled_caught
-
-
-async def scope_cancelled_before(call: Call, leave: float) -> None:
-    with anyio.CancelScope() as scope:
-        scope.cancel()
-        await call()
-    assert scope.cancelled_caught
-
-
-async def scope_without_time(call: Call, leave: float) -> None:
-    with anyio.move_on_after(0) as scope:
-        await call()
-    assert scope.cancelled_caught
-
-
-async def outer_scope(call: Call, leave: float) -> None:
-    with anyio.move_on_after(leave) as outer, anyio.move_on_after(FOREVER) as inner:
-        await call()
-    assert (outer.cancelled_caught, inner.cancelled_caught) == (True, False)
-
-
-async def inner_scope(call: Call, leave: float) -> None:
-    with anyio.fail_after(FOREVER) as outer:
-        with anyio.move_on_after(leave) as inner:
-            await call()
-        assert inner.cancelled_caught
-        await call()
-    assert not outer.cancel_called
-
-
-async def anyio_task_group(call: Call, leave: float) -> None:
-    async with anyio.create_task_group() as group:
-        group.start_soon(call)
-        group.start_soon(call)
-        await anyio.sleep(leave)
-        group.cancel_scope.cancel()
-
-
-async def anyio_sibling_fails(call: Call, leave: float) -> None:
-    async def both() -> None:
-        async with anyio.create_task_group() as group:
-            group.start_soon(call)
-            await anyio.sleep(leave)
-            raise KeyError
-
-    with pytest.raises(ExceptionGroup) as caught:
-        await both()
-    assert [type(error) for error in caught.value.exceptions] == [KeyError]
-
-
-async def asyncio_sibling_fails(call: Call, leave: float) -> None:
-    async def both() -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(call())
-            await asyncio.sleep(leave)
-            raise KeyError
-
-    with pytest.raises(ExceptionGroup) as caught:
-        await both()
-    assert [type(error) for error in caught.value.exceptions] == [KeyError]
-
-
-async def asyncio_timeout(call: Call, leave: float) -> None:
-    with pytest.raises(TimeoutError) as caught:
-        async with asyncio.timeout(leave):
-            await call()
-    assert type(caught.value) is TimeoutError
-
-
-async def asyncio_timeout_around_a_scope(call: Call, leave: float) -> None:
-    async def limited() -> None:
-        with anyio.fail_after(FOREVER):
-            await call()
-
-    with pytest.raises(TimeoutError) as caught:
-        async with asyncio.timeout(leave):
-            await limited()
-    assert type(caught.value) is TimeoutError
-
-
-async def scope_around_an_asyncio_timeout(call: Call, leave: float) -> None:
-    with anyio.move_on_after(leave) as scope:
-        async with asyncio.timeout(FOREVER):
-            await call()
-    assert scope.cancelled_caught
-
-
-async def asyncio_wait_for(call: Call, leave: float) -> None:
-    with pytest.raises(TimeoutError) as caught:
-        await asyncio.wait_for(call(), leave)
-    assert type(caught.value) is TimeoutError
-
-
-async def task_cancelled(call: Call, leave: float) -> None:
-    task = asyncio.create_task(call())
-    await asyncio.sleep(leave)
-    assert task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert task.cancelled()
-    assert task.cancelling() == 1
-
-
-async def task_cancelled_twice(call: Call, leave: float) -> None:
-    task = asyncio.create_task(call())
-    await asyncio.sleep(leave)
-    task.cancel()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
-async def own_task_cancelled_and_caught(call: Call, leave: float) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().call_later(leave, task.cancel)
-    with pytest.raises(asyncio.CancelledError):
-        await call()
-    assert task.cancelling() == 1
-    task.uncancel()
-
-
-async def gather_cancelled(call: Call, leave: float) -> None:
-    both = asyncio.gather(call(), call())
-    asyncio.get_running_loop().call_later(leave, both.cancel)
-    with pytest.raises(asyncio.CancelledError):
-        await both
-
-
-# The caller has a limit that does not apply.
-
-
-async def shielded_scope(call: Call, leave: float) -> None:
-    with anyio.move_on_after(leave) as outer:
-        with anyio.CancelScope(shield=True):
-            assert (await call()).data.progress == 40
-        await anyio.lowlevel.checkpoint()
-    assert outer.cancelled_caught
-
-
-async def asyncio_shield(call: Call, leave: float) -> None:
-    task = asyncio.create_task(call())
-    with anyio.move_on_after(leave) as scope:
-        await asyncio.shield(task)
-    assert scope.cancelled_caught
-    assert (await task).data.progress == 40
-
-
-async def scope_deadline_extended(call: Call, leave: float) -> None:
-    with anyio.fail_after(leave) as scope:
-        asyncio.get_running_loop().call_later(leave / 2, setattr, scope, "deadline", float("inf"))
-        assert (await call()).data.progress == 40
-    assert not scope.cancel_called
-
-
-async def asyncio_timeout_extended(call: Call, leave: float) -> None:
-    async with asyncio.timeout(leave) as limit:
-        asyncio.get_running_loop().call_later(leave / 2, limit.reschedule, None)
-        assert (await call()).data.progress == 40
-
-
-async def limits_never_reached(call: Call, leave: float) -> None:
-    with anyio.fail_after(FOREVER):
-        async with asyncio.timeout(FOREVER):
-            assert (await asyncio.wait_for(call(), FOREVER)).data.progress == 40
-
-
-SCENARIOS: tuple[Callable[[Call, float], Coroutine[Any, Any, None]], ...] = (
-    move_on_after,
-    fail_after,
-    scope_cancelled,
-    scope_cancelled_before,
-    scope_without_time,
-    outer_scope,
-    inner_scope,
-    anyio_task_group,
-    anyio_sibling_fails,
-    asyncio_sibling_fails,
-    asyncio_timeout,
-    asyncio_timeout_around_a_scope,
-    scope_around_an_asyncio_timeout,
-    asyncio_wait_for,
-    task_cancelled,
-    task_cancelled_twice,
-    own_task_cancelled_and_caught,
-    gather_cancelled,
-    shielded_scope,
-    asyncio_shield,
-    scope_deadline_extended,
-    asyncio_timeout_extended,
-    limits_never_reached,
-)
+# The caller is cancelled, or has a limit that does not apply.
 
 
 SHORT = (
@@ -324,7 +111,7 @@ SHORT = (
     ],
 )
 async def test_a_cancelled_caller_returns_and_the_read_continues(
-    scenario: Callable[[Call, float], Coroutine[Any, Any, None]],
+    scenario: Callable[[Request, float], Coroutine[Any, Any, None]],
     path: str,
     fake: FakeMilvus,
     job_id: str,

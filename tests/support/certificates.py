@@ -1,4 +1,4 @@
-"""A certificate authority that is created for the test run, and the certificates it signs."""
+"""A certificate authority made for the test run, and the certificates it signs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 import trustme
 
 KeyAndChain = tuple[bytes, bytes]
-"""PEM, as FakeMilvus accepts it."""
+"""PEM, as FakeMilvus takes it."""
 
 _LONG_AGO = datetime(2019, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True, frozen=True)
 class Certificates:
-    """Two authorities, and the certificates that the first one signed."""
+    """Two authorities, and what the first of them signed."""
 
     ca: bytes
     server: KeyAndChain
@@ -26,7 +26,11 @@ class Certificates:
     expired: KeyAndChain
     client: KeyAndChain
     other_ca: bytes
-    """It signed none of these."""
+    """Signed none of these."""
+    rotated_ca: bytes
+    """The authority of ``rotated``."""
+    rotated: KeyAndChain
+    """For localhost, 127.0.0.1 and ::1."""
     https: ssl.SSLContext
     """The server's, for a server that does not speak HTTP/2."""
 
@@ -41,6 +45,7 @@ def make_certificates() -> Certificates:
     https = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.configure_cert(https)  # pyright: ignore[reportUnknownMemberType]
     start, end = _LONG_AGO
+    next_authority = trustme.CA()
     return Certificates(
         ca=authority.cert_pem.bytes(),
         server=_pem(server),
@@ -48,6 +53,8 @@ def make_certificates() -> Certificates:
         expired=_pem(authority.issue_cert(*here, not_before=start, not_after=end)),
         client=_pem(authority.issue_cert("client@example.org")),
         other_ca=trustme.CA().cert_pem.bytes(),
+        rotated_ca=next_authority.cert_pem.bytes(),
+        rotated=_pem(next_authority.issue_cert(*here)),
         https=https,
     )
 

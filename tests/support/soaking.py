@@ -134,7 +134,7 @@ async def soak(
     try:
         async with Relay(server.port) as relay:
             with anyio.move_on_after(seconds):
-                await _run(calls, relay, server, rng, outcome, pause)
+                await _run(calls, relay, server, rng, outcome, pause=pause)
         outcome.seconds = time.monotonic() - start
     finally:
         await server.kill()
@@ -151,18 +151,19 @@ async def _run(
     server: Server,
     rng: random.Random,
     outcome: Outcome,
+    *,
     pause: float,
 ) -> None:
     place = Place(relay)
     warm_up, undisturbed = calls // 10, calls * 4 // 10
     try:
-        await _phase(warm_up, place, rng, outcome, server, pause)
+        await _phase(warm_up, place, rng, outcome, server, pause=pause)
         before = _resident()
         await _phase(undisturbed, place, rng, outcome)
         outcome.undisturbed = undisturbed
         outcome.grown_undisturbed = (_resident() - before) / 1e6
         before, connections = _resident(), relay.connections
-        await _phase(calls - warm_up - undisturbed, place, rng, outcome, server, pause)
+        await _phase(calls - warm_up - undisturbed, place, rng, outcome, server, pause=pause)
         outcome.disturbed = calls - warm_up - undisturbed
         outcome.grown_disturbed = (_resident() - before) / 1e6
         outcome.connections = relay.connections - connections
@@ -176,6 +177,7 @@ async def _phase(
     rng: random.Random,
     outcome: Outcome,
     server: Server | None = None,
+    *,
     pause: float = 0.0,
 ) -> None:
     """Make this many calls; with ``server``, break connections and the server meanwhile."""

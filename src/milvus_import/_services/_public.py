@@ -19,8 +19,9 @@ from .._errors import UnsupportedServerError
 from .._hints import Hint
 from .._models import GetImportProgressResponse, ImportJob, ImportProgressData, ImportState
 from .._rpc._call import Method
-from .._rpc._classify import EMPTY_REPLY, bad_reply
+from .._rpc._classify import bad_reply
 from .._rpc._context import CallContext, ReplyError
+from .._rpc._texts import EMPTY_REPLY
 from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, Snapshot, parse
 from ._status import check_status
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from google.protobuf.message import DecodeError, Message
 
 from .._hints import Hint
-from .._rpc._classify import EMPTY_REPLY, bad_reply
+from .._rpc._classify import bad_reply
+from .._rpc._texts import EMPTY_REPLY
 
 if TYPE_CHECKING:
     from .._models import ImportProgressData, Service
