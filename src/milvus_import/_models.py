@@ -25,15 +25,16 @@ _SHOWN_ENTRIES = 3
 """Entries of a list that a repr shows."""
 
 
-def _short_repr(model: Any) -> str:
+def _short_repr(self: Any) -> str:
     """Return the repr of a dataclass, in which long texts and long lists are cut."""
-    shown = [f"{field.name}={_cut(getattr(model, field.name))}" for field in fields(model)]
-    return f"{type(model).__name__}({', '.join(shown)})"
+    shown = [f"{f.name}={_cut(getattr(self, f.name))}" for f in fields(self) if f.repr]
+    return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def _cut(value: object) -> str:
     if isinstance(value, str) and len(value) > EXCERPT:
         return f"{value[:EXCERPT]!r}..."
+<<<<<<< HEAD
     if isinstance(value, list):
         entries = cast("list[object]", value)
         shown = [repr(entry) for entry in entries[:_SHOWN_ENTRIES]]
@@ -54,11 +55,13 @@ def _short_repr(self: Any) -> str:
 
 
 def _shown(value: object) -> str:
+=======
+>>>>>>> tb2
     if isinstance(value, list):
-        files = cast("list[object]", value)
-        return repr(files) if len(files) <= _FILES_SHOWN else f"[{len(files):,} files]"
-    if isinstance(value, str) and len(value) > _TEXT_SHOWN:
-        return f"{value[:_TEXT_SHOWN]!r}..."
+        entries = cast("list[object]", value)
+        more = len(entries) - _SHOWN_ENTRIES
+        shown = ", ".join([repr(entry) for entry in entries[:_SHOWN_ENTRIES]])
+        return f"[{shown}, ... {more:,} more]" if more > 0 else f"[{shown}]"
     return repr(value)
 
 
@@ -211,8 +214,6 @@ class ImportProgressData:
 
     def __repr__(self) -> str:
         return _short_repr(self)
-
-    __repr__ = _short_repr
 
     @property
     def done(self) -> bool:
