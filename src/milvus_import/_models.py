@@ -34,29 +34,6 @@ def _short_repr(self: Any) -> str:
 def _cut(value: object) -> str:
     if isinstance(value, str) and len(value) > EXCERPT:
         return f"{value[:EXCERPT]!r}..."
-<<<<<<< HEAD
-    if isinstance(value, list):
-        entries = cast("list[object]", value)
-        shown = [repr(entry) for entry in entries[:_SHOWN_ENTRIES]]
-        if len(entries) > _SHOWN_ENTRIES:
-            shown.append(f"... {len(entries) - _SHOWN_ENTRIES:,} more")
-        return f"[{', '.join(shown)}]"
-    return repr(value)
-
-
-_FILES_SHOWN = 3
-_TEXT_SHOWN = 500
-
-
-def _short_repr(self: Any) -> str:
-    """Return the repr of a dataclass: many files are counted, long texts are cut."""
-    shown = [f"{f.name}={_shown(getattr(self, f.name))}" for f in fields(self) if f.repr]
-    return f"{type(self).__name__}({', '.join(shown)})"
-
-
-def _shown(value: object) -> str:
-=======
->>>>>>> tb2
     if isinstance(value, list):
         entries = cast("list[object]", value)
         more = len(entries) - _SHOWN_ENTRIES
@@ -108,8 +85,7 @@ class ImportJob:
     reason: str
     """Why the job failed, or ""."""
 
-    def __repr__(self) -> str:
-        return _short_repr(self)
+    __repr__ = _short_repr
 
     @property
     def done(self) -> bool:
@@ -151,8 +127,7 @@ class ImportProgressDetail:
     reason: str = ""
     """Why the group failed, or ""."""
 
-    def __repr__(self) -> str:
-        return _short_repr(self)
+    __repr__ = _short_repr
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -212,8 +187,7 @@ class ImportProgressData:
     service: Service
     """The service that responded."""
 
-    def __repr__(self) -> str:
-        return _short_repr(self)
+    __repr__ = _short_repr
 
     @property
     def done(self) -> bool:
