@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ _LONGEST = 0.02
 _CONCURRENT = 32
 _FAULTS = (FAULTS["not-ready"], FAULTS["unavailable"], Fault(delay=0.002), Fault(delay=0.02))
 
-Run = Callable[[float | None], Awaitable[None]]
+Run = Callable[[float | None], Coroutine[Any, Any, None]]
 """Follow a job that never ends; the argument is the timeout of the method."""
 
 
@@ -173,7 +173,7 @@ async def _asyncio_timeout(run: Run, numbers: random.Random) -> None:
 
 async def _asyncio_wait_for(run: Run, numbers: random.Random) -> None:
     try:
-        await asyncio.wait_for(run(None), _moment(numbers))  # type: ignore[arg-type]
+        await asyncio.wait_for(run(None), _moment(numbers))
     except TimeoutError as error:
         assert type(error) is TimeoutError  # noqa: PT017
 
