@@ -11,8 +11,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
-from ._text import EXCERPT
-
 if TYPE_CHECKING:
     import grpc
 
@@ -21,36 +19,15 @@ Service = Literal["internal", "public", "rest"]
 ``milvus.proto.milvus.MilvusService`` (public), or the REST API."""
 
 _FILE_BOUNDARY = r"(?i)(?<=\.npy) |(?<=\.csv) |(?<=\.json) |(?<=\.parquet) "
-_SHOWN_ENTRIES = 3
-"""Entries of a list that a repr shows."""
+_FILES_SHOWN = 3
+_TEXT_SHOWN = 500
+"""Characters."""
 
 
 def _short_repr(model: Any) -> str:
-    """Return the repr of a dataclass, in which long texts and long lists are cut."""
-    shown = [f"{field.name}={_cut(getattr(model, field.name))}" for field in fields(model)]
-    return f"{type(model).__name__}({', '.join(shown)})"
-
-
-def _cut(value: object) -> str:
-    if isinstance(value, str) and len(value) > EXCERPT:
-        return f"{value[:EXCERPT]!r}..."
-    if isinstance(value, list):
-        entries = cast("list[object]", value)
-        shown = [repr(entry) for entry in entries[:_SHOWN_ENTRIES]]
-        if len(entries) > _SHOWN_ENTRIES:
-            shown.append(f"... {len(entries) - _SHOWN_ENTRIES:,} more")
-        return f"[{', '.join(shown)}]"
-    return repr(value)
-
-
-_FILES_SHOWN = 3
-_TEXT_SHOWN = 500
-
-
-def _short_repr(self: Any) -> str:
     """Return the repr of a dataclass: many files are counted, long texts are cut."""
-    shown = [f"{f.name}={_shown(getattr(self, f.name))}" for f in fields(self) if f.repr]
-    return f"{type(self).__name__}({', '.join(shown)})"
+    shown = [f"{f.name}={_shown(getattr(model, f.name))}" for f in fields(model) if f.repr]
+    return f"{type(model).__name__}({', '.join(shown)})"
 
 
 def _shown(value: object) -> str:
@@ -212,8 +189,6 @@ class ImportProgressData:
     def __repr__(self) -> str:
         return _short_repr(self)
 
-    __repr__ = _short_repr
-
     @property
     def done(self) -> bool:
         """Whether the job has ended, completed or failed."""
@@ -272,7 +247,8 @@ class GetImportProgressResponse:
     """The message of the status, usually ""."""
     data: ImportProgressData
 
-    __repr__ = _short_repr
+    def __repr__(self) -> str:
+        return _short_repr(self)
 
     @property
     def service(self) -> Service:
@@ -300,7 +276,8 @@ class CallRecord:
     elapsed: float
     """Seconds from sending to the end."""
 
-    __repr__ = _short_repr
+    def __repr__(self) -> str:
+        return _short_repr(self)
 
 
 def _fraction(percent: int) -> float:
