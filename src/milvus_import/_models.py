@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
+from ._text import EXCERPT
+
 if TYPE_CHECKING:
     import grpc
 
@@ -19,23 +21,24 @@ Service = Literal["internal", "public", "rest"]
 ``milvus.proto.milvus.MilvusService`` (public), or the REST API."""
 
 _FILE_BOUNDARY = r"(?i)(?<=\.npy) |(?<=\.csv) |(?<=\.json) |(?<=\.parquet) "
-_FILES_SHOWN = 3
-_TEXT_SHOWN = 500
-"""Characters."""
+_SHOWN_ENTRIES = 3
+"""Entries of a list that a repr shows."""
 
 
-def _short_repr(model: Any) -> str:
-    """Return the repr of a dataclass: many files are counted, long texts are cut."""
-    shown = [f"{f.name}={_shown(getattr(model, f.name))}" for f in fields(model) if f.repr]
-    return f"{type(model).__name__}({', '.join(shown)})"
+def _short_repr(self: Any) -> str:
+    """Return the repr of a dataclass, in which long texts and long lists are cut."""
+    shown = [f"{f.name}={_cut(getattr(self, f.name))}" for f in fields(self) if f.repr]
+    return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def _shown(value: object) -> str:
+def _cut(value: object) -> str:
+    if isinstance(value, str) and len(value) > EXCERPT:
+        return f"{value[:EXCERPT]!r}..."
     if isinstance(value, list):
-        files = cast("list[object]", value)
-        return repr(files) if len(files) <= _FILES_SHOWN else f"[{len(files):,} files]"
-    if isinstance(value, str) and len(value) > _TEXT_SHOWN:
-        return f"{value[:_TEXT_SHOWN]!r}..."
+        entries = cast("list[object]", value)
+        more = len(entries) - _SHOWN_ENTRIES
+        shown = ", ".join([repr(entry) for entry in entries[:_SHOWN_ENTRIES]])
+        return f"[{shown}, ... {more:,} more]" if more > 0 else f"[{shown}]"
     return repr(value)
 
 
@@ -82,8 +85,7 @@ class ImportJob:
     reason: str
     """Why the job failed, or ""."""
 
-    def __repr__(self) -> str:
-        return _short_repr(self)
+    __repr__ = _short_repr
 
     @property
     def done(self) -> bool:
@@ -125,8 +127,7 @@ class ImportProgressDetail:
     reason: str = ""
     """Why the group failed, or ""."""
 
-    def __repr__(self) -> str:
-        return _short_repr(self)
+    __repr__ = _short_repr
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -186,8 +187,7 @@ class ImportProgressData:
     service: Service
     """The service that responded."""
 
-    def __repr__(self) -> str:
-        return _short_repr(self)
+    __repr__ = _short_repr
 
     @property
     def done(self) -> bool:
@@ -247,8 +247,7 @@ class GetImportProgressResponse:
     """The message of the status, usually ""."""
     data: ImportProgressData
 
-    def __repr__(self) -> str:
-        return _short_repr(self)
+    __repr__ = _short_repr
 
     @property
     def service(self) -> Service:
@@ -276,8 +275,7 @@ class CallRecord:
     elapsed: float
     """Seconds from sending to the end."""
 
-    def __repr__(self) -> str:
-        return _short_repr(self)
+    __repr__ = _short_repr
 
 
 def _fraction(percent: int) -> float:

@@ -177,9 +177,9 @@ async def test_metadata_of_a_call_overrides_the_client_key_by_key(
         await client.get_import_progress(job_id)
     first, second = fake.received
     assert {key: first.values(key) for key in sent} == sent
-    # What a call said is gone with it, and nothing but their own keys touches these two.
-    clients_own = [pair for pair in second.metadata if pair[0] in {"a", "b", "a-bin", "x-trace"}]
-    assert len(clients_own) == len(_pairs(defaults.get("metadata")))
+    # The options of a call end with it; only its own key overrides the token and the database.
+    of_client = [pair for pair in second.metadata if pair[0] in {"a", "b", "a-bin", "x-trace"}]
+    assert len(of_client) == len(_pairs(defaults.get("metadata")))
     for received in (first, second):
         assert received.values("authorization") == [base64.b64encode(b"root:Milvus").decode()]
         assert received.values("dbname") == ["shop"]
@@ -190,7 +190,7 @@ def _pairs(metadata: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("says", "sent"),
+    ("metadata", "sent"),
     [
         ({"authorization": "c3Vl"}, ["c3Vl"]),
         ({"Authorization": "c3Vl"}, ["c3Vl"]),
@@ -198,12 +198,12 @@ def _pairs(metadata: Any) -> list[Any]:
     ],
 )
 async def test_metadata_overrides_the_token_only_under_its_own_key(
-    fake: FakeMilvus, job_id: str, says: dict[str, str | None], sent: list[str]
+    fake: FakeMilvus, job_id: str, metadata: dict[str, str | None], sent: list[str]
 ) -> None:
     fake.token = "root:Milvus"
     async with ImportClient(fake.public_uri, token="root:Milvus", service="public") as client:
         with pytest.raises(UnauthenticatedError):
-            await client.get_import_progress(job_id, metadata=says)
+            await client.get_import_progress(job_id, metadata=metadata)
         await client.get_import_progress(job_id, metadata=None)
     assert [received.values("authorization") for received in fake.received] == [
         sent,

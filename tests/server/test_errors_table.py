@@ -191,13 +191,13 @@ async def milvus(**arguments: Any) -> AsyncGenerator[FakeMilvus, None]:
 
 
 @scenario()
-async def internal_asked_on_public_port(stage: Stage) -> AsyncGenerator[Case, None]:
+async def internal_service_on_public_port(stage: Stage) -> AsyncGenerator[Case, None]:
     async with milvus() as server:
         yield Case(Attempt(server.public_uri, {"service": "internal"}), Attempt(server.public_uri))
 
 
 @scenario()
-async def public_asked_on_internal_port(stage: Stage) -> AsyncGenerator[Case, None]:
+async def public_service_on_internal_port(stage: Stage) -> AsyncGenerator[Case, None]:
     async with milvus() as server:
         yield Case(
             Attempt(server.internal_uri, {"service": "public"}), Attempt(server.internal_uri)
@@ -865,6 +865,7 @@ async def test_fault_shows_what_its_row_states(
         target = re.sub("^https?://", "", case.fails.uri)
         assert re.match(rf"[\w ]+ at {re.escape(target)}: ", str(error))
         assert error.target == target
+        assert error.job_id == (JOB if case.fails.call is get_progress else error.job_id)
     shown = (str(error), repr(error), caplog.text, *traceback.format_exception(error))
     if isinstance(error, MilvusImportError):
         shown += (json.dumps(error.to_dict()),)

@@ -71,8 +71,8 @@ async def test_one_call(fake: FakeMilvus, capsys: pytest.CaptureFixture[str]) ->
                 "Failed 100%",
                 (
                     "import job {job_id} failed: no such file or directory. Pass a path on the "
-                    "server's disk, or a key of Milvus' bucket without the bucket's name: Milvus reads "
-                    "the files, not the client. []"
+                    "server's disk, or a key of Milvus' bucket without the bucket's name: "
+                    "Milvus reads the files, not the client. []"
                 ),
                 "{job_id} Failed",
             ],

@@ -29,6 +29,14 @@ from milvus_import.testing import FakeMilvus, Fault
 pytestmark = pytest.mark.anyio
 
 JOB = "450000000000000001"
+
+
+@pytest.fixture(autouse=True)
+def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry within any time: no test depends on how soon a connection breaks."""
+    monkeypatch.setattr(_select, "RETRY_WITHIN", 3600.0)
+
+
 READS: dict[str, Callable[[ImportClient, CallOptions], Awaitable[object]]] = {
     "get_import_progress": lambda client, options: client.get_import_progress(JOB, **options),
     "list_imports": lambda client, options: client.list_imports("books", **options),
@@ -71,10 +79,16 @@ async def test_a_read_whose_connection_breaks_twice_raises_the_second_error() ->
     assert caught.value.transient
 
 
+RETRY_WITHIN = _select.RETRY_WITHIN
+
+
+def test_retry_within_is_a_second() -> None:
+    assert RETRY_WITHIN == 1.0
+
+
 async def test_a_broken_connection_is_not_retried_after_retry_within(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert _select.RETRY_WITHIN == 1.0
     # A slow call is not repeated: that would double the load, and hide the error.
     monkeypatch.setattr(_select, "RETRY_WITHIN", 0.0)
     records: list[CallRecord] = []
@@ -89,26 +103,18 @@ async def test_a_broken_connection_is_not_retried_after_retry_within(
 
 async def test_timeout_covers_both_attempts(fake: FakeMilvus, scale: float) -> None:
     fake.add_job(job_id=JOB)
-    timeout = 0.8 * scale
+    delay = 0.4 * scale
     async with Relay(fake.internal_port) as relay, ImportClient(relay.uri) as client:
         await client.check()
         fake.received.clear()
-        fake.inject("hang", times=None)
-
-        async def reset() -> None:
-            await until(lambda: bool(fake.received))
-            await asyncio.sleep(timeout / 4)
-            relay.reset()
-
-        resetting = asyncio.create_task(reset())
-        started = asyncio.get_running_loop().time()
-        with pytest.raises(DeadlineExceededError):
-            await client.get_import_progress(JOB, timeout=timeout)
-        elapsed = asyncio.get_running_loop().time() - started
-        await resetting
+        fake.inject("hang")
+        call = asyncio.ensure_future(client.get_import_progress(JOB, timeout=9 * scale))
+        await until(lambda: bool(fake.received))
+        await asyncio.sleep(delay)
+        relay.reset()
+        await call
     first, second = (received.time_remaining or 0 for received in fake.received)
-    assert second < first - timeout / 5
-    assert timeout * 0.9 <= elapsed
+    assert second < first - delay * 0.7
 
 
 @pytest.mark.parametrize(

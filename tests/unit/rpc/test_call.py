@@ -39,7 +39,9 @@ class Hold(grpc.aio.UnaryUnaryClientInterceptor):
         self.reached = asyncio.Event()
         self.released = asyncio.Event()
 
-    async def intercept_unary_unary(self, continuation: Any, *_: Any) -> Any:
+    async def intercept_unary_unary(
+        self, continuation: Any, client_call_details: Any, request: Any
+    ) -> Any:
         self.reached.set()
         await self.released.wait()
         raise grpc.aio.UsageError("Channel is closed.")
