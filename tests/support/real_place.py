@@ -65,6 +65,6 @@ async def place_at(server: RealMilvus, *, timeout: float = 30.0) -> AsyncGenerat
     with tempfile.TemporaryDirectory(prefix="milvus-import-") as folder:
         async with (
             raw_channel(server.uri) as channel,
-            ImportClient(server.uri, timeout=timeout) as client,
+            ImportClient(server.uri, rpc_timeout=timeout) as client,
         ):
             yield Place(server, client, MilvusServiceStub(channel), Path(folder))
