@@ -218,10 +218,14 @@ def newest_python() -> str:
 @nox.session
 @nox.parametrize("pymilvus", ALONGSIDE)
 def alongside(session: nox.Session, pymilvus: str) -> None:
-    """Use the wheel and pymilvus in one process: each imported first, on each protobuf backend."""
-    install(session, f"alongside-{pymilvus}", "cli")
+    """Use the wheel and pymilvus in one process, and pymilvus' own programs on FakeMilvus."""
+    with_rest = pymilvus != "2.5"
+    extra = ("rest", "alongside-rest") if with_rest else ()
+    install(session, f"alongside-{pymilvus}", "cli", *extra)
     for first, backend in product(("milvus_import", "pymilvus"), ("upb", "python")):
         session.run("python", "-P", "tests/alongside/both.py", first, backend, silent=True)
+    for script in ("rest_peers.py", "migration.py") if with_rest else ():
+        session.run("python", "-P", f"tests/alongside/{script}", silent=True)
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: the event loop, a fake Milvus, and the factor that scales all times."""
+"""Shared by all tests: the event loop, a fake Milvus, short delays, and the scale of all times."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from collections.abc import AsyncGenerator
 
 import hypothesis
 import pytest
-from times import SCALE
+from times import GUARD, SCALE
 
+from milvus_import._rpc import _call, _channel
 from milvus_import.testing import FakeMilvus
 
 # gRPC logs each GOAWAY to stderr; the tests cause hundreds.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-# A shell without job control starts background processes with SIGINT ignored, and the programs that
-# the tests interrupt would inherit that.
+# A shell without job control starts background programs with SIGINT ignored, and the programs
+# that the tests interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile(
@@ -30,18 +31,26 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("default")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "real_delays: the delays of close() and of the sweep are measured, not patched"
+    )
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Scale the time limits of the tests too."""
+    """Scale the timeout of each test."""
     if SCALE == 1:
         return
-    usual = float(config.getini("timeout"))
+    default = float(config.getini("timeout"))
     for item in items:
         own = item.get_closest_marker("timeout")
-        item.add_marker(pytest.mark.timeout((own.args[0] if own else usual) * SCALE), append=False)
+        item.add_marker(
+            pytest.mark.timeout((own.args[0] if own else default) * SCALE), append=False
+        )
 
 
-def pytest_collection_finish() -> None:
-    """Exclude everything collected so far from later collections: many tests call gc.collect()."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Exclude all that exists now from the garbage collections of the leak checks."""
     gc.collect()
     gc.freeze()
 
@@ -54,6 +63,22 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def scale() -> float:
     return SCALE
+
+
+@pytest.fixture(scope="session")
+def guard() -> float:
+    """Seconds after which a test fails that waits for something that must happen."""
+    return GUARD
+
+
+@pytest.fixture(autouse=True)
+def short_delays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the grace of close() and the sweep, except where they are measured."""
+    if request.node.get_closest_marker("real_delays"):
+        return
+    monkeypatch.setattr(_channel, "CLOSE_GRACE", 0.2 * SCALE)
+    monkeypatch.setattr(_channel, "SWEEP_INTERVAL", 0.2 * SCALE)
+    monkeypatch.setattr(_call, "OVERDUE", 0.3 * SCALE)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Unpack, cast
 
@@ -17,6 +16,7 @@ from ._rpc._options import (
     validate_callback,
     with_metadata,
 )
+from ._rpc._pauses import yield_to_loop
 from ._services._requests import (
     Files,
     ImportOptions,
@@ -154,7 +154,7 @@ class ImportClient(BaseClient):
         if idempotency_key is not None:
             key = validate_idempotency_key(idempotency_key)
             settings = with_metadata(settings, "idempotency-key", key)
-        await asyncio.sleep(0)  # already cancelled: no job is started
+        await yield_to_loop()  # already cancelled: no job is started
         operation = CREATE_JOB if len(params.groups) == 1 else CREATE_JOB_OF_GROUPS
         return await self._services.call(operation, params, settings)
 

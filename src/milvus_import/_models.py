@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from ._text import EXCERPT
 
@@ -25,18 +25,20 @@ _SHOWN_ENTRIES = 3
 """Entries of a list that a repr shows."""
 
 
-def _short_repr(model: Any) -> str:
+def _short_repr(self: Any) -> str:
     """Return the repr of a dataclass, in which long texts and long lists are cut."""
-    shown = [f"{field.name}={_cut(getattr(model, field.name))}" for field in fields(model)]
-    return f"{type(model).__name__}({', '.join(shown)})"
+    shown = [f"{f.name}={_cut(getattr(self, f.name))}" for f in fields(self) if f.repr]
+    return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def _cut(value: object) -> str:
     if isinstance(value, str) and len(value) > EXCERPT:
         return f"{value[:EXCERPT]!r}..."
-    if isinstance(value, list) and len(value) > _SHOWN_ENTRIES:
-        entries = [repr(entry) for entry in value[:_SHOWN_ENTRIES]]
-        return f"[{', '.join(entries)}, ... {len(value) - _SHOWN_ENTRIES:,} more]"
+    if isinstance(value, list):
+        entries = cast("list[object]", value)
+        more = len(entries) - _SHOWN_ENTRIES
+        shown = ", ".join([repr(entry) for entry in entries[:_SHOWN_ENTRIES]])
+        return f"[{shown}, ... {more:,} more]" if more > 0 else f"[{shown}]"
     return repr(value)
 
 
@@ -108,7 +110,7 @@ class ImportJob:
 
 @dataclass(slots=True)
 class ImportProgressDetail:
-    """One file group of a job, as the internal service and REST report it."""
+    """One file group of a job; the internal service and REST report these."""
 
     file_name: str
     """The group's files as the server prints them: ``[a.parquet]``, ``[id.npy v.npy]``."""
@@ -245,6 +247,8 @@ class GetImportProgressResponse:
     """The message of the status, usually ""."""
     data: ImportProgressData
 
+    __repr__ = _short_repr
+
     @property
     def service(self) -> Service:
         """The service that responded."""
@@ -261,15 +265,17 @@ class CallRecord:
 
     service: Service
     method: str
-    """The method's full name: ``milvus.proto.proxy.Proxy/GetImportProgress``."""
+    """``milvus.proto.proxy.Proxy/GetImportProgress``; for REST the path."""
     code: grpc.StatusCode
     details: str
     initial_metadata: tuple[tuple[str, str | bytes], ...] = field(repr=False)
-    """Metadata that the server sent before its reply."""
+    """Metadata that the server sent before its reply; for REST the headers without cookies."""
     trailing_metadata: tuple[tuple[str, str | bytes], ...] = field(repr=False)
     """Metadata that the server sent after its reply."""
     elapsed: float
     """Seconds from sending to the end."""
+
+    __repr__ = _short_repr
 
 
 def _fraction(percent: int) -> float:

@@ -43,7 +43,7 @@ async def call_milvus_import(uri: str, job_id: str) -> list[Any]:
     """Return the job as milvus_import maps it, and the code and service of an error."""
     from milvus_import import ImportClient, JobNotFoundError
 
-    async with ImportClient(uri, timeout=_TIMEOUT) as client:
+    async with ImportClient(uri, rpc_timeout=_TIMEOUT) as client:
         data = (await client.get_import_progress(job_id)).data
         try:
             await client.get_import_progress(_NO_JOB)

@@ -29,11 +29,7 @@ def load() -> tuple[Any, Any]:
     warnings.filterwarnings("error", module=r"milvus_import(_pb)?\b")
     testing = importlib.import_module("milvus_import.testing")
     peers = importlib.import_module("pymilvus.bulk_writer.bulk_import")
-<<<<<<< HEAD
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs each exception
-=======
     logging.disable()  # pymilvus logs each exception
->>>>>>> core
     assert Path(peers.__file__ or "").is_relative_to(sys.prefix), peers
     return testing, peers
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 JOB = "449839014328146739"
 SECRET = "s3cr3t-Milvus"
-Call = Callable[[ImportClient], Awaitable[object]]
+Call = Callable[[ImportClient, str], Awaitable[object]]
 
 
 def raises(error: type[Exception], message: str) -> Any:
@@ -34,8 +34,8 @@ def raises(error: type[Exception], message: str) -> Any:
 async def sends_nothing(call: Call, error: type[Exception], message: str) -> BaseException:
     """Call a method at a port that counts connections; return what it raised."""
     async with listening() as listener, ImportClient(listener.uri) as client:
-        with raises(error, message) as caught:
-            await call(client)
+        with pytest.raises(error, match=re.escape(message)) as caught:
+            await call(client, listener.uri)
         assert listener.connections == 0
     return caught.value
 
@@ -43,14 +43,14 @@ async def sends_nothing(call: Call, error: type[Exception], message: str) -> Bas
 def one_call(**options: Any) -> dict[str, Call]:
     """Return each method of one RPC, with call options."""
     return {
-        "get_import_progress": lambda client: client.get_import_progress(JOB, **options),
-        "check": lambda client: client.check(**options),
-        "list_imports": lambda client: client.list_imports(**options),
-        "create_import": lambda client: client.create_import("books", ["a.parquet"], **options),
-        "commit_import": lambda client: client.commit_import(JOB, **options),
-        "abort_import": lambda client: client.abort_import(JOB, **options),
-        "function": lambda client: get_import_progress(
-            GetImportProgressOption(f"http://{client._services.target}", JOB), **options
+        "get_import_progress": lambda client, _: client.get_import_progress(JOB, **options),
+        "check": lambda client, _: client.check(**options),
+        "list_imports": lambda client, _: client.list_imports(**options),
+        "create_import": lambda client, _: client.create_import("books", ["a.parquet"], **options),
+        "commit_import": lambda client, _: client.commit_import(JOB, **options),
+        "abort_import": lambda client, _: client.abort_import(JOB, **options),
+        "function": lambda _, uri: get_import_progress(
+            GetImportProgressOption(uri, JOB), **options
         ),
     }
 
@@ -58,10 +58,10 @@ def one_call(**options: Any) -> dict[str, Call]:
 def many_calls(**options: Any) -> dict[str, Call]:
     """Return each method of many RPCs, with watch options."""
     return {
-        "watch": lambda client: anext(client.watch(JOB, **options)),
-        "watch_all": lambda client: anext(client.watch_all([JOB], **options)),
-        "wait": lambda client: client.wait(JOB, **options),
-        "wait_all": lambda client: client.wait_all([JOB], **options),
+        "watch": lambda client, _: anext(client.watch(JOB, **options)),
+        "watch_all": lambda client, _: anext(client.watch_all([JOB], **options)),
+        "wait": lambda client, _: client.wait(JOB, **options),
+        "wait_all": lambda client, _: client.wait_all([JOB], **options),
     }
 
 
@@ -115,10 +115,11 @@ async def test_invalid_time_of_a_watch_sends_nothing(
 
 async def test_until_must_be_completed_or_uncommitted() -> None:
     bad: Any = "done"
-    for call in (
-        lambda client: client.wait(JOB, until=bad),
-        lambda client: client.wait_all([JOB], until=bad),
-    ):
+    calls: list[Call] = [
+        lambda client, _: client.wait(JOB, until=bad),
+        lambda client, _: client.wait_all([JOB], until=bad),
+    ]
+    for call in calls:
         await sends_nothing(
             call, ArgumentError, "until must be 'completed' or 'uncommitted', got 'done'"
         )
@@ -127,16 +128,14 @@ async def test_until_must_be_completed_or_uncommitted() -> None:
 @pytest.mark.parametrize(("job_id", "error"), [("abc", ArgumentError), (7, TypeError)])
 async def test_invalid_job_id_sends_nothing(job_id: Any, error: type[Exception]) -> None:
     calls: list[Call] = [
-        lambda client: client.get_import_progress(job_id),
-        lambda client: client.commit_import(job_id),
-        lambda client: client.abort_import(job_id),
-        lambda client: client.wait(job_id),
-        lambda client: client.wait_all([JOB, job_id]),
-        lambda client: anext(client.watch(job_id)),
-        lambda client: anext(client.watch_all([JOB, job_id])),
-        lambda client: get_import_progress(
-            GetImportProgressOption(f"http://{client._services.target}", job_id)
-        ),
+        lambda client, _: client.get_import_progress(job_id),
+        lambda client, _: client.commit_import(job_id),
+        lambda client, _: client.abort_import(job_id),
+        lambda client, _: client.wait(job_id),
+        lambda client, _: client.wait_all([JOB, job_id]),
+        lambda client, _: anext(client.watch(job_id)),
+        lambda client, _: anext(client.watch_all([JOB, job_id])),
+        lambda _, uri: get_import_progress(GetImportProgressOption(uri, job_id)),
     ]
     for call in calls:
         await sends_nothing(call, error, "job_id must be a ")
@@ -146,27 +145,27 @@ async def test_jobs_of_a_watch_are_ids_or_a_collection() -> None:
     untyped: Any = None
     calls: list[tuple[Call, type[Exception], str]] = [
         (
-            lambda client: anext(client.watch_all("books")),
+            lambda client, _: anext(client.watch_all("books")),
             TypeError,
             "write ['books'], or pass collection_name='books'",
         ),
         (
-            lambda client: client.wait_all(JOB),
+            lambda client, _: client.wait_all(JOB),
             TypeError,
             f"job_ids must be a list; write ['{JOB}']",
         ),
         (
-            lambda client: client.wait_all(untyped),
+            lambda client, _: client.wait_all(untyped),
             TypeError,
             "job_ids must be a list of job ids, got None; watch_all follows all jobs",
         ),
         (
-            lambda client: anext(client.watch_all(collection_name="")),
+            lambda client, _: anext(client.watch_all(collection_name="")),
             ArgumentError,
             "collection_name must not be empty; leave it out for all collections",
         ),
         (
-            lambda client: anext(client.watch_all([JOB], "books")),
+            lambda client, _: anext(client.watch_all([JOB], "books")),
             ArgumentError,
             "pass either job_ids or collection_name, not both",
         ),
@@ -187,7 +186,7 @@ async def test_jobs_of_a_watch_are_ids_or_a_collection() -> None:
 async def test_invalid_argument_of_a_list_sends_nothing(
     arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    await sends_nothing(lambda client: client.list_imports(**arguments), error, message)
+    await sends_nothing(lambda client, _: client.list_imports(**arguments), error, message)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +203,7 @@ async def test_invalid_import_request_sends_nothing(
     arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     given: dict[str, Any] = {"collection_name": "books", "files": ["a.parquet"]} | arguments
-    raised = await sends_nothing(lambda client: client.create_import(**given), error, message)
+    raised = await sends_nothing(lambda client, _: client.create_import(**given), error, message)
     assert SECRET not in f"{raised} {raised!r} {raised.__cause__!r}"
 
 

@@ -57,15 +57,16 @@ def test_each_shell_has_a_script(shell: str, tmp_path: Path) -> None:
 
 
 def test_bash_completes_as_the_page_describes(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
+    line = next(line for line in page.splitlines() if "=bash_source" in line)
     program = tmp_path / "milvus-import"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m milvus_import "$@"\n')
     program.chmod(0o755)
-    script = """
-eval "$(_MILVUS_IMPORT_COMPLETE=bash_source milvus-import)"
+    script = f"""{line}
 complete -p milvus-import
 COMP_WORDS=(milvus-import cr) COMP_CWORD=1
 _milvus_import_completion milvus-import
-echo "${COMPREPLY[@]}"
+echo "${{COMPREPLY[@]}}"
 """
     path = f"{tmp_path}:{variables()['PATH']}"
     done = subprocess.run(

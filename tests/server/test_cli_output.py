@@ -9,7 +9,7 @@ import time
 
 import pytest
 from command_line import FAST, GUARD, finish, run, run_process, start, until
-from fake_process import FakeProcess
+from processes import FakeProcess
 
 from milvus_import.testing import FakeFile, FakeMilvus
 
@@ -100,7 +100,7 @@ async def test_summary_counts_timed_out_jobs_and_lost_connections(fake: FakeMilv
     command = asyncio.create_task(run("watch", "7", "--uri", fake.internal_uri, *FAST))
     ended = await command
     assert ended.code == 3
-    fake.heal()
+    fake.clear_faults()
     received = len(fake.received)
     command = asyncio.create_task(run("watch", "7", "--uri", fake.internal_uri, *FAST))
     await until(lambda: len(fake.received) > received)

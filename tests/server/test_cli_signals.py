@@ -109,6 +109,20 @@ async def test_signal_during_create_reports_that_the_job_may_exist(
     assert f"{what}; the job may have been started" in ended.err
 
 
+async def test_second_signal_ends_the_command_without_a_traceback(fake: FakeMilvus) -> None:
+    """While the connection is closed, which gives the RPC in flight a second."""
+    fake.inject("hang")
+    process = await start("get", "7", "--uri", fake.internal_uri)
+    await until(lambda: bool(fake.received))
+    process.send_signal(signal.SIGTERM)
+    await asyncio.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    ended = await finish(process)
+    assert ended.code in {130, 143}  # 143 if the first was done already
+    assert ended.err.startswith("\nmilvus-import: interrupted")
+    assert len(ended.err.splitlines()) == 2
+
+
 @pytest.mark.parametrize(("jobs", "named"), [(10, True), (11, False)])
 async def test_up_to_ten_jobs_are_named_at_an_interrupt(
     jobs: int, named: bool, fake: FakeMilvus

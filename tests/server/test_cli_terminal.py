@@ -6,7 +6,7 @@ import re
 
 import pytest
 from command_line import FAST, screen
-from fake_process import FakeProcess
+from processes import FakeProcess
 
 from milvus_import.testing import FakeFile, FakeMilvus
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import platform
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from command_line import METADATA, TOKEN, finish, invoke, run, start
@@ -100,6 +102,12 @@ def test_empty_milvus_uri_is_an_error() -> None:
     assert (ended.code, ended.err.splitlines()[0]) == (2, "milvus-import: MILVUS_URI is empty")
 
 
+def test_credentials_in_the_uri_name_the_variable_for_them() -> None:
+    ended = invoke("get", "7", "--uri", "http://root:Sup3rS3cret@localhost")
+    message = "milvus-import: --uri must not contain '@': set MILVUS_TOKEN=user:password"
+    assert ended.err.splitlines()[0] == message
+
+
 async def test_uri_option_overrides_an_empty_milvus_uri(fake: FakeMilvus) -> None:
     assert (await run("list", "--uri", fake.internal_uri, MILVUS_URI="")).code == 0
 
@@ -176,6 +184,19 @@ def test_help_has_examples_exit_codes_and_options(command: str) -> None:
     assert "Exit codes:\n    0 completed " in ended.out
     for name in ("MILVUS_TOKEN", "MILVUS_DB", "--uri"):
         assert name in ended.out
+
+
+def test_the_page_names_every_option_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
+    known = {
+        name
+        for command in (cli, *cli.commands.values())
+        for parameter in command.params
+        for name in (*parameter.opts, parameter.envvar)
+        if isinstance(name, str) and name.startswith(("--", "MILVUS_"))
+    }
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*|\bMILVUS_[A-Z]+", page))
+    assert named - {"--help"} == known
 
 
 def test_version_prints_what_a_bug_report_needs() -> None:

@@ -14,6 +14,7 @@ import pytest
 from frames import Connection, frame_port
 
 from milvus_import import CallError, CallRecord, ImportClient, UnavailableError
+from milvus_import._errors import hint_of
 from milvus_import._hints import Hint
 from milvus_import._rpc._classify import connection_broke, lacks_grpc_status
 
@@ -52,7 +53,7 @@ async def test_read_is_retried_once_when_its_connection_breaks(respond: Respond)
     assert connection_broke(error), error.details
     assert type(error) is UnavailableError
     assert (error.transient, error.may_have_run) == (True, True)
-    assert error._hint is Hint.RECONNECT
+    assert hint_of(error) is Hint.RECONNECT
     assert len(records) == 2
 
 
@@ -60,7 +61,7 @@ async def test_read_is_retried_once_when_its_connection_breaks(respond: Respond)
 async def test_write_is_sent_once_when_its_connection_breaks(respond: Respond) -> None:
     error, records, requests = await failure(respond, write=True)
     assert (error.transient, error.may_have_run) == (True, True)
-    assert error._hint is Hint.REPEAT_WITH_KEY
+    assert hint_of(error) is Hint.REPEAT_WITH_KEY
     assert (len(records), requests) == (1, 1)
 
 
@@ -74,7 +75,7 @@ async def test_refused_connection_is_not_retried() -> None:
     error = caught.value
     assert not connection_broke(error), error.details
     assert (error.transient, error.may_have_run) == (True, False)
-    assert error._hint is Hint.CHECK_ADDRESS
+    assert hint_of(error) is Hint.CHECK_ADDRESS
     assert len(records) == 1
 
 
@@ -95,7 +96,7 @@ async def test_empty_http_200_has_no_grpc_status(respond: Respond) -> None:
     assert requests == 2  # both services
     error, _, requests = await failure(respond, "auto", write=True)
     assert requests == 1
-    assert error._hint is Hint.REPEAT_WITH_KEY
+    assert hint_of(error) is Hint.REPEAT_WITH_KEY
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ async def test_empty_http_200_has_no_grpc_status(respond: Respond) -> None:
 )
 async def test_http_status_is_not_retried(status: int, code: grpc.StatusCode, hint: Hint) -> None:
     error, records, requests = await failure(lambda connection: connection.http(status))
-    assert (error.code, error.http_status, error._hint) == (code, status, hint)
+    assert (error.code, error.http_status, hint_of(error)) == (code, status, hint)
     assert (len(records), requests) == (1, 1)
 
 
@@ -131,11 +132,11 @@ async def test_reset_of_the_request_alone_is_not_retried(
 
 async def test_metadata_that_is_too_large_for_the_gateway_is_not_sent_again() -> None:
     error, records, _ = await failure(lambda connection: connection.go_away(11))
-    assert error._hint is Hint.GATEWAY_METADATA_SIZE, error.details
+    assert hint_of(error) is Hint.GATEWAY_METADATA_SIZE, error.details
     assert len(records) == 1
 
 
 async def test_page_of_a_web_server_is_not_a_grpc_response() -> None:
     error, _, _ = await failure(lambda c: c.http(200, b"<html></html>", b"text/html"))
     assert error.code is Code.UNKNOWN
-    assert error._hint is Hint.BROKEN_OR_NOT_GRPC
+    assert hint_of(error) is Hint.BROKEN_OR_NOT_GRPC

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from command_line import FAST, run
 
 from milvus_import import (
     AccessDeniedError,
@@ -112,6 +113,16 @@ async def test_twenty_file_groups_in_one_job(milvus: FakeMilvus, client: ImportC
     assert len(milvus.received) == 1
     final = await client.wait(job_id, interval=0.05, timeout=GUARD)
     assert len(final.details) == 20
+
+
+async def test_twenty_file_groups_in_one_job_on_the_command_line(milvus: FakeMilvus) -> None:
+    files = [f"{index}.parquet" for index in range(20)]
+    rest = ("--uri", milvus.rest_uri, "--service", "rest")
+    created = await run("create", "books", *files, *rest, MILVUS_TOKEN=TOKEN)
+    assert (created.code, created.err) == (0, "")
+    assert milvus.received[-1].request["files"] == [[file] for file in files]
+    ended = await run("wait", created.out.strip(), *FAST, *rest, MILVUS_TOKEN=TOKEN)
+    assert (ended.code, ended.out) == (0, "1 job completed, 20,000 rows\n")
 
 
 async def test_two_phase_import_is_created_waited_for_and_committed(

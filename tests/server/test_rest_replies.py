@@ -240,8 +240,9 @@ async def test_plain_http_to_a_tls_port() -> None:
 async def test_code_decides_before_the_http_status(
     status: int, envelope: dict[str, Any], kind: type[MilvusImportError], transient: bool
 ) -> None:
-    error = await error_of(web.reply(envelope, status), token="root:Milvus")
+    error: MilvusImportError = await error_of(web.reply(envelope, status), token="root:Milvus")
     assert type(error) is kind
+    assert isinstance(error, (CallError, MilvusStatusError))
     assert (error.http_status, error.transient) == (status, transient)
     if isinstance(error, MilvusStatusError):
         assert error.code == envelope["code"]
@@ -260,7 +261,7 @@ async def test_gateway_error_codes_of_a_commit_are_never_a_success() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [{}, {"jobId": ""}, {"jobId": "job-1"}, {"jobId": None}, {"jobId": [1]}]
+    "data", [dict[str, Any](), {"jobId": ""}, {"jobId": "job-1"}, {"jobId": None}, {"jobId": [1]}]
 )
 async def test_created_job_without_a_valid_id_may_exist(data: dict[str, Any]) -> None:
     async with (
@@ -284,18 +285,18 @@ async def test_created_job_id_may_be_a_number(job_id: object) -> None:
         assert await client.create_import("books", ["a.json"]) == JOB
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        {},
-        {"records": {}},
-        {"records": ["x"]},
-        {"records": [{"jobId": JOB}]},
-        {"records": [{"jobId": "x", "state": "Pending"}]},
-        {"records": [{"state": "Pending"}]},
-        {"records": [{"jobId": JOB, "state": "Pending", "progress": []}]},
-    ],
-)
+LISTS: list[dict[str, Any]] = [
+    {},
+    {"records": {}},
+    {"records": ["x"]},
+    {"records": [{"jobId": JOB}]},
+    {"records": [{"jobId": "x", "state": "Pending"}]},
+    {"records": [{"state": "Pending"}]},
+    {"records": [{"jobId": JOB, "state": "Pending", "progress": []}]},
+]
+
+
+@pytest.mark.parametrize("data", LISTS)
 async def test_list_that_is_not_valid_is_an_error(data: dict[str, Any]) -> None:
     async with (
         web.serving(web.reply({"code": 0, "data": data})) as server,

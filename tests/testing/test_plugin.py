@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-<<<<<<< HEAD
-=======
 import inspect
->>>>>>> core
 import subprocess
 import sys
 from pathlib import Path
 
-<<<<<<< HEAD
-=======
 import anyio.pytest_plugin
->>>>>>> core
 import pytest
 
 CONFTEST = """
@@ -34,11 +28,7 @@ from milvus_import import ImportClient
 
 {mark}
 
-<<<<<<< HEAD
-async def answers(fake_milvus):
-=======
 async def use(fake_milvus):
->>>>>>> core
     job = fake_milvus.add_job()
     async with ImportClient(fake_milvus.internal_uri, rpc_timeout=20) as client:
         response = await client.get_import_progress(job.job_id)
@@ -47,20 +37,12 @@ async def use(fake_milvus):
 
 
 async def test_one(fake_milvus):
-<<<<<<< HEAD
-    await answers(fake_milvus)
-=======
     await use(fake_milvus)
->>>>>>> core
 
 
 class TestInAClass:
     async def test_two(self, fake_milvus):
-<<<<<<< HEAD
-        await answers(fake_milvus)
-=======
         await use(fake_milvus)
->>>>>>> core
 """
 ANYIO, ASYNCIO = "pytestmark = pytest.mark.anyio", "pytestmark = pytest.mark.asyncio"
 WITHOUT_ASYNCIO = ("-p", "no:asyncio")
@@ -76,14 +58,8 @@ def run(folder: Path, *options: str, mark: str) -> tuple[int, str]:
     if "no:asyncio" not in options:
         ini += "asyncio_default_fixture_loop_scope = function\n"
     (folder / "pytest.ini").write_text(ini, "utf-8")
-<<<<<<< HEAD
-    (folder / "conftest.py").write_text(
-        CONFTEST + (ANYIO_BACKEND if mark == ANYIO else ""), "utf-8"
-    )
-=======
     by_anyio = mark == ANYIO or "anyio_mode=auto" in options
     (folder / "conftest.py").write_text(CONFTEST + (ANYIO_BACKEND if by_anyio else ""), "utf-8")
->>>>>>> core
     (folder / "test_it.py").write_text(TESTS.format(mark=mark), "utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -95,12 +71,9 @@ def test_anyio(tmp_path: Path) -> None:
     assert (code, "2 passed" in output) == (0, True), output
 
 
-<<<<<<< HEAD
-=======
 @pytest.mark.skipif(
     "anyio_mode" not in inspect.getsource(anyio.pytest_plugin), reason="anyio has no auto mode"
 )
->>>>>>> core
 def test_anyio_in_auto_mode(tmp_path: Path) -> None:
     code, output = run(tmp_path, *WITHOUT_ASYNCIO, "-o", "anyio_mode=auto", mark="")
     assert (code, "2 passed" in output) == (0, True), output

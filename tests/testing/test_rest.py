@@ -291,15 +291,12 @@ async def test_methods_other_than_post_are_not_found(fake: FakeMilvus, method: s
     assert await route(fake, "list", method=method) == NOT_FOUND
 
 
-<<<<<<< HEAD
-=======
 async def test_query_string_is_ignored_and_the_prefix_is_required(fake: FakeMilvus) -> None:
     assert (await route(fake, "list?a=1"))[0] == 200
     assert (await send(fake.rest_uri, "list", b"{}")).status in {400, 404}
     assert (await send(fake.rest_uri, "/list", b"{}")).status == 404
 
 
->>>>>>> core
 async def test_switches(fake: FakeMilvus) -> None:
     job = fake.add_job(state="Importing", progress=40)
     fake.rest = RestBehavior(
@@ -384,15 +381,9 @@ async def test_create_commit_and_complete(fake: FakeMilvus) -> None:
         clock.advance(seconds)
         assert (await post(fake.rest_uri, "commit", job)).envelope == {"code": 0, "data": {}}
         assert await two_phase_state(fake, job["jobId"]) == (state, "")
-<<<<<<< HEAD
-    refused = await post(fake.rest_uri, "abort", job)
-    assert refused.error[0] == 2101
-    assert "terminal/committed state Completed, abort not allowed" in refused.error[1]
-=======
     response = await post(fake.rest_uri, "abort", job)
     assert response.error[0] == 2101
     assert "terminal/committed state Completed, abort not allowed" in response.error[1]
->>>>>>> core
 
 
 @pytest.mark.parametrize("state", ["Pending", "Importing", "Uncommitted"])

@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 import pytest
 
-from milvus_import import CallRecord, Service
+from milvus_import import CallRecord
+from milvus_import._errors import hint_of
 from milvus_import._hints import Hint
 from milvus_import._rpc._channel import LazyChannel
 from milvus_import._rpc._classify import call_error
@@ -85,7 +86,7 @@ def test_no_two_hints_are_the_same() -> None:
 def call(code: grpc.StatusCode, details: str, elapsed: float = 0.1, **changed: Any) -> Hint | None:
     """Return the hint of an RPC that did not end with OK."""
     record = CallRecord("public", "a.B/C", code, details, (), (), elapsed)
-    return call_error(code, details, CONTEXT._replace(**changed), record)._hint
+    return hint_of(call_error(code, details, CONTEXT._replace(**changed), record))
 
 
 def http(status: int, **changed: Any) -> Hint | None:
@@ -113,18 +114,18 @@ def reply(method: Any, message: Any, params: Any = JOB) -> Hint | None:
         method.read_reply(
             message if isinstance(message, bytes) else message.SerializeToString(), params
         )
-    return caught.value.make(CONTEXT)._hint
+    return hint_of(caught.value.make(CONTEXT))
 
 
 def unsupported(*responses: str, choice: ServiceChoice = "auto") -> Hint | None:
     """Return the hint of a read that no service implements."""
     services = GrpcServices(LazyChannel(parse_uri("http://milvus"), [], None, ()), choice)
-    names: list[Service] = ["internal", "public"] if choice == "auto" else [choice]  # type: ignore[list-item]  # pyright: ignore[reportAssignmentType]
+    names: list[Any] = ["internal", "public"] if choice == "auto" else [choice]
     errors = [
         call_error(Code.UNIMPLEMENTED, text, CONTEXT._replace(service=name), None)
         for name, text in zip(names, responses, strict=True)
     ]
-    return services._unsupported(GET_PROGRESS, errors)._hint
+    return hint_of(services._unsupported(GET_PROGRESS, errors))  # pyright: ignore[reportPrivateUsage]
 
 
 def fault(name: str) -> Hint | None:
@@ -210,7 +211,7 @@ REACHED: list[tuple[Hint, Hint | None]] = [
     (Hint.REPLY_OVER_LIMIT, reply(_public.GET_IMPORT_STATE, b"\0" * (MAX_PROGRESS_BYTES + 1))),
     (
         Hint.ALLOW_MORE_TIME,
-        call_error(Code.DEADLINE_EXCEEDED, "", CONTEXT._replace(timeout=0.0), None)._hint,
+        hint_of(call_error(Code.DEADLINE_EXCEEDED, "", CONTEXT._replace(timeout=0.0), None)),
     ),
     (Hint.SERVER_SLOW, deadline(answered=True)),
     (Hint.SERVER_GAVE_UP, fault("deadline")),

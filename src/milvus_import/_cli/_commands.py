@@ -257,7 +257,7 @@ def abort(job_ids: tuple[str, ...], **options: Any) -> None:
 def main(arguments: Sequence[str] | None = None, signals: Signals | None = None) -> int:
     """Run a command and return its exit code, or raise SystemExit with it."""
     try:
-        return cli.main(arguments, "milvus-import", standalone_mode=False, obj=signals)
+        code: int = cli.main(arguments, "milvus-import", standalone_mode=False, obj=signals)
     except (click.Abort, KeyboardInterrupt):  # Ctrl-C at the prompt for the token
         return (signals or Signals()).exit_code
     except click.ClickException as error:
@@ -265,6 +265,7 @@ def main(arguments: Sequence[str] | None = None, signals: Signals | None = None)
         if isinstance(error, click.UsageError) and error.ctx is not None:
             click.echo(f"Try '{error.ctx.command_path} --help'.", err=True)
         return error.exit_code
+    return code
 
 
 def run() -> None:

@@ -104,7 +104,7 @@ class TimeLeft:
                 may_have_run=may_have_run,
             ) from None
         finally:
-            self.seconds = max(0.0, self.seconds - (time.monotonic() - start))
+            self.seconds = max(0.0, round(self.seconds - (time.monotonic() - start), 1))
 
 
 def connection_options(command: _F) -> _F:

@@ -24,6 +24,7 @@ class Signals:
     def __init__(self) -> None:
         self.number: int | None = None
         """The signal that was received, or None."""
+        self._forced = False
         self._cancel: Callable[[], object] | None = None
         self._previous: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
@@ -71,13 +72,16 @@ class Signals:
         except (Exception, asyncio.CancelledError) as error:
             if self.number is None:
                 raise
+            if self._forced:  # asyncio reports what a task raises while its loop is closed
+                raise asyncio.CancelledError from error
             raise Interrupted from error  # also an OSError: the terminal may be gone
         finally:
             self._cancel = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        """Cancel the work at the first signal; end it at once at the second."""
+        """Cancel the work at the first signal; end it immediately at the second."""
         cancel, self._cancel = self._cancel, None
+        self._forced = self.number is not None
         self.number = number
         if cancel is None:
             raise KeyboardInterrupt

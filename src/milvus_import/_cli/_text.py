@@ -23,6 +23,7 @@ _ARGUMENTS = {
     "token": "the token",
     "db_name": "--db",
     "tls": "a TLS option",
+    "service": "--service",
     "collection_name": "the collection's name",
     "all_databases": "--all-databases",
     "partition_name": "--partition",
@@ -103,7 +104,7 @@ def line(progress: Progress) -> str:
 
 def error(trouble: BaseException) -> str:
     """Return an error on one line, in the wording of the command line."""
-    if isinstance(trouble, (ArgumentError, TypeError)):
+    if isinstance(trouble, (ArgumentError, TypeError, ImportError)):
         return clean(_name_options(str(trouble)))
     if isinstance(trouble, MilvusImportError):
         return clean(cli_text(trouble))

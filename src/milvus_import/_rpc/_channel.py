@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
@@ -74,7 +74,7 @@ def validate_interceptors(interceptors: object) -> tuple[grpc.aio.ClientIntercep
     if not isinstance(interceptors, Iterable):
         raise TypeError(f"interceptors must be a sequence, got {shorten(interceptors)}")
     validated: list[grpc.aio.ClientInterceptor] = []
-    for interceptor in interceptors:
+    for interceptor in cast("Iterable[object]", interceptors):
         if not isinstance(interceptor, grpc.aio.ClientInterceptor):
             kind = type(interceptor).__name__
             raise TypeError(
@@ -185,12 +185,13 @@ def validate_channel_options(extra: object) -> list[ChannelOption]:
     if isinstance(extra, (str, bytes)) or not isinstance(extra, Iterable):
         raise TypeError(f"channel_options must be a sequence of pairs, got {shorten(extra)}")
     options: list[ChannelOption] = []
-    for option in extra:
-        if not isinstance(option, tuple) or len(option) != 2 or not isinstance(option[0], str):
+    for option in cast("Iterable[object]", extra):
+        pair = cast("ChannelOption", option)
+        if not isinstance(option, tuple) or len(pair) != 2 or not isinstance(pair[0], str):
             raise TypeError(
                 "channel_options must hold pairs of name and value; one entry is no pair"
             )
-        options.append(option)
+        options.append(pair)
     return options
 
 

@@ -17,6 +17,7 @@ from .._errors import (
     UnauthenticatedError,
     UnavailableError,
     UnsupportedServerError,
+    hint_of,
 )
 from .._hints import Hint
 from .._text import excerpt, quote
@@ -186,7 +187,7 @@ def is_rate_limit(error: MilvusImportError) -> bool:
                 or GATEWAY_RATE_LIMIT in excerpt(error.details)
             )
         )
-    return getattr(error, "_hint", None) == Hint.SERVER_RATE_LIMIT
+    return hint_of(error) is Hint.SERVER_RATE_LIMIT
 
 
 def _message(

@@ -21,7 +21,7 @@ from .._models import CallRecord, Service
 from ._call import DETACHED_LIFETIME, report
 from ._classify import call_error
 from ._context import CallContext
-from ._http_channel import HttpCall, HttpChannel, HttpFailure, RequestTask
+from ._http_channel import HttpCall, HttpChannel, HttpFailure, HttpResponse, RequestTask
 from ._http_errors import response_text, transport_error
 from ._http_status import http_code
 from ._texts import DEADLINE_TEXT
@@ -39,11 +39,23 @@ _ResultT = TypeVar("_ResultT")
 class HttpReply(NamedTuple):
     """A complete HTTP response."""
 
-    status: int
-    text: str
-    """Status, reason phrase and the beginning of the body, for messages."""
-    body: bytes
+    response: HttpResponse
     record: CallRecord
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.response.status
+
+    @property
+    def body(self) -> bytes:
+        """The body, in full."""
+        return self.response.body
+
+    @property
+    def text(self) -> str:
+        """Status, reason phrase and the beginning of the body, for messages."""
+        return _text(self.response)
 
 
 class HttpMethod(Generic[_ParamsT, _ResultT]):
@@ -116,6 +128,11 @@ def http_context(channel: HttpChannel, call: HttpCall, settings: CallSettings) -
     )
 
 
+def _text(response: HttpResponse) -> str:
+    content_type = str(dict(response.headers).get("content-type", ""))
+    return response_text(response.status, response.reason, content_type, response.body)
+
+
 async def _wait(task: RequestTask, timeout: float | None) -> bool:
     """Wait for a task without ever cancelling it; return whether it has ended."""
     due = None if timeout is None else time.monotonic() + timeout
@@ -143,13 +160,9 @@ class _InFlightRequest:
         outcome = self.task.result()
         if isinstance(outcome, HttpFailure):
             return self._failed(*outcome)
-        headers = dict(outcome.headers)
-        content_type = str(headers.get("content-type", ""))
-        text = response_text(outcome.status, outcome.reason, content_type, outcome.body)
         code = http_code(outcome.status)
-        details = "" if code is grpc.StatusCode.OK else text
-        record = self._report(code, details, outcome.headers)
-        return HttpReply(outcome.status, text, outcome.body, record)
+        details = "" if code is grpc.StatusCode.OK else _text(outcome)
+        return HttpReply(outcome, self._report(code, details, outcome.headers))
 
     def give_up(self) -> MilvusImportError:
         """End the request at its deadline, and return the error."""

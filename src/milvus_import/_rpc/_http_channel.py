@@ -27,13 +27,17 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS = 256
 """Requests at the same time; further ones wait for a connection, within their deadline."""
-_KEPT_CONNECTIONS = 64
+_KEPT_CONNECTIONS = 10
+"""Idle connections that are kept: httpx2 examines each of them at each request."""
 _KEEPALIVE = 30.0
 """Seconds that an idle connection is kept; gateways close theirs after 60 or more."""
 NO_TIMEOUT = 2**63 // 10**9
 """The largest ``Request-Timeout``: Milvus multiplies the seconds to nanoseconds in an int64."""
 _SECRET_HEADERS = frozenset(
     {"authorization", "cookie", "proxy-authorization", "set-cookie", "set-cookie2"}
+)
+_CONNECTED = frozenset(
+    {"connection.connect_tcp.complete", "connection.connect_unix_socket.complete"}
 )
 
 
@@ -195,12 +199,23 @@ class HttpChannel(LazyConnection[HttpConnection]):
 
 async def _exchange(client: httpx2.AsyncClient, request: httpx2.Request, limit: int) -> Outcome:
     """Send the request and read the response. Nothing is raised: an error would hold the token."""
+    opened: list[Any] = []
+
+    async def trace(event: str, info: dict[str, Any]) -> None:
+        if event in _CONNECTED:
+            opened.append(info["return_value"])
+
+    request.extensions = {**request.extensions, "trace": trace}
     try:
         response = await client.send(request, stream=True, auth=None)
         try:
             return await _read(response, limit)
         finally:
             await response.aclose()
+    except asyncio.CancelledError:
+        for stream in opened:  # httpx2 leaves it open if that was during the TLS handshake
+            await stream.aclose()
+        raise
     except Exception as error:  # noqa: BLE001 - an error of a library, classified by its type
         return HttpFailure(*failure(error))
 

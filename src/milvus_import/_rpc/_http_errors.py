@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
@@ -74,7 +75,7 @@ def transport_error(
     if hint is None and details.startswith(NO_HTTP):
         hint = Hint.REST_CHECK_PORT
     if hint is None and code is Code.UNAVAILABLE:
-        hint = Hint.RECONNECT if context.answered else Hint.REST_CHECK_PORT
+        hint = _unavailable_hint(context)
     if hint is None and code is Code.DEADLINE_EXCEEDED and record is not None:
         hint = _deadline_hint(context)
     return call_error(code, details, context, record, hint=hint)
@@ -131,6 +132,13 @@ def missing_route(text: str, record: CallRecord, hint: Hint) -> ReplyError:
     )
 
 
+def _unavailable_hint(context: CallContext) -> Hint:
+    if context.answered:
+        return Hint.RECONNECT
+    # A server that requires a client certificate may reset the connection without a reason.
+    return Hint.RESTARTING_OR_CERTIFICATE if context.secure else Hint.REST_CHECK_PORT
+
+
 def _deadline_hint(context: CallContext) -> Hint:
     if not context.read:
         return Hint.REPEAT_WITH_KEY if context.method == "create" else Hint.REST_REPEAT
@@ -144,8 +152,8 @@ def _reason(error: BaseException) -> str:
             return f"name resolution failed: {cause.strerror}"
         if isinstance(cause, ssl.SSLError):
             return quote(str(cause))
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
     return quote(str(error)) or type(error).__name__
 
 

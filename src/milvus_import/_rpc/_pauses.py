@@ -11,7 +11,7 @@ from ._turns import Turns
 class Pauses:
     """The pauses of one client, in whichever event loop each of them runs."""
 
-    closed = False
+    closed: bool = False
     """Whether the client is closed."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Pauses:
     async def sleep(self, seconds: float) -> None:
         """Wait for so many seconds. Raises ClientClosedError when the client is closed."""
         if seconds <= 0:
-            await asyncio.sleep(0)
+            await yield_to_loop()
             return  # on a closed client the poll itself raises the error
         waiter = self.waiter()
         timer = waiter.get_loop().call_later(seconds, wake, waiter)
@@ -48,7 +48,7 @@ class Pauses:
         """Raise ClientClosedError if the client is closed."""
         if self.closed:
             raise ClientClosedError(
-                "the client was closed between two polls; the import itself continues"
+                "the client was closed; the import itself continues; create a new one to follow it"
             )
 
     def close(self) -> None:
@@ -59,6 +59,18 @@ class Pauses:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(wake, waiter)
         self._waiters.clear()
+
+
+async def yield_to_loop() -> None:
+    """Let the event loop run once, so that a task that is already cancelled ends here.
+
+    asyncio.sleep(0) awaits no future: if a scope of anyio and a timeout of asyncio cancel it in
+    the same iteration, each takes the CancelledError for the other's.
+    """
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
+    loop.call_soon(wake, waiter)
+    await waiter
 
 
 def wake(waiter: asyncio.Future[None]) -> None:

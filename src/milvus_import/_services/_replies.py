@@ -64,7 +64,7 @@ def parse(
     if max_bytes is not None and size > max_bytes:
         text = f"the reply of {size:,} bytes is larger than {max_bytes:,}"
         raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
-    if size > COUNTED_FROM and _has_more_entries(reply, repeated, max_entries):
+    if size > COUNTED_FROM and has_more_entries(reply, repeated, max_entries):
         text = f"the reply has more than {max_entries:,} entries"
         raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
     try:
@@ -75,7 +75,7 @@ def parse(
     raise bad_reply("the reply could not be parsed", hint)
 
 
-def _has_more_entries(data: bytes, field: int, limit: int) -> bool:
+def has_more_entries(data: bytes, field: int, limit: int) -> bool:
     """Return whether a message has more than ``limit`` entries of one repeated field.
 
     Walks over the top-level fields without parsing them, and stops at the limit. A malformed

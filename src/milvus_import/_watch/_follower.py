@@ -44,9 +44,9 @@ class JobsFollower:
 
         ``until`` is ``wait_all``'s: where a job counts as ended, and is then fetched in full.
         """
-        self.tracker = JobTracker(job_ids or (), until)
-        self.limit = TimeLimit(settings.timeout)
-        self.discovering = job_ids is None
+        self.tracker: JobTracker = JobTracker(job_ids or (), until)
+        self.limit: TimeLimit = TimeLimit(settings.timeout)
+        self.discovering: bool = job_ids is None
         self._source = source
         self._settings = settings
         self._full = until is not None
@@ -54,6 +54,7 @@ class JobsFollower:
         self._outages: dict[str, OutagePolicy] = {}
         self._polls = Polls(self._fetch, settings.interval, self._wake_up)
         self._listing = True
+        self._requested_ids = False
         self._listed = False
         self._unimplemented = 0
         self._list_due = 0.0
@@ -120,6 +121,7 @@ class JobsFollower:
         if self._list_due <= now:
             self._list_started, self._list_due = now, now + self._settings.interval
             wanted = None if self.discovering else self.tracker.pending
+            self._requested_ids = False
             self._list_task = loop.create_task(self._source.fetch_rows(wanted))
             self._list_task.add_done_callback(self._list_ended)
             return next_due
@@ -167,7 +169,13 @@ class JobsFollower:
             if not task.cancelled():
                 self._list_arrived(task)
         while self._polls.finished:
-            self._poll_arrived(*self._polls.finished.popleft())
+            job_id, started, poll = self._polls.finished.popleft()
+            try:
+                self._poll_arrived(job_id, started, poll)
+            except BaseException:  # a callback or an interceptor raised it, or it concerns all
+                due = asyncio.get_running_loop().time() + self._settings.interval
+                self._polls.schedule(job_id, due)  # if the watch is continued
+                raise
 
     # The list.
 
@@ -196,18 +204,20 @@ class JobsFollower:
         """Record a row. A job that is missing, or ended and wanted in full, is polled by itself."""
         if row is not None:
             job = self.tracker.row_changed(job_id, row)
-            if job is None:
+            if job is None or not (self._full and self.tracker.ended(job.state)):
+                self.tracker.record_found(job_id)
+                if job is not None:
+                    self.tracker.update(job)
                 return
-            if not (self._full and self.tracker.ended(job.state)):
-                self.tracker.update(job)
-                return
-            self.tracker.forget_row(job_id)
+            self.tracker.record_listed_end(job)
         if not self._listed:
             self._first_polls.add(job_id)
         self._polls.schedule(job_id, asyncio.get_running_loop().time())
 
     def _list_unimplemented(self, error: UnsupportedServerError) -> None:
         """Poll the jobs one by one; if the list has worked, only after a second such response."""
+        if self._requested_ids:
+            raise error  # no service lists the jobs to follow
         self._unimplemented += 1
         if self._listed and self._unimplemented == 1:
             self._list_due = self._retry_list(error)
@@ -238,6 +248,7 @@ class JobsFollower:
         """Give each job its own slot in the interval. The first round starts immediately."""
         loop = asyncio.get_running_loop()
         if self.discovering:  # the ids first, from a list that has nothing else to offer
+            self._requested_ids = True
             self._list_task = loop.create_task(self._source.list_job_ids())
             self._list_task.add_done_callback(self._list_ended)
             return
@@ -267,6 +278,7 @@ class JobsFollower:
             due = self._poll_failed(job_id, error, started)
         else:
             self._outages.pop(job_id, None)
+            tracker.record_found(job_id)
             if snapshot is not tracker.snapshots.get(job_id):
                 tracker.snapshots[job_id] = snapshot
                 tracker.update(snapshot.decode().job)
@@ -280,10 +292,8 @@ class JobsFollower:
         policy = self._outages.get(job_id) or OutagePolicy(self._settings, self._source.answered)
         try:
             delay = policy.on_error(error, started)
-        except MilvusImportError:
-            if _concerns_all(error, answered=self._source.answered()):
-                now = asyncio.get_running_loop().time()
-                self._polls.schedule(job_id, now + self._settings.interval)  # if it is continued
+        except MilvusImportError as raised:
+            if raised is not error or _concerns_all(error, answered=self._source.answered()):
                 raise
             self.tracker.record_error(job_id, error)
             return None

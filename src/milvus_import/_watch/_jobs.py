@@ -53,10 +53,14 @@ class JobsWatch(AsyncIterator[ImportJob]):
             return tracker.changes.popleft()
 
     async def aclose(self) -> None:
-        """End the watch. Its polls in flight continue to their own deadlines."""
-        self._ended = True
-        self._follower.tracker.changes.clear()
-        self._follower.stop()
+        """End the watch. Its polls in flight continue to their own deadlines.
+
+        RuntimeError while another task awaits this watch.
+        """
+        with self._consumer:
+            self._ended = True
+            self._follower.tracker.changes.clear()
+            self._follower.stop()
 
     def _finish(self) -> None:
         """End the watch; raise the errors of jobs that could not be followed, as one."""
@@ -104,10 +108,12 @@ async def wait_for_all(
                     warn_waiting_for_commit(job.job_id)
                 if on_progress is not None:
                     reject_awaitable("on_progress", on_progress(job))
-            if tracker.pending and not await follower.step():
+            try:
+                if tracker.pending and not await follower.step():
+                    break
+            except MilvusImportError as error:
+                stopped = error
                 break
-    except MilvusImportError as error:
-        stopped = error
     finally:
         follower.stop()
     return {job_id: _outcome(follower, job_id, stopped) for job_id in tracker.jobs}
@@ -122,7 +128,7 @@ def _outcome(follower: JobsFollower, job_id: str, stopped: MilvusImportError | N
         return import_failed(progress) if progress.state is ImportState.FAILED else progress
     if stopped is not None:
         return stopped
-    seen, cause = tracker.jobs[job_id], follower.last_error
+    seen, cause = tracker.last_state(job_id), follower.last_error
     return not_ended(job_id, seen, progress, cause, follower.limit)
 
 

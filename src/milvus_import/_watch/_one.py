@@ -65,8 +65,12 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End the watch; a further step raises StopAsyncIteration."""
-        self._ended = True
+        """End the watch; a further step raises StopAsyncIteration.
+
+        RuntimeError while another task awaits this watch.
+        """
+        with self._consumer:
+            self._ended = True
 
     async def _step(self) -> ImportProgressData | None:
         """Poll once when it is due. None: nothing changed, or the error is retried."""
@@ -78,25 +82,30 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
             self._time_out()
         await self._source.pauses.sleep(pause)
         started = now()
-        self._due = started + self._interval
-        remaining, self._limit.polled = self._limit.remaining(), True
         try:
             poll = self._source.fetch(self._job_id, self._last)
-            snapshot = await await_within(poll, remaining)
+            snapshot = await await_within(poll, self._limit.remaining())
         except TimeExpired:
             self._time_out()
         except JobNotFoundError as error:
+            self._poll_ended(started)
             self._job_missing(error)
             return None
         except MilvusImportError as error:
+            self._poll_ended(started)
             self._due = now() + self._outage.on_error(error, started)
             return None
+        self._poll_ended(started)
         self._outage.on_success()
         self._missing = False
         if snapshot is self._last:
             return None
         self._last = snapshot
         return snapshot.decode()
+
+    def _poll_ended(self, started: float) -> None:
+        """Plan the next poll. A poll that was cancelled is repeated immediately instead."""
+        self._due, self._limit.polled = started + self._interval, True
 
     def _job_missing(self, error: JobNotFoundError) -> None:
         """Raise the error, but for a known job only when it is missing for the second time."""

@@ -96,9 +96,12 @@ class Polls:
     def _ended(self, task: asyncio.Task[Snapshot]) -> None:
         consume_exception(task)
         running = self._running.pop(task, None)
-        if running is None or task.cancelled():
+        if running is None:
             return
         job_id, started = running
         self._scheduled.discard(job_id)
-        self.finished.append((job_id, started, task))
+        if task.cancelled():  # by whoever cancelled every task of the loop
+            self.schedule(job_id, started + self._interval)
+        else:
+            self.finished.append((job_id, started, task))
         self._on_finish()

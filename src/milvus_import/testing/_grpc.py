@@ -19,6 +19,8 @@ from ._messages import list_reply, old_state_reply, progress_reply, state_reply
 from ._rules import NewImport, Rules, StatusError
 from ._store import JobStore
 
+_CONNECT = "/milvus.proto.milvus.MilvusService/Connect"
+
 Context = grpc.aio.ServicerContext[Any, Any]
 Method = Callable[[Any, Metadata], Message]
 
@@ -43,6 +45,8 @@ class GrpcService(grpc.GenericRpcHandler):
         path = handler_call_details.method
         full_name, slash, method = path.removeprefix("/").rpartition("/")
         service = SERVICES.get(full_name, self._service)
+        if path == _CONNECT and self._service == "public":
+            return grpc.unary_unary_rpc_method_handler(_connect)
         implementation = self._methods(service).get(method)
         unimplemented = ""
         if not slash:
@@ -231,3 +235,9 @@ def _is_base64(value: str | bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+async def _connect(request: bytes, context: Context) -> bytes:
+    """Accept pymilvus' handshake: an empty message is a Status of Success."""
+    del request, context
+    return b""

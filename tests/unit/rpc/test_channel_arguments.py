@@ -22,7 +22,7 @@ def arguments_of(uri: str, extra: Any = ()) -> dict[str, Any]:
 
 
 def test_channel_arguments_are_exactly_these() -> None:
-    service_config = {"loadBalancingConfig": [{"pick_first": {}}]}
+    service_config: dict[str, Any] = {"loadBalancingConfig": [{"pick_first": {}}]}
     assert arguments_of("http://milvus.example") == {
         "grpc.max_receive_message_length": 64 * MIB,
         "grpc.max_send_message_length": 32 * MIB,

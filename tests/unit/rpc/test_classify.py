@@ -26,6 +26,7 @@ from milvus_import import (
     UnsupportedServerError,
     WaitTimeoutError,
 )
+from milvus_import._errors import hint_of
 from milvus_import._hints import Hint
 from milvus_import._rpc._classify import (
     bad_reply,
@@ -73,8 +74,8 @@ def error_of(
     return call_error(code, details, CONTEXT._replace(**changed), record)
 
 
-def hint_of(code: grpc.StatusCode, details: str = "", **changed: Any) -> Hint | None:
-    return error_of(code, details, **changed)._hint
+def found_hint(code: grpc.StatusCode, details: str = "", **changed: Any) -> Hint | None:
+    return hint_of(error_of(code, details, **changed))
 
 
 def http(status: int) -> str:
@@ -330,7 +331,7 @@ def test_text_decides_whether_the_error_is_transient(
 def test_text_decides_the_hint(
     code: grpc.StatusCode, details: str, changed: dict[str, Any], hint: Hint | None
 ) -> None:
-    assert hint_of(code, details, **changed) is hint
+    assert found_hint(code, details, **changed) is hint
 
 
 @pytest.mark.parametrize(
@@ -423,7 +424,7 @@ def test_text_decides_the_hint(
 def test_responses_of_gateways_get_their_own_hint(
     code: grpc.StatusCode, details: str, changed: dict[str, Any], hint: Hint
 ) -> None:
-    assert hint_of(code, details, **changed) is hint
+    assert found_hint(code, details, **changed) is hint
 
 
 @pytest.mark.parametrize(
@@ -441,7 +442,7 @@ def test_no_hint_doubts_the_address_after_a_successful_response(
     code: grpc.StatusCode, details: str, secure: bool
 ) -> None:
     error = error_of(code, details, answered=True, secure=secure)
-    assert error._hint in {Hint.RECONNECT, Hint.SERVER_SLOW}
+    assert hint_of(error) in {Hint.RECONNECT, Hint.SERVER_SLOW}
 
 
 # --------------------------------------------------------------------------------- deadlines
@@ -481,7 +482,7 @@ def test_deadline_of_the_server_is_distinguished_from_the_deadline_of_the_call(
 ) -> None:
     error = error_of(Code.DEADLINE_EXCEEDED, details, record=record_after(elapsed), timeout=timeout)
     assert error.message == f"GetImportState at {TARGET}: {message}"
-    assert (error._hint is Hint.SERVER_GAVE_UP) == ("after" in message)
+    assert (hint_of(error) is Hint.SERVER_GAVE_UP) == ("after" in message)
 
 
 @pytest.mark.parametrize(("timeout", "limit"), [(-1.0, " of -1 s"), (0.0, " of 0 s"), (None, "")])
@@ -630,13 +631,13 @@ def test_invalid_reply_is_an_error_although_grpc_reported_ok(
     assert error.message == f"GetImportState at {TARGET}: {details}"
     if hint is None and not read:
         hint = Hint.REPEAT_WITH_KEY
-    assert (error._hint, error.transient) == (hint, transient)
+    assert (hint_of(error), error.transient) == (hint, transient)
     assert error.may_have_run is not read  # the server processed the request
 
 
 def test_hint_of_an_invalid_reply_is_kept_after_a_successful_response() -> None:
     error = bad_reply("x", Hint.INVALID_UTF8).make(CONTEXT._replace(answered=True))
-    assert error._hint is Hint.INVALID_UTF8
+    assert hint_of(error) is Hint.INVALID_UTF8
 
 
 # ------------------------------------------------------- errors that are not of one call
@@ -727,7 +728,7 @@ def test_hint_of_a_write_that_may_have_run_is_not_to_send_it_again(
 ) -> None:
     write: dict[str, Any] = {"method": "ImportV2", "read": False} | changed
     error = error_of(code, details, **write)
-    assert error._hint is hint
+    assert hint_of(error) is hint
     assert not (error.may_have_run and "Try again" in error.hint)
 
 
@@ -735,5 +736,5 @@ def test_hint_and_http_status_of_the_caller_are_kept() -> None:
     error = call_error(
         Code.UNAVAILABLE, "x", CONTEXT, RECORD, status=503, hint=Hint.CHECK_COLLECTION
     )
-    assert (error.http_status, error._hint) == (503, Hint.CHECK_COLLECTION)
+    assert (error.http_status, hint_of(error)) == (503, Hint.CHECK_COLLECTION)
     assert error.transient

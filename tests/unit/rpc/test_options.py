@@ -200,7 +200,9 @@ def test_rpc_timeout_is_ten_seconds_by_default() -> None:
 
 
 def test_callback_that_is_a_plain_callable_is_accepted() -> None:
-    for callback in (print, partial(print, end=""), [].append, lambda _: None):
+    records: list[object] = []
+    callbacks: list[Callable[..., object]] = [print, partial(print, end=""), records.append]
+    for callback in callbacks:
         assert validate_callback("on_progress", callback) is callback
 
 

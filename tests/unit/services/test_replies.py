@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from milvus_import import CallError, ImportState, MilvusImportError
+from milvus_import._errors import hint_of
 from milvus_import._hints import Hint
 from milvus_import._rpc._context import CallContext, ReplyError
 from milvus_import._rpc._texts import EMPTY_REPLY
@@ -17,7 +18,7 @@ from milvus_import._services._replies import (
     MAX_ENTRIES,
     MAX_LISTED_JOBS,
     MAX_PROGRESS_BYTES,
-    _has_more_entries,
+    has_more_entries,
     parse,
 )
 from milvus_import._services._requests import JobParams, ListParams
@@ -70,7 +71,7 @@ def test_reply_that_does_not_parse_is_not_transient() -> None:
 def test_reply_with_invalid_utf8_gets_its_hint() -> None:
     reply = NATIVE(reason="xx").SerializeToString().replace(b"xx", b"\xff\xfe")
     error = error_of(lambda: parse(NATIVE, reply, repeated=7))
-    assert error._hint is Hint.INVALID_UTF8
+    assert hint_of(error) is Hint.INVALID_UTF8
 
 
 # ----------------------------------------------------------------------------------- limits
@@ -105,7 +106,7 @@ def test_progress_reply_of_more_than_16_mib_is_not_parsed(method: Any) -> None:
     error = error_of(method.read_reply, b"\x1a\x00" * (MAX_PROGRESS_BYTES // 2 + 1), JOB)
     assert isinstance(error, CallError)
     assert error.details == "the reply of 16,777,218 bytes is larger than 16,777,216"
-    assert (error._hint, error.transient) == (Hint.REPLY_OVER_LIMIT, False)
+    assert (hint_of(error), error.transient) == (Hint.REPLY_OVER_LIMIT, False)
 
 
 @each_progress
@@ -117,7 +118,7 @@ def test_progress_reply_of_more_than_100_000_entries_is_not_parsed(method: Any) 
     error = error_of(method.read_reply, entry * (MAX_ENTRIES + 1), JOB)
     assert isinstance(error, CallError)
     assert error.details == "the reply has more than 100,000 entries"
-    assert (error._hint, error.transient) == (Hint.REPLY_OVER_LIMIT, False)
+    assert (hint_of(error), error.transient) == (Hint.REPLY_OVER_LIMIT, False)
 
 
 def test_list_of_more_than_a_million_jobs_is_not_parsed() -> None:
@@ -130,7 +131,7 @@ def test_list_of_more_than_a_million_jobs_is_not_parsed() -> None:
     error = error_of(read, many_ids(MAX_LISTED_JOBS + 1))
     assert isinstance(error, CallError)
     assert error.details == "the reply has more than 1,000,000 entries"
-    assert error._hint is Hint.REPLY_OVER_LIMIT
+    assert hint_of(error) is Hint.REPLY_OVER_LIMIT
 
 
 def test_list_that_interceptors_have_parsed_is_limited_too(
@@ -144,7 +145,7 @@ def test_list_that_interceptors_have_parsed_is_limited_too(
 
 
 def test_entries_of_a_small_reply_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_replies, "_has_more_entries", None)
+    monkeypatch.setattr(_replies, "has_more_entries", None)
     assert len(parse(NATIVE, many_tasks(9), repeated=7, max_entries=3).task_progresses) == 9
 
 
@@ -175,7 +176,7 @@ def test_entries_are_counted_as_protobuf_does(reply: Any, limit: int) -> None:
     data = reply.SerializeToString()
     fields = len(data) and sum(1 for _ in reply.ListFields()) + len(reply.task_progresses)
     more = len(reply.task_progresses) > limit
-    found = _has_more_entries(data, 7, limit)
+    found = has_more_entries(data, 7, limit)
     if fields <= 3 * limit:
         assert found == more
     else:
@@ -196,7 +197,7 @@ def test_unknown_fields_between_the_entries_are_walked_over(
     random.shuffle(parts)
     data = b"".join(parts)
     expected = entries > limit or (data.count(b"\x3a") > limit and len(parts) > 3 * limit)
-    assert _has_more_entries(data, 7, limit) == expected
+    assert has_more_entries(data, 7, limit) == expected
 
 
 @given(st.binary(max_size=60), st.sampled_from([2, 5, 7]), st.integers(0, 3))
@@ -204,7 +205,7 @@ def test_unknown_fields_between_the_entries_are_walked_over(
 @example(b"\x3a" + b"\xff" * 12, 7, 0)
 @example(b":" * 7 + b"\x80", 7, 2)
 def test_walk_over_any_bytes_ends_with_an_answer(data: bytes, field: int, limit: int) -> None:
-    assert _has_more_entries(data, field, limit) in {True, False}
+    assert has_more_entries(data, field, limit) in {True, False}
 
 
 # ------------------------------------------------------- replies that a watch has already

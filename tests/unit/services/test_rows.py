@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 
 from milvus_import import CallError, ImportJob, ImportState, UnsupportedServerError
+from milvus_import._errors import hint_of
 from milvus_import._hints import Hint
 from milvus_import._rpc._context import CallContext, ReplyError
 from milvus_import._services import _internal, _public
 from milvus_import._services._requests import ListParams
-from milvus_import._services._rows import decode_jobs, pick_rows, sorted_ids, state_of
+from milvus_import._services._rows import JobRow, decode_jobs, pick_rows, sorted_ids, state_of
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
 CONTEXT = CallContext("ListImports", "internal", True, "milvus:1", False, 10.0, True, False)
 COLUMNS = (["books", "songs"], [3, 4], [40, 0], ["", "bad file"])
-ROWS = {"10": ("books", 3, 40, ""), "9": ("songs", 4, 0, "bad file")}
+ROWS: dict[str, JobRow] = {"10": ("books", 3, 40, ""), "9": ("songs", 4, 0, "bad file")}
 
 
 def test_rows_are_picked_in_the_order_of_the_server() -> None:
@@ -118,11 +119,19 @@ def test_list_of_the_public_service_is_sorted_by_id() -> None:
     ]
 
 
+def test_negative_id_in_a_list_of_the_public_service_is_an_error() -> None:
+    with pytest.raises(ReplyError) as caught:
+        _public.LIST_IMPORT_TASKS.read_reply(tasks(9, -5), ListParams("", ""))
+    error = caught.value.make(CONTEXT)
+    assert isinstance(error, CallError)
+    assert error.details == "the reply lists the job id '-5', which is not valid"
+
+
 def test_public_list_without_ids_is_not_supported_and_names_rest() -> None:
     with pytest.raises(ReplyError) as caught:
         _public.LIST_IMPORT_TASKS.read_reply(tasks(9, 0), ListParams("", ""))
     error = caught.value.make(CONTEXT)
     assert type(error) is UnsupportedServerError
     assert error.message == "ListImports at milvus:1: the listed tasks have no ids"
-    assert error._hint is Hint.REST_FOR_JOB_LIST
+    assert hint_of(error) is Hint.REST_FOR_JOB_LIST
     assert (error.service, error.transient, error.may_have_run) == ("public", False, False)

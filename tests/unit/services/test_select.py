@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,9 @@ from milvus_import import (
     UnavailableError,
     UnsupportedServerError,
 )
+from milvus_import._errors import hint_of
 from milvus_import._hints import Hint
+from milvus_import._rpc._call import call_context
 from milvus_import._rpc._channel import LazyChannel
 from milvus_import._rpc._classify import call_error
 from milvus_import._rpc._endpoint import parse_uri
@@ -80,7 +83,7 @@ class Server:
             return outcome
         code, details = outcome
         record = CallRecord(method.service, method.path, code, details, (), (), self.elapsed)
-        raise call_error(code, details, _select.call_context(channel, method, settings), record)
+        raise call_error(code, details, call_context(channel, method, settings), record)
 
     async def call(
         self,
@@ -166,7 +169,7 @@ async def test_write_falls_back_after_unimplemented_alone(server_of: Make) -> No
 
 async def test_explicit_service_does_not_fall_back_without_grpc_status(server_of: Make) -> None:
     error = await server_of("internal").call(NO_STATUS)
-    assert error._hint is Hint.NO_GRPC_STATUS
+    assert hint_of(error) is Hint.NO_GRPC_STATUS
 
 
 async def test_response_without_grpc_status_from_every_service_is_raised(server_of: Make) -> None:
@@ -183,7 +186,7 @@ async def test_internal_service_is_called_again_after_the_recheck_interval(
     await server.call(PROGRESS)
     await server.call(UNKNOWN_SERVICE, STATE)
     await server.call(STATE)
-    monkeypatch.setattr(_select.time, "monotonic", lambda: float("inf"))
+    monkeypatch.setattr(time, "monotonic", lambda: float("inf"))
     assert (await server.call(PROGRESS)).service == "internal"
 
 
@@ -192,7 +195,7 @@ async def test_public_service_is_not_left_if_the_internal_one_never_worked(
 ) -> None:
     server = server_of()
     await server.call(UNKNOWN_SERVICE, STATE)
-    monkeypatch.setattr(_select.time, "monotonic", lambda: float("inf"))
+    monkeypatch.setattr(time, "monotonic", lambda: float("inf"))
     assert (await server.call(STATE)).service == "public"
 
 
@@ -309,7 +312,7 @@ async def test_error_of_an_unimplemented_method_names_every_response(
     assert type(error) is UnsupportedServerError
     assert error.code is Code.UNIMPLEMENTED
     assert (error.transient, error.may_have_run, error.job_id) == (False, False, "7")
-    assert error._hint is hint
+    assert hint_of(error) is hint
     assert error.target == "milvus:1"
     assert "milvus:1: UNIMPLEMENTED (" in error.message
     for part in parts:
@@ -333,7 +336,7 @@ async def test_method_that_the_service_lacks_names_rest_and_sends_nothing(
     server = server_of("public")
     error = await server.call(operation=operation, params=params)
     assert type(error) is UnsupportedServerError
-    assert error._hint is hint
+    assert hint_of(error) is hint
     assert name in error.message
     assert "the public service has no such method" in error.message
     assert server.calls == []
@@ -343,7 +346,7 @@ async def test_many_file_groups_are_sent_to_the_internal_service_alone(server_of
     server = server_of()
     error = await server.call(UNKNOWN_SERVICE, operation=CREATE_JOB_OF_GROUPS, params=TWO_GROUPS)
     assert server.calls == ["internal"]
-    assert error._hint is Hint.REST_FOR_MANY_GROUPS
+    assert hint_of(error) is Hint.REST_FOR_MANY_GROUPS
 
 
 # ----------------------------------------------------------------- what the error knows

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from milvus_import import JobLimitError, JobNotFoundError, MilvusStatusError
+from milvus_import._errors import hint_of
 from milvus_import._hints import Hint
 from milvus_import._rpc._classify import is_rate_limit
 from milvus_import._rpc._context import CallContext, ReplyError
@@ -135,7 +136,7 @@ def test_code_decides_hint_transient_and_may_have_run(code: int) -> None:
     error = error_of(WRITE, code=code, reason="no known text")
     assert error.transient is (code in TRANSIENT)
     assert error.may_have_run is (code not in NOT_EXECUTED)
-    assert error._hint is HINTS.get(code)
+    assert hint_of(error) is HINTS.get(code)
     assert is_rate_limit(error) is (code in {4, 8, 1807})
     assert not error_of(READ, code=code).may_have_run  # a read changes nothing
 
@@ -224,7 +225,7 @@ def test_old_codes_and_texts_decide_whether_a_write_may_have_run(
     ],
 )
 def test_code_or_text_decides_the_hint(status: dict[str, Any], hint: Hint | None) -> None:
-    assert error_of(**status)._hint is hint
+    assert hint_of(error_of(**status)) is hint
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Milvus 2.3.5 dies of a read that its client resets (milvus#35539). Ours never does."""
+"""Milvus 2.3.5 crashes if a client resets a read (milvus#35539). This client never does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import suppress
 import anyio
 import grpc.aio
 import pytest
-from frame_relay import FrameRelay
+from network import FrameRelay
 from real_milvus import RealMilvus
 from real_place import Place, place_at, raw_channel
 
@@ -20,9 +20,9 @@ from milvus_import_pb.milvus_grpc import MilvusServiceStub
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
-ABANDONED = 200
+CANCELLED = 200
 TRIES = 5_000
-"""A read may be answered before it is abandoned, so more than that many are begun."""
+"""A read may end before it is cancelled, so that more reads are started."""
 
 Read = Callable[[], Awaitable[object]]
 
@@ -67,13 +67,13 @@ async def by_group(read: Read, delay: float) -> bool:
 WAYS = (by_scope, by_task, by_timeout, by_group)
 
 
-async def abandon(read: Read, numbers: random.Random) -> tuple[int, int]:
-    """Begin reads until enough were left at a random moment; how many were begun, and left."""
-    begun = left = 0
-    while left < ABANDONED and begun < TRIES:
-        begun += 1
-        left += await WAYS[begun % len(WAYS)](read, numbers.uniform(0, 0.004))
-    return begun, left
+async def cancel_reads(read: Read, numbers: random.Random) -> tuple[int, int]:
+    """Start reads until enough were cancelled at a random moment; return both numbers."""
+    started = cancelled = 0
+    while cancelled < CANCELLED and started < TRIES:
+        started += 1
+        cancelled += await WAYS[started % len(WAYS)](read, numbers.uniform(0, 0.004))
+    return started, cancelled
 
 
 async def finished_job(place: Place) -> str:
@@ -84,26 +84,26 @@ async def finished_job(place: Place) -> str:
     return job_id
 
 
-async def test_200_reads_abandoned_in_flight_leave_the_server_alive(place: Place) -> None:
+async def test_200_reads_cancelled_in_flight_do_not_crash_the_server(place: Place) -> None:
     job_id = await finished_job(place)
     async with FrameRelay(place.server.public_port) as relay:
         async with ImportClient(relay.uri) as client:
             await client.check()
             before = relay.requests
-            begun, left = await abandon(
+            started, cancelled = await cancel_reads(
                 lambda: client.get_import_progress(job_id), random.Random(1)
             )
             assert (await client.get_import_progress(job_id)).data.state == "Completed"
-        print(f"{begun} reads begun, {left} abandoned; {relay.requests=} {relay.resets=}")
-        assert left == ABANDONED
-        assert relay.requests - before == begun + 1  # each one reached the server
-        assert relay.answers == relay.requests  # and was answered
+        print(f"{started} reads started, {cancelled} cancelled; {relay.requests=} {relay.resets=}")
+        assert cancelled == CANCELLED
+        assert relay.requests - before == started + 1  # each one reached the server
+        assert relay.answers == relay.requests  # and got its response
         assert relay.resets == 0
     assert place.server.alive()
 
 
-async def test_the_same_reads_reset_kill_a_server_of_the_same_kind() -> None:
-    """The control: without it the test above would show nothing."""
+async def test_the_same_reads_without_the_client_crash_the_server() -> None:
+    """The control experiment of the test above."""
     with RealMilvus() as server:
         async with place_at(server) as place, FrameRelay(server.public_port) as relay:
             job_id = await finished_job(place)
@@ -112,7 +112,7 @@ async def test_the_same_reads_reset_kill_a_server_of_the_same_kind() -> None:
                 await reset_reads(stub, job_id, server)
             print(f"{relay.requests=} {relay.resets=}")
             assert not server.alive()
-            assert 0 < relay.resets <= ABANDONED
+            assert 0 < relay.resets <= CANCELLED
 
 
 async def reset_reads(stub: MilvusServiceStub, job_id: str, server: RealMilvus) -> None:
@@ -127,21 +127,21 @@ async def reset_reads(stub: MilvusServiceStub, job_id: str, server: RealMilvus) 
             return
 
 
-async def test_200_watches_abandoned_at_random_moments_leave_the_server_alive(
+async def test_200_watches_cancelled_at_random_moments_do_not_crash_the_server(
     place: Place,
 ) -> None:
     books, path = await place.collection(), await place.rows_file(1_000)
-    # They run one after the other, about 2 s each, so the last is not finished for a while. On a
-    # slow machine it is before 200 are left: then a watch ends with the first answer it waits for.
+    # The jobs run one after the other, 2 s each. On a slow machine the last one ends before 200
+    # watches are cancelled: from then on a watch ends with its first response.
     job_ids = [await place.client.create_import(books, [path]) for _ in range(4)]
 
     async def watch() -> None:
         async for progress in place.client.watch(job_ids[-1], interval=0.001):
             assert progress.job_id == job_ids[-1]
 
-    begun, left = await abandon(watch, random.Random(2))
-    print(f"{begun} watches begun, {left} abandoned")
-    assert left == ABANDONED
+    started, cancelled = await cancel_reads(watch, random.Random(2))
+    print(f"{started} watches started, {cancelled} cancelled")
+    assert cancelled == CANCELLED
     outcomes = await place.client.wait_all(job_ids)
     assert [getattr(outcome, "state", outcome) for outcome in outcomes.values()] == [
         "Completed"

@@ -1,4 +1,4 @@
-"""A FakeMilvus in a process of its own, to be killed, stopped, frozen and started again."""
+"""A FakeMilvus in its own process, which can be killed, stopped, frozen and restarted."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _GRACE = 1.0
 class FakeProcess:
     """``async with FakeProcess({"job_id": "1", "seconds": 5}) as server``.
 
-    Each job is given as FakeJob's fields and advances by wall-clock time from the first start on,
-    whether the server is up or not. Ports stay the same over all starts.
+    A job is given as the fields of a FakeJob. It advances with the wall clock from the first start,
+    also while the server is down. The ports stay the same over all starts.
     """
 
     def __init__(self, *jobs: dict[str, Any]) -> None:
@@ -58,27 +58,27 @@ class FakeProcess:
             await self.kill()
 
     async def start(self) -> None:
-        """Listen; returns when the server answers."""
+        """Start the process; return when the server accepts calls."""
         await anyio.to_thread.run_sync(self._spawn)
 
     def _spawn(self) -> None:
-        orders = json.dumps({"ports": self._ports, "epoch": self._epoch, "jobs": self._jobs})
+        arguments = json.dumps({"ports": self._ports, "epoch": self._epoch, "jobs": self._jobs})
         self._process = subprocess.Popen(
-            [sys.executable, "-P", __file__, orders], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-P", __file__, arguments], stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         *self._ports, self._epoch = json.loads(self._process.stdout.readline())
 
     async def kill(self) -> None:
-        """SIGKILL: connections break in the middle of whatever they are doing."""
+        """SIGKILL: connections break."""
         await self._end(signal.SIGKILL)
 
     async def stop(self) -> None:
-        """SIGTERM: GOAWAY, and the calls in flight may end."""
+        """SIGTERM: the server sends GOAWAY, and calls in flight may end."""
         await self._end(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """SIGSTOP: connections stay, nothing answers."""
+        """SIGSTOP: connections stay open, nothing responds."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
