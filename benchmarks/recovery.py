@@ -18,8 +18,8 @@ import anyio
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
-from processes import FakeProcess
 from network import Relay
+from processes import FakeProcess
 
 from milvus_import import CallRecord, ImportClient, MilvusImportError
 

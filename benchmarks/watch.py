@@ -95,10 +95,10 @@ async def watch(port: int, jobs: int, seconds: int) -> str:
             async for job in client.watch_all(timeout=seconds / 2, interval=1.0):
                 yielded.append((job.job_id, job.progress))  # noqa: PERF401 - kept when the time expires
     sent = expected(recorder.lists)
-    right = sorted(yielded) == sorted(sent)
+    verdict = "each yielded once" if sorted(yielded) == sorted(sent) else "LOST OR DOUBLED"
     return (
-        f"watch of {jobs:,} jobs with one list per second for {seconds} s: {cost}; {len(sent):,} changes "
-        f"in {len(recorder.lists)} lists, {'each yielded once' if right else 'LOST OR DOUBLED'}"
+        f"watch of {jobs:,} jobs with one list per second for {seconds} s: {cost}; "
+        f"{len(sent):,} changes in {len(recorder.lists)} lists, {verdict}"
     )
 
 
