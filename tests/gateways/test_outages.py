@@ -222,7 +222,7 @@ async def test_wait_raises_immediately_if_the_first_response_is_no_outage(
     async with Nginx(fake, location="return 403;") as gateway, ImportClient(gateway.uri) as client:
         with pytest.raises(CallError) as caught:
             await client.wait("1", interval=INTERVAL)
-        assert len(gateway.requests) == 1
+        assert len(await gateway.logged(1)) == 1
     assert caught.value.code is grpc.StatusCode.PERMISSION_DENIED
 
 

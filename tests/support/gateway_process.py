@@ -173,6 +173,11 @@ class Gateway(ABC):
         found = (re.fullmatch(r"request ([0-9.]+) ([0-9]+) (/\S+)", line) for line in lines)
         return [LoggedRequest(float(m[1]), int(m[2]), m[3]) for m in found if m]
 
+    async def logged(self, count: int) -> list[LoggedRequest]:
+        """Return the requests once there are so many: they are logged after the response."""
+        await until(lambda: len(self.requests) >= count)
+        return self.requests
+
     @abstractmethod
     def config(self) -> str:
         """Return the text of the configuration."""
