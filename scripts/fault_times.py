@@ -43,7 +43,7 @@ def put(times: dict[str, float], page: str) -> str:
         cells = line.split("|")
         row = cells[1].strip(" `") if len(cells) > _COLUMN else ""
         if row in times:
-            time = "at once" if times[row] < _IMMEDIATELY else f"{times[row]:.1f} s"
+            time = "immediately" if times[row] < _IMMEDIATELY else f"{times[row]:.1f} s"
             cells[_COLUMN] = f" {time} "
             lines[index] = "|".join(cells)
     return "".join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 from ._base import BaseClient
 from ._errors import ArgumentError, JobNotFoundError
@@ -211,7 +211,7 @@ class ImportClient(BaseClient):
         if on_progress is not None:
             validate_callback("on_progress", on_progress)
         watch = self.watch(job_id, **options)
-        options.clear()  # error reporters show the variables of frames
+        cast("dict[str, object]", options).clear()  # error reporters show the variables of frames
         return await wait_for(watch, until, on_progress)
 
     def watch_all(

@@ -16,7 +16,6 @@ class Hint(Enum):
     CHECK_ADDRESS = "Check host and port: Milvus listens on 19530 (public) and 19529 (internal)."
     CHECK_HOST_NAME = "Check the host name: it cannot be resolved."
     CHECK_SOCKET_PATH = "Check the path: there is no such socket."
-    CHECK_PORT_SPEAKS_GRPC = "Check the port: the server there does not speak gRPC."
     CHECK_IS_MILVUS = (
         "Check that this is Milvus: its proxy listens on 19530 (public) and 19529 (internal, 2.4+)."
     )
@@ -46,32 +45,35 @@ class Hint(Enum):
     )
     REFUSED_OR_TLS = (
         (
-            "Check host and port. gRPC reports only one of the host's addresses: if the server does "
-            "not use TLS, use http://; if its certificate is not trusted, pass "
+            "Check host and port. gRPC reports only one of the host's addresses: if the server "
+            "does not use TLS, use http://; if its certificate is not trusted, pass "
             "tls=TLSConfig(ca=...); if it names another host, TLSConfig(server_name=...); if the "
             "server requires a client certificate, TLSConfig(cert=..., key=...)."
         ),
         (
-            "Check host and port. gRPC reports only one of the host's addresses: if the server does "
-            "not use TLS, use http://; if its certificate is not trusted, pass --ca FILE; if it "
-            "names another host, --server-name NAME; if the server requires a client certificate, "
-            "--cert FILE --key FILE."
+            "Check host and port. gRPC reports only one of the host's addresses: if the server "
+            "does not use TLS, use http://; if its certificate is not trusted, pass --ca FILE; if "
+            "it names another host, --server-name NAME; if the server requires a client "
+            "certificate, --cert FILE --key FILE."
         ),
     )
     UNSET_PROXY = (
         (
-            "Unset the proxy variable (grpc_proxy, https_proxy, http_proxy) that sends this call to "
-            "another address, or pass channel_options=[('grpc.enable_http_proxy', 0)]."
+            "Unset the proxy variable (grpc_proxy, https_proxy, http_proxy) that sends this call "
+            "to another address, or pass channel_options=[('grpc.enable_http_proxy', 0)]."
         ),
         (
-            "Unset the proxy variable (grpc_proxy, https_proxy, http_proxy) that sends this call to "
-            "another address, or add the host to no_proxy."
+            "Unset the proxy variable (grpc_proxy, https_proxy, http_proxy) that sends this call "
+            "to another address, or add the host to no_proxy."
         ),
     )
     CORRUPTED_STREAM = (
         "Check the network between client and server, which corrupts the connection, and try again."
     )
-    BROKEN_OR_NOT_GRPC = "Try again if the connection broke, or check the port: perhaps no gRPC server listens there."
+    BROKEN_OR_NOT_GRPC = (
+        "Try again if the connection broke, or check the port: perhaps no gRPC server listens "
+        "there."
+    )
     # TLS.
     USE_HTTP = (
         "Use http://, or leave out tls=: the server does not use TLS.",
@@ -170,12 +172,12 @@ class Hint(Enum):
     SERVER_GAVE_UP = "Try again: the server gave up before the call's timeout."
     CREATE_DEADLINE = (
         (
-            "Check the collection's name and db_name, then whether the job exists: Milvus 2.3 looks for "
-            "a missing collection until the deadline."
+            "Check the collection's name and db_name, then whether the job exists: Milvus 2.3 "
+            "looks for a missing collection until the deadline."
         ),
         (
-            "Check the collection's name and --db, then whether the job exists: Milvus 2.3 looks for a "
-            "missing collection until the deadline."
+            "Check the collection's name and --db, then whether the job exists: Milvus 2.3 looks "
+            "for a missing collection until the deadline."
         ),
     )
     # The server's state.
@@ -199,53 +201,53 @@ class Hint(Enum):
     )
     REST_FOR_MANY_GROUPS = (
         (
-            "Create the client with service='rest' (port 19530) or use port 19529 for many file groups "
-            "in one job. To join the .npy files of one group, write [[...]]."
+            "Create the client with service='rest' (port 19530) or use port 19529 for many file "
+            "groups in one job. To join the .npy files of one group, write [[...]]."
         ),
         (
-            "Pass --service rest (port 19530) or use port 19529 for many file groups in one job. To "
-            "join the .npy files of one group, pass --together."
+            "Pass --service rest (port 19530) or use port 19529 for many file groups in one job. "
+            "To join the .npy files of one group, pass --together."
         ),
     )
     REST_FOR_JOB_LIST = (
         (
-            "Create the client with service='rest' or use port 19529: Milvus 2.4+ lists jobs without "
-            "their ids on the public gRPC service."
+            "Create the client with service='rest' or use port 19529: Milvus 2.4+ lists jobs "
+            "without their ids on the public gRPC service."
         ),
         (
-            "Pass --service rest or use port 19529: Milvus 2.4+ lists jobs without their ids on the "
-            "public gRPC service."
+            "Pass --service rest or use port 19529: Milvus 2.4+ lists jobs without their ids on "
+            "the public gRPC service."
         ),
     )
     REST_FOR_COMMIT = (
         (
-            "Create the client with service='rest' (Milvus 3.0, port 19530): no gRPC service that a "
-            "client can reach has this method."
+            "Create the client with service='rest' (Milvus 3.0, port 19530): no gRPC service that "
+            "a client can reach has this method."
         ),
         (
-            "Pass --service rest (Milvus 3.0, port 19530): no gRPC service that a client can reach has "
-            "this method."
+            "Pass --service rest (Milvus 3.0, port 19530): no gRPC service that a client can reach "
+            "has this method."
         ),
     )
     REST_NEEDS_2_4 = (
         (
-            "Use service='public': the REST import API needs Milvus 2.4 or newer. Behind a gateway, "
-            "route /v2/vectordb to Milvus."
+            "Use service='public': the REST import API needs Milvus 2.4 or newer. Behind a "
+            "gateway, route /v2/vectordb to Milvus."
         ),
         (
-            "Use --service public: the REST import API needs Milvus 2.4 or newer. Behind a gateway, "
-            "route /v2/vectordb to Milvus."
+            "Use --service public: the REST import API needs Milvus 2.4 or newer. Behind a "
+            "gateway, route /v2/vectordb to Milvus."
         ),
     )
     REST_NEEDS_3_0 = "Use Milvus 3.0 or newer: older versions commit every import by themselves."
     REST_NEEDS_ADMIN = (
         (
-            "Use an administrator, or service='public': Milvus 2.4 to 2.6 return the progress over REST "
-            "to administrators only."
+            "Use an administrator, or service='public': Milvus 2.4 to 2.6 return the progress over "
+            "REST to administrators only."
         ),
         (
-            "Use an administrator, or --service public: Milvus 2.4 to 2.6 return the progress over REST "
-            "to administrators only."
+            "Use an administrator, or --service public: Milvus 2.4 to 2.6 return the progress over "
+            "REST to administrators only."
         ),
     )
     # REST.

@@ -244,8 +244,12 @@ class FrameRelay:
             head = await reader.readexactly(9)
             body = await reader.readexactly(int.from_bytes(head[:3]))
             self._count(head[3], head[4], from_client=from_client)
-            writer.write(head + body)
+            writer.write(self._forwarded(head, body, from_client=from_client))
             await writer.drain()
+
+    def _forwarded(self, head: bytes, body: bytes, *, from_client: bool) -> bytes:
+        """Return what is sent in place of a frame."""
+        return head + body
 
     def _count(self, kind: int, flags: int, *, from_client: bool) -> None:
         ends = kind in {_DATA, _HEADERS} and bool(flags & _END_STREAM)

@@ -234,7 +234,7 @@ class _InFlightCall:
         elif not self.connection.loop.is_closed():
             self.connection.loop.create_task(self._result())  # it ends at the loop's next iteration
 
-    async def _result(self) -> Any:
+    async def _result(self) -> Any:  # noqa: PLR0911 - one for each way in which a call ends
         call = self.call
         try:
             if call.cancelled():

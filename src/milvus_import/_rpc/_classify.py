@@ -1,14 +1,12 @@
 """What a failed RPC means: gRPC's status codes and texts as errors, hints and retry decisions.
 
-The texts are those of grpcio 1.80 to 1.85, of grpc-go servers, and of nginx, HAProxy, Envoy and
-Caddy. A text that is not listed here is never retried.
+The texts are those of ``_texts.py``; the hints are chosen in ``_call_hints.py``.
 """
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
 
 import grpc
 
@@ -19,37 +17,35 @@ from .._errors import (
     UnauthenticatedError,
     UnavailableError,
     UnsupportedServerError,
+    hint_of,
 )
 from .._hints import Hint
 from .._text import excerpt, quote
+from ._call_hints import call_hint, write_hint
 from ._context import CallContext, ReplyError
-from ._http_status import TOO_MANY_REQUESTS, http_hint, transient_http_status
+from ._http_status import TOO_MANY_REQUESTS, transient_http_status
+from ._texts import (
+    BACKEND,
+    BROKEN_CONNECTION,
+    CORRUPTED_STREAM,
+    DEADLINE_TEXT,
+    DEADLINE_TEXTS,
+    EMPTY_REPLY,
+    MESSAGE_SIZE,
+    METADATA_SIZE,
+    NO_CONNECTION,
+    NO_STATUS,
+    NOT_READY,
+    REJECTED_CALL,
+    STREAM_REMOVED,
+    http_status,
+)
 
 if TYPE_CHECKING:
     from .._errors import MilvusImportError
     from .._models import CallRecord
 
 Code: Final = grpc.StatusCode
-
-NOT_READY: Final = r"(?i)proxy is not ready|service not ready"
-EMPTY_REPLY: Final = "the reply is empty; the coordinator may be away"
-_HTTP_STATUS: Final = r"Received http2 header with status: ([0-9]{3})"
-_NO_STATUS: Final = r"No status received"
-_STREAM_REMOVED: Final = r"^Stream removed"
-_CORRUPTED_STREAM: Final = r"Failed parsing HTTP/2|overflows local window"
-_NO_CONNECTION: Final = (
-    r"(?i)failed to connect|connections to all backends failing|name resolution|DNS resolution"
-    r"|errors resolving|empty address list"
-)
-_BROKEN_CONNECTION: Final = (
-    r"^Stream removed|[Ss]ocket closed|Connection reset|Broken pipe|recvmsg:|sendmsg:|GOAWAY"
-    r"|^the connection broke"
-)
-_MESSAGE_SIZE: Final = r"message larger than|Received message larger|Sent message larger"
-_METADATA_SIZE: Final = r"(?i)ENHANCE_YOUR_CALM|error code: 11\b|metadata size exceeds|header list"
-_BACKEND: Final = r"upstream connect error|no healthy upstream"
-DEADLINE_TEXT: Final = "deadline exceeded"
-_DEADLINE_TEXTS: Final = frozenset({DEADLINE_TEXT, "context deadline exceeded"})
 
 _CLASSES: Final[dict[grpc.StatusCode, type[CallError]]] = {
     Code.DEADLINE_EXCEEDED: DeadlineExceededError,
@@ -71,65 +67,20 @@ _NOT_EXECUTED: Final = frozenset(
 # The same for codes that may mean either, by their text. The text counts only with its code: a
 # server may quote its own failed connections in an UNKNOWN.
 _NOT_EXECUTED_TEXTS: Final = {
-    Code.UNAVAILABLE: _NO_CONNECTION,
+    Code.UNAVAILABLE: NO_CONNECTION,
     Code.FAILED_PRECONDITION: r"connect failed",
     Code.RESOURCE_EXHAUSTED: (
         r"CLIENT: Sent message larger|SERVER: Received message|grpc: received message larger"
     ),
-    Code.UNKNOWN: rf"cross cluster routing|node not match|{NOT_READY}".replace("(?i)", ""),
+    Code.UNKNOWN: rf"{NOT_READY}|cross cluster routing|node not match",
 }
 _TRANSIENT_TEXTS: Final = (
-    rf"(?i){EMPTY_REPLY}|proxy is not ready|service not ready|^Stream removed|No status received"
-    rf"|RST_STREAM|{_CORRUPTED_STREAM}|upstream"
+    rf"{NOT_READY}|{EMPTY_REPLY}|{STREAM_REMOVED}|{NO_STATUS}|{CORRUPTED_STREAM}"
+    "|RST_STREAM|upstream"
 )
 # Errors that only a server or a gateway that is there can cause.
 _RESPONSE_STATUSES: Final = frozenset({408, 429, 502, 503, 504})
-_RESPONSE_TEXTS: Final = rf"(?i){EMPTY_REPLY}|proxy is not ready|service not ready|{_BACKEND}"
-
-# The first pattern that matches decides. An entry is (code or None for any, pattern, hint).
-_HINTS: Final[tuple[tuple[grpc.StatusCode | None, str, Hint], ...]] = (
-    (Code.UNAVAILABLE, r"WRONG_VERSION_NUMBER", Hint.USE_HTTP),
-    (Code.UNAVAILABLE, r"CERTIFICATE_VERIFY_FAILED", Hint.TRUST_CA),
-    (
-        Code.UNAVAILABLE,
-        r"Hostname Verification Check failed|Peer name .* is not in peer certificate",
-        Hint.EXPECT_SERVER_NAME,
-    ),
-    (Code.UNAVAILABLE, r"NO_APPLICATION_PROTOCOL|missing selected ALPN", Hint.ENABLE_HTTP2),
-    (Code.UNAVAILABLE, r"UNRECOGNIZED_NAME", Hint.UNKNOWN_VIRTUAL_HOST),
-    (Code.UNAVAILABLE, r"http1\.x", Hint.USE_HTTPS_HTTP1),
-    (Code.UNAVAILABLE, r"failed to connect.*Failed parsing HTTP/2", Hint.USE_HTTPS_NOT_GRPC),
-    (None, _BACKEND, Hint.GATEWAY_BACKEND),
-    (None, r"upstream request timeout", Hint.GATEWAY_TIMEOUT),
-    (None, r"local_rate_limited", Hint.GATEWAY_RATE_LIMIT),
-    (None, r"^RBAC: access denied", Hint.GATEWAY_RBAC),
-    (Code.UNAVAILABLE, _METADATA_SIZE, Hint.GATEWAY_METADATA_SIZE),
-    (Code.RESOURCE_EXHAUSTED, _METADATA_SIZE, Hint.GATEWAY_METADATA_SIZE),
-    (Code.UNAVAILABLE, _CORRUPTED_STREAM, Hint.CORRUPTED_STREAM),
-    (Code.UNKNOWN, _CORRUPTED_STREAM, Hint.CORRUPTED_STREAM),
-    (Code.INTERNAL, _CORRUPTED_STREAM, Hint.CORRUPTED_STREAM),
-    (Code.UNAUTHENTICATED, r"missing authorization", Hint.PASS_TOKEN),
-    (Code.UNAUTHENTICATED, r"invalid token format", Hint.PASS_PLAIN_TOKEN),
-    (Code.UNAUTHENTICATED, r"auth check failure", Hint.CHECK_CREDENTIALS),
-    (Code.PERMISSION_DENIED, r"", Hint.GRANT_PRIVILEGE),
-    (
-        Code.RESOURCE_EXHAUSTED,
-        r"SERVER: Received message larger|grpc: received message larger",
-        Hint.REQUEST_TOO_LARGE,
-    ),
-    (Code.RESOURCE_EXHAUSTED, r"Received message larger than max", Hint.RAISE_MAX_RECEIVE),
-    (Code.RESOURCE_EXHAUSTED, r"Sent message larger than max", Hint.RAISE_MAX_SEND),
-    (Code.RESOURCE_EXHAUSTED, r"", Hint.SERVER_RATE_LIMIT),
-    (Code.UNKNOWN, r"cross cluster routing|node not match", Hint.DROP_ROUTING_METADATA),
-    (Code.UNKNOWN, NOT_READY, Hint.SERVER_STARTING),
-    (Code.INTERNAL, r"(?i)invalid UTF-8", Hint.INVALID_UTF8),
-    (Code.UNKNOWN, _STREAM_REMOVED, Hint.BROKEN_OR_NOT_GRPC),
-    (Code.UNKNOWN, _NO_STATUS, Hint.NO_GRPC_STATUS),
-)
-# What gRPC tried last: an address, or a name that it could not resolve.
-_TRIED: Final = (
-    r"(?:last error: \w+: ipv[46]:|errors resolving |resolution failed for )(\S+:([0-9]+)): "
-)
+_RESPONSE_TEXTS: Final = rf"{NOT_READY}|{EMPTY_REPLY}|{BACKEND}"
 
 
 def call_error(
@@ -149,15 +100,20 @@ def call_error(
     status = status or http_status(text)
     by_server = _ended_by_server(code, text, record, context.timeout)
     unsent = code is Code.DEADLINE_EXCEEDED and record is None
+    may_have_run = not unsent and _may_have_run(code, text)
+    if hint is None:
+        hint = call_hint(code, text, context, unsent=unsent, by_server=by_server)
+        if may_have_run and not context.read:
+            hint = write_hint(hint)
     return _CLASSES.get(code, CallError)(
         _message(code, text, context, record, by_server=by_server),
         code=code,
         details=details,
         record=record,
         http_status=status,
-        hint=hint or _hint(code, text, context, unsent=unsent, by_server=by_server),
+        hint=hint,
         transient=not unsent and _is_transient(code, text, status),
-        may_have_run=not unsent and _may_have_run(code, text),
+        may_have_run=may_have_run,
         method=context.method,
         service=context.service,
         target=context.target,
@@ -173,6 +129,8 @@ def _bad_reply_error(details: str, context: CallContext, hint: Hint | None) -> C
     if hint is None and details != EMPTY_REPLY and not context.answered:
         rest = context.service == "rest"
         hint = Hint.REST_CHECK_PORT if rest else Hint.CHECK_IS_MILVUS
+    if not context.read:
+        hint = write_hint(hint)
     return CallError(
         f"{context.method} at {context.target}: {details}",
         code=Code.INTERNAL,
@@ -186,23 +144,19 @@ def _bad_reply_error(details: str, context: CallContext, hint: Hint | None) -> C
     )
 
 
-def http_status(details: str) -> int | None:
-    """Return the HTTP status of a response that is not gRPC's, or None."""
-    found = re.search(_HTTP_STATUS, details)
-    return int(found[1]) if found else None
-
-
 def connection_broke(error: CallError) -> bool:
     """Return whether an established connection broke during the call."""
     if error.http_status is not None or error.code not in {Code.UNAVAILABLE, Code.UNKNOWN}:
         return False
     text = excerpt(error.details)
-    return bool(re.search(_BROKEN_CONNECTION, text)) and not re.search(_NO_CONNECTION, text)
+    return bool(re.search(BROKEN_CONNECTION, text)) and not re.search(
+        f"{NO_CONNECTION}|{REJECTED_CALL}", text
+    )
 
 
 def lacks_grpc_status(error: CallError) -> bool:
     """Return whether the response had no gRPC status at all, as from an unrouted path."""
-    return error.code is Code.UNKNOWN and bool(re.search(_NO_STATUS, excerpt(error.details)))
+    return error.code is Code.UNKNOWN and bool(re.search(NO_STATUS, excerpt(error.details)))
 
 
 def from_a_server(error: MilvusImportError) -> bool:
@@ -229,7 +183,7 @@ def is_rate_limit(error: MilvusImportError) -> bool:
                 or "local_rate_limited" in excerpt(error.details)
             )
         )
-    return getattr(error, "_hint", None) == Hint.SERVER_RATE_LIMIT
+    return hint_of(error) is Hint.SERVER_RATE_LIMIT
 
 
 def _message(
@@ -251,7 +205,7 @@ def _message(
         text = f"{call}: no response{within}"
     else:
         text = f"{call}: {code.name}"
-    if details and (by_server or details.lower() not in _DEADLINE_TEXTS):
+    if details and (by_server or details.lower() not in DEADLINE_TEXTS):
         text += f" ({quote(details)})"
     return text
 
@@ -269,7 +223,7 @@ def _is_transient(code: grpc.StatusCode, details: str, status: int | None) -> bo
     if status is not None:
         return transient_http_status(status)
     if code is Code.RESOURCE_EXHAUSTED:
-        return not re.search(_MESSAGE_SIZE, details) and not re.search(_METADATA_SIZE, details)
+        return not re.search(MESSAGE_SIZE, details) and not re.search(METADATA_SIZE, details)
     if code in {Code.UNKNOWN, Code.INTERNAL}:
         return re.search(_TRANSIENT_TEXTS, details) is not None
     return code in {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.ABORTED}
@@ -278,61 +232,3 @@ def _is_transient(code: grpc.StatusCode, details: str, status: int | None) -> bo
 def _may_have_run(code: grpc.StatusCode, details: str) -> bool:
     pattern = _NOT_EXECUTED_TEXTS.get(code)
     return code not in _NOT_EXECUTED and (pattern is None or not re.search(pattern, details))
-
-
-def _hint(
-    code: grpc.StatusCode, details: str, context: CallContext, *, unsent: bool, by_server: bool
-) -> Hint | None:
-    if unsent:
-        return Hint.ALLOW_MORE_TIME
-    status = http_status(details)
-    if status is not None:
-        return http_hint(status, secure=context.secure)
-    hint = next(
-        (
-            hint
-            for only, pattern, hint in _HINTS
-            if only in {None, code} and re.search(pattern, details)
-        ),
-        None,
-    )
-    if hint is Hint.PASS_TOKEN and context.authorized:
-        return Hint.GATEWAY_STRIPS_AUTHORIZATION
-    if hint is Hint.BROKEN_OR_NOT_GRPC and context.answered:
-        return Hint.RECONNECT
-    if hint is not None:
-        return hint
-    if code is Code.DEADLINE_EXCEEDED:
-        return Hint.SERVER_GAVE_UP if by_server else _deadline_hint(context)
-    return _unavailable_hint(details, context) if code is Code.UNAVAILABLE else None
-
-
-def _deadline_hint(context: CallContext) -> Hint:
-    if context.method == "Import":
-        return Hint.CREATE_DEADLINE
-    if context.answered:
-        return Hint.SERVER_SLOW
-    return Hint.CHECK_REACHABLE_HTTPS if context.secure else Hint.CHECK_REACHABLE_HTTP
-
-
-def _unavailable_hint(details: str, context: CallContext) -> Hint:
-    tried = re.search(_TRIED, details)
-    if tried and not re.search(rf":{tried[2]}(,|$)", context.target):
-        return Hint.UNSET_PROXY
-    if context.answered:
-        return Hint.RECONNECT
-    if re.search(r"resol(ution|ving)|Domain name not found", details):
-        return Hint.CHECK_HOST_NAME
-    if "No such file" in details:
-        return Hint.CHECK_SOCKET_PATH
-    if "Connection refused" in details:
-        # localhost also resolves to ::1; gRPC reports only the address that it tried last.
-        only_address = tried is None or (
-            unquote(tried[1]) in context.target and "," not in context.target
-        )
-        if only_address:
-            return Hint.CHECK_ADDRESS
-        return Hint.REFUSED_OR_TLS if context.secure else Hint.REFUSED_OR_HTTPS
-    if "failed to connect" not in details:
-        return Hint.RECONNECT
-    return Hint.RESTARTING_OR_CERTIFICATE if context.secure else Hint.RESTARTING_OR_HTTPS

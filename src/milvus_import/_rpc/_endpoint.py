@@ -38,18 +38,7 @@ def parse_uri(uri: str, *, tls: bool = False) -> Endpoint:
     ``tls``: a TLSConfig was given, so a URI without a scheme means TLS.
     Raises TypeError or ArgumentError that names the fault.
     """
-    if not isinstance(uri, str):
-        kind = type(uri).__name__
-        raise TypeError(f"uri must be a str such as 'http://localhost:19530', got {kind}")
-    if "@" in uri:
-        raise ArgumentError(
-            "uri must not contain '@': pass credentials as user= and password=, or token="
-        )
-    for mark, part in (("?", "query"), ("#", "fragment")):
-        if mark in uri:
-            raise ArgumentError(f"uri must not contain a {part} (from {mark!r} on)")
-    if not uri or any(c.isspace() or not c.isprintable() for c in uri):
-        raise ArgumentError(f"uri must be one of {_FORMS}, got {shorten(uri)}")
+    _validate_characters(uri)
     match = re.match(_SCHEME, uri)
     scheme = match[1].lower() if match else ""
     if match and match[2] and scheme in {"http", "https"}:
@@ -63,6 +52,22 @@ def parse_uri(uri: str, *, tls: bool = False) -> Endpoint:
     if match and (match[2] or scheme in {"http", "https"}):
         raise _error(uri, f"has the unknown scheme {match[0]!r}; use one of {_FORMS}")
     return _web(uri, "https" if tls else "http", uri, default_port=PUBLIC_PORT)
+
+
+def _validate_characters(uri: object) -> None:
+    """Raise for what no URI of any scheme contains. Credentials never appear in the message."""
+    if not isinstance(uri, str):
+        kind = type(uri).__name__
+        raise TypeError(f"uri must be a str such as 'http://localhost:19530', got {kind}")
+    if "@" in uri:
+        raise ArgumentError(
+            "uri must not contain '@': pass credentials as user= and password=, or token="
+        )
+    for mark, part in (("?", "query"), ("#", "fragment")):
+        if mark in uri:
+            raise ArgumentError(f"uri must not contain a {part} (from {mark!r} on)")
+    if not uri or any(c.isspace() or not c.isprintable() for c in uri):
+        raise ArgumentError(f"uri must be one of {_FORMS}, got {shorten(uri)}")
 
 
 def authorization(token: str | None, user: str | None, password: str | None) -> str | None:
@@ -124,10 +129,8 @@ def _dns(uri: str, rest: str, *, tls: bool) -> Endpoint:
             raise _error(uri, "lacks a slash; use dns:///host:port")
     if "/" in address:
         raise _error(uri, "has a path; pass the database as db_name=")
-    if authority:
-        server, port = _address(uri, authority, 53)[1], authority.rpartition("]")[2]
-        if _ip_address(server) is None or (":" in port and not port.rpartition(":")[2]):
-            raise _error(uri, f"has the DNS server {authority!r}, which must be an IP address")
+    if authority and _ip_address(_address(uri, authority, 53)[1]) is None:
+        raise _error(uri, f"has the DNS server {authority!r}, which must be an IP address")
     target, host = _address(uri, address, PUBLIC_PORT)
     prefix = f"dns://{authority}/"
     loopback = not authority and _is_loopback(host)

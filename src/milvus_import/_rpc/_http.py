@@ -19,11 +19,12 @@ import grpc
 from .._errors import ClientClosedError, MilvusImportError
 from .._models import CallRecord, Service
 from ._call import DETACHED_LIFETIME, report
-from ._classify import DEADLINE_TEXT, call_error
+from ._classify import call_error
 from ._context import CallContext
 from ._http_channel import HttpCall, HttpChannel, HttpFailure, HttpResponse, RequestTask
 from ._http_errors import response_text, transport_error
 from ._http_status import http_code
+from ._texts import DEADLINE_TEXT
 
 if TYPE_CHECKING:
     from ._options import CallSettings

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 
 from .._errors import ClientClosedError
+from ._turns import Turns
 
 
 class Pauses:
     """The pauses of one client, in whichever event loop each of them runs."""
 
-    closed = False
+    closed: bool = False
     """Whether the client is closed."""
 
     def __init__(self) -> None:
+        self.turns = Turns()
+        """The order of the polls while their rate is limited."""
         self._waiters: set[asyncio.Future[None]] = set()
 
     async def sleep(self, seconds: float) -> None:

@@ -14,7 +14,8 @@ from .._models import (
     ImportProgressDetail,
 )
 from .._rpc._call import Method
-from .._rpc._classify import EMPTY_REPLY, bad_reply
+from .._rpc._classify import bad_reply
+from .._rpc._texts import EMPTY_REPLY
 from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, Snapshot, parse
 from ._rows import JobRow, decode_jobs, pick_rows, state_of
 from ._status import check_status

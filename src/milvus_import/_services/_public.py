@@ -19,9 +19,11 @@ from .._errors import UnsupportedServerError
 from .._hints import Hint
 from .._models import GetImportProgressResponse, ImportJob, ImportProgressData, ImportState
 from .._rpc._call import Method
-from .._rpc._classify import EMPTY_REPLY, bad_reply
+from .._rpc._classify import bad_reply
 from .._rpc._context import CallContext, ReplyError
+from .._rpc._texts import EMPTY_REPLY
 from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, Snapshot, parse
+from ._rows import validate_listed_id
 from ._status import check_status
 
 if TYPE_CHECKING:
@@ -129,7 +131,7 @@ def _jobs(reply: Any, params: ListParams) -> list[ImportJob]:
     if any(not task.id for task in message.tasks):
         raise ReplyError(_without_ids)
     tasks = sorted(message.tasks, key=lambda task: task.id)
-    return [decode_progress(task, str(task.id)).job for task in tasks]
+    return [decode_progress(task, validate_listed_id(str(task.id))).job for task in tasks]
 
 
 def _without_ids(context: CallContext) -> UnsupportedServerError:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from google.protobuf.message import DecodeError, Message
 
 from .._hints import Hint
-from .._rpc._classify import EMPTY_REPLY, bad_reply
+from .._rpc._classify import bad_reply
+from .._rpc._texts import EMPTY_REPLY
 from ._limits import exceeds_limits
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def parse(
         text = f"the reply of {size:,} bytes is larger than {max_bytes:,}"
         raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
     if size > COUNTED_FROM and exceeds_limits(reply, reply_type.DESCRIPTOR, max_entries):
-        text = f"a field of the reply has more than {max_entries:,} entries"
+        text = f"the reply has more than {max_entries:,} entries"
         raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
     try:
         return reply_type.FromString(reply)

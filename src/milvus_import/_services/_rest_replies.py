@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, cast
 import grpc
 
 from .._hints import Hint
-from .._rpc._classify import NOT_READY, bad_reply, call_error
+from .._rpc._classify import bad_reply, call_error
 from .._rpc._context import CallContext, ReplyError
 from .._rpc._http_errors import is_missing_route, missing_route, status_error
+from .._rpc._texts import NOT_READY
 from ._replies import COUNTED_FROM, MAX_ENTRIES
 from ._status import ReturnedStatus
 from ._status import status_error as returned_status_error

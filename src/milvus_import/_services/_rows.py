@@ -30,7 +30,7 @@ def pick_rows(
     are wanted and one has an id that is not valid.
     """
     if wanted is None:
-        ids = [_validated(job_id) for job_id in job_ids]
+        ids = [validate_listed_id(job_id) for job_id in job_ids]
         return dict(zip(ids, zip(*columns, strict=True), strict=True))
     names, states, progresses, reasons = columns
     return {
@@ -62,7 +62,8 @@ def sorted_ids(job_ids: Iterable[str]) -> list[str]:
     return sorted(job_ids, key=lambda job_id: (len(job_id), job_id))
 
 
-def _validated(job_id: str) -> str:
+def validate_listed_id(job_id: str) -> str:
+    """Return the id of a listed job. Raises ReplyError if it is not valid."""
     try:
         return validate_job_id(job_id)
     except (ArgumentError, TypeError):

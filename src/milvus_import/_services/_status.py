@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .._errors import JobLimitError, JobNotFoundError, MilvusStatusError
 from .._hints import Hint
-from .._rpc._classify import NOT_READY
 from .._rpc._context import ReplyError
+from .._rpc._texts import NOT_READY
 from .._text import excerpt, quote
 
 if TYPE_CHECKING:

@@ -44,9 +44,9 @@ class JobsFollower:
 
         ``until`` is ``wait_all``'s: where a job counts as ended, and is then fetched in full.
         """
-        self.tracker = JobTracker(job_ids or (), until)
-        self.limit = TimeLimit(settings.timeout)
-        self.discovering = job_ids is None
+        self.tracker: JobTracker = JobTracker(job_ids or (), until)
+        self.limit: TimeLimit = TimeLimit(settings.timeout)
+        self.discovering: bool = job_ids is None
         self._source = source
         self._settings = settings
         self._full = until is not None

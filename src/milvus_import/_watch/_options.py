@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Protocol, cast
 
 from .._errors import ArgumentError, MilvusImportError
 from .._models import ImportProgressData, ImportState
-from .._rpc._options import RpcOptions, validate_callback, validate_timeout
+from .._rpc._options import RpcOptions, unknown_argument, validate_callback, validate_timeout
 from .._rpc._pauses import Pauses
 from .._services._replies import Snapshot
 from .._services._rows import JobRow
@@ -86,8 +86,14 @@ class WatchSettings:
 
 
 def take_watch_settings(options: WatchOptions) -> WatchSettings:
-    """Remove the options of a watch from ``options``; those of each RPC remain."""
+    """Remove the options of a watch from ``options``; those of each RPC remain.
+
+    Raises TypeError for an unknown keyword or a wrong type, ArgumentError for a wrong value.
+    """
     given = cast("dict[str, Any]", options)
+    known = WatchOptions.__optional_keys__
+    for name in given.keys() - known:
+        raise unknown_argument(name, sorted(known))
     timeout = given.pop("timeout", None)
     interval = _positive("interval", given.pop("interval", INTERVAL))
     if math.isinf(interval):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from .._errors import MilvusImportError
+from .._rpc._classify import is_rate_limit
 from .._services._requests import JobParams, ListParams
 from .._services._select import LIST_JOBS, WATCH_LIST, WATCH_PROGRESS
 
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from .._services._connect import Services
     from .._services._replies import Snapshot
     from .._services._rows import JobRow
+    from .._services._select import Operation
+
+_ParamsT = TypeVar("_ParamsT")
+_ResultT = TypeVar("_ResultT")
 
 
 class ServicesSource:
@@ -39,14 +45,31 @@ class ServicesSource:
     async def fetch(self, job_id: str, previous: Snapshot | None) -> Snapshot:
         """Return the progress of one job; ``previous`` itself if it has not changed."""
         params = JobParams(job_id, self._list.db_name, previous)
-        return await self._services.call(WATCH_PROGRESS, params, self._settings)
+        return await self._poll(WATCH_PROGRESS, params)
 
     async def fetch_rows(self, wanted: Container[str] | None) -> dict[str, JobRow]:
         """Return the rows of the wanted jobs, or of all, from one RPC of the list."""
         params = self._list._replace(wanted=wanted)
-        return await self._services.call(WATCH_LIST, params, self._settings)
+        return await self._poll(WATCH_LIST, params)
 
     async def list_job_ids(self) -> list[str]:
         """Return the jobs' ids by whichever service."""
         jobs = await self._services.call(LIST_JOBS, self._list, self._settings)
         return [job.job_id for job in jobs]
+
+    async def _poll(
+        self, operation: Operation[_ParamsT, _ResultT], params: _ParamsT
+    ) -> _ResultT:
+        """Call the services when it is this poll's turn."""
+        turns = self.pauses.turns
+        seconds = turns.reserve()
+        if seconds:
+            await self.pauses.sleep(seconds)
+        try:
+            result = await self._services.call(operation, params, self._settings)
+        except MilvusImportError as error:
+            if is_rate_limit(error):
+                turns.on_rate_limit()
+            raise
+        turns.on_success()
+        return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 from .._errors import JobNotFoundError, MilvusImportError
 from .._models import ImportJob, ImportProgressData, ImportState, Service
@@ -18,7 +19,7 @@ class JobTracker:
     def __init__(self, job_ids: Iterable[str], until: Until | None) -> None:
         self.jobs: dict[str, ImportJob | None] = dict.fromkeys(job_ids)
         """The last state of each job; None before the first."""
-        self.pending = dict.fromkeys(self.jobs)
+        self.pending: dict[str, Any] = dict.fromkeys(self.jobs)
         """The jobs still followed, in the caller's order."""
         self.changes: deque[ImportJob] = deque()
         self.failed: dict[str, MilvusImportError] = {}

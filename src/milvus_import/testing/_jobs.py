@@ -22,7 +22,7 @@ class ManualClock:
     """A clock that changes only when the test advances it."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now: float = 0.0
         """The time, in seconds."""
 
     def __call__(self) -> float:

@@ -67,9 +67,9 @@ class FakeMilvus(JobStore):
         max_received: int = 10_000,
     ) -> None:
         super().__init__(version=version, token=token, clock=clock)
-        self.public_port = public_port
-        self.internal_port = internal_port
-        self.rest_port = rest_port
+        self.public_port: int = public_port
+        self.internal_port: int = internal_port
+        self.rest_port: int = rest_port
         self._calls = CallLog(max_received)
         self.received: list[Received] = self._calls.received
         """The calls that arrived, in order; beyond ``max_received`` the oldest are dropped."""

@@ -33,11 +33,11 @@ class JobStore:
         self.fail_imports: str | None = None
         """If set, jobs that ``create_import`` creates fail after ``import_seconds``, with this
         reason."""
-        self.commit_seconds = 0.0
+        self.commit_seconds: float = 0.0
         """How long a committed job stays in the state Committing."""
         self.max_jobs: int | None = None
         """The number of unfinished jobs from which ``create_import`` returns the job limit."""
-        self.random = random.Random()  # noqa: S311 - the order of a list, no secret
+        self.random: random.Random = random.Random()  # noqa: S311 - the order of a list, no secret
         """Shuffles job lists. Assign ``random.Random(seed)`` for a repeatable order."""
         self._next_id = _FIRST_JOB_ID
 
