@@ -13,7 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
-from random_cancellation import METHODS, Result, cancel_at_random
+from random_cancellation import CONTROL, METHODS, Result, cancel_at_random
 
 
 async def measure(count: int, seed: int, *, eager: bool) -> list[Result]:
@@ -22,8 +22,8 @@ async def measure(count: int, seed: int, *, eager: bool) -> list[Result]:
         factory: Any = getattr(asyncio, "eager_task_factory", None)
         asyncio.get_running_loop().set_task_factory(factory)
     results: list[Result] = []
-    for method in METHODS:
-        for service in ("internal", "public"):
+    for method in (*METHODS, CONTROL):
+        for service in ("internal", "public")[: 1 if method == CONTROL else 2]:
             start = time.monotonic()
             result = await cancel_at_random(method, count // 2, service=service, seed=seed)
             results.append(result)

@@ -37,8 +37,8 @@ def describe(outcome: Outcome) -> list[str]:
     lines.append(f"wrong responses or ends: {len(outcome.wrong)} {outcome.wrong[:3] or ''}")
     lines.append(f"left after close: {len(outcome.left_behind)} {outcome.left_behind[:3] or ''}")
     lines.append(
-        f"memory: {outcome.grown_undisturbed:+.1f} MB over {outcome.undisturbed:,} undisturbed calls "
-        f"({outcome.per_call:+.1f} bytes per call), {outcome.grown_disturbed:+.1f} MB over "
+        f"memory: {outcome.grown_undisturbed:+.1f} MB over {outcome.undisturbed:,} undisturbed "
+        f"calls ({outcome.per_call:+.1f} bytes per call), {outcome.grown_disturbed:+.1f} MB over "
         f"{outcome.disturbed:,} calls and {outcome.connections:,} connections "
         f"({outcome.per_connection:+,.0f} bytes per broken connection)"
     )

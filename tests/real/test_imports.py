@@ -9,12 +9,12 @@ import pytest
 from real_place import Place
 
 from milvus_import import (
-    ArgumentError,
     ImportClient,
     ImportFailedError,
     ImportProgressData,
     JobNotFoundError,
     MilvusStatusError,
+    UnsupportedServerError,
 )
 
 pytestmark = pytest.mark.anyio
@@ -103,7 +103,7 @@ async def test_the_server_rejects_two_json_files_in_one_group(place: Place) -> N
 
 async def test_two_file_groups_are_an_error_before_anything_is_sent(place: Place) -> None:
     books = await place.collection()
-    with pytest.raises(ArgumentError, match="group"):
+    with pytest.raises(UnsupportedServerError, match="one job"):
         await place.client.create_import(books, ["/a.json", "/b.json"])
     assert await place.client.list_imports(books) == []
 

@@ -1,6 +1,6 @@
 """create_import over real sockets: what arrives, what is raised, and that nothing is resent.
 
-The validation of each argument is tested in unit/test_request.py, which connects to nothing.
+The validation of each argument is tested in unit/services/test_requests.py, without a server.
 """
 
 from __future__ import annotations

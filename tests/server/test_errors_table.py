@@ -269,7 +269,7 @@ async def blackhole(stage: Stage) -> AsyncGenerator[Case, None]:
 @scenario()
 async def broken_connection(stage: Stage) -> AsyncGenerator[Case, None]:
     async with network.breaking_port() as port:
-        yield Case(Attempt(f"http://{network.HOST}:{port}", call=create_import))
+        yield Case(Attempt(f"http://{network.HOST}:{port}"))
 
 
 # During a call

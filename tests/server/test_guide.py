@@ -12,8 +12,9 @@ from milvus_import.testing import FakeMilvus
 
 pytestmark = pytest.mark.anyio
 
+REST = 'service="rest"'
 BLOCKS = [
-    pytest.param(block, id=f"{page.removesuffix('.md')}-{number}")
+    pytest.param(block, id=f"{page.removesuffix('.md')}-{number}{'-rest' if REST in block else ''}")
     for page in ("guide.md", "services.md")
     for number, block in enumerate(code_blocks(page), start=1)
 ]
@@ -29,7 +30,7 @@ async def test_the_code_of_the_page_runs(
         fake.add_job(state="Failed", reason="no such file", collection_name="films"),
     ]
     uri = fake.internal_uri
-    if 'service="rest"' in block:
+    if REST in block:
         fake.version, uri = "3.0", fake.rest_uri
     if "on_fault" in block:
         fake.inject("not-ready")

@@ -74,7 +74,7 @@ async def followed(
             anyio.create_task_group() as group,
         ):
             group.start_soon(meanwhile)
-            async for progress in client.watch(JOB_ID, **(responses.options | options)):
+            async for progress in client.watch(JOB_ID, **responses.options, **options):
                 responses.seen.append((str(progress.state), progress.progress))
     return responses.seen
 

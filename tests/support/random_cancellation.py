@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +15,15 @@ from milvus_import import ImportClient, WaitTimeoutError
 from milvus_import.testing import FAULTS, FakeMilvus, Fault
 
 METHODS = ("wait", "watch", "wait_all", "watch_all")
+CONTROL = "asyncio.sleep"
+"""In place of a method: what asyncio and anyio do by themselves."""
 FOREVER = 3600.0
 _LONGEST = 0.02
 """Seconds up to which the moments of cancellation are drawn."""
 _CONCURRENT = 32
 _FAULTS = (FAULTS["not-ready"], FAULTS["unavailable"], Fault(delay=0.002), Fault(delay=0.02))
 
-Run = Callable[[float | None], Awaitable[None]]
+Run = Callable[[float | None], Coroutine[Any, Any, None]]
 """Follow a job that never ends; the argument is the timeout of the method."""
 
 
@@ -54,7 +56,7 @@ async def cancel_at_random(
 
             async def worker() -> None:
                 for trial in remaining:
-                    await _trial(client, method, trial, numbers, result, guard)
+                    await _trial(client, method, trial, numbers, result=result, guard=guard)
 
             await asyncio.gather(*[worker() for _ in range(_CONCURRENT)])
             fake.choose_fault = None
@@ -66,6 +68,7 @@ async def _trial(
     method: str,
     trial: int,
     numbers: random.Random,
+    *,
     result: Result,
     guard: float,
 ) -> None:
@@ -97,6 +100,10 @@ async def _trial(
 
 
 async def _follow(client: ImportClient, method: str, options: dict[str, Any]) -> None:
+    if method == CONTROL:
+        seconds = options["timeout"]
+        await asyncio.sleep(FOREVER if seconds is None else seconds)
+        raise WaitTimeoutError
     if method == "wait":
         await client.wait("1", **options)
     elif method == "watch":
@@ -108,6 +115,16 @@ async def _follow(client: ImportClient, method: str, options: dict[str, Any]) ->
     else:
         outcomes = await client.wait_all(["1", "2", "3"], **options)
         raise next(outcome for outcome in outcomes.values() if isinstance(outcome, Exception))
+
+
+def _different_moments(numbers: random.Random) -> tuple[float, float]:
+    """Two moments that are not reached in the same iteration of the event loop.
+
+    In that case anyio 4.4 loses the cancellation by asyncio, also of asyncio.sleep.
+    """
+    first = _moment(numbers)
+    moments = first, first + 0.25
+    return moments if numbers.random() < 0.5 else moments[::-1]
 
 
 def _moment(numbers: random.Random) -> float:
@@ -141,7 +158,7 @@ async def _cancelled(task: asyncio.Future[None]) -> None:
     try:
         await task
     except asyncio.CancelledError:
-        assert task.cancelled()  # noqa: PT017
+        assert task.cancelled()
         return
     raise AssertionError("the method ended by itself")
 
@@ -156,7 +173,7 @@ async def _asyncio_timeout(run: Run, numbers: random.Random) -> None:
 
 async def _asyncio_wait_for(run: Run, numbers: random.Random) -> None:
     try:
-        await asyncio.wait_for(run(None), _moment(numbers))  # type: ignore[arg-type]
+        await asyncio.wait_for(run(None), _moment(numbers))
     except TimeoutError as error:
         assert type(error) is TimeoutError  # noqa: PT017
 
@@ -193,9 +210,10 @@ async def _nested_scopes(run: Run, numbers: random.Random) -> None:
 
 async def _scope_in_an_asyncio_timeout(run: Run, numbers: random.Random) -> None:
     inner = anyio.CancelScope()
+    outer_moment, inner_moment = _different_moments(numbers)
     try:
-        async with asyncio.timeout(_moment(numbers)):
-            with anyio.move_on_after(_moment(numbers)) as inner:
+        async with asyncio.timeout(outer_moment):
+            with anyio.move_on_after(inner_moment) as inner:
                 await run(None)
             await run(None)
     except TimeoutError as error:
@@ -205,9 +223,10 @@ async def _scope_in_an_asyncio_timeout(run: Run, numbers: random.Random) -> None
 
 
 async def _asyncio_timeout_in_a_scope(run: Run, numbers: random.Random) -> None:
-    with anyio.move_on_after(_moment(numbers)) as scope:
+    outer_moment, inner_moment = _different_moments(numbers)
+    with anyio.move_on_after(outer_moment) as scope:
         try:
-            async with asyncio.timeout(_moment(numbers)):
+            async with asyncio.timeout(inner_moment):
                 await run(None)
         except TimeoutError as error:
             assert type(error) is TimeoutError  # noqa: PT017

@@ -65,7 +65,6 @@ def _parse_progress(reply: Any) -> internal_pb2.GetImportProgressResponse:
     message = parse(
         internal_pb2.GetImportProgressResponse,
         reply,
-        repeated=7,
         max_bytes=MAX_PROGRESS_BYTES,
     )
     check_status(message.status)
@@ -95,9 +94,7 @@ def _list_request(params: ListParams) -> internal_pb2.ListImportsRequest:
 
 
 def _parse_list(reply: Any) -> internal_pb2.ListImportsResponse:
-    message = parse(
-        internal_pb2.ListImportsResponse, reply, repeated=2, max_entries=MAX_LISTED_JOBS
-    )
+    message = parse(internal_pb2.ListImportsResponse, reply, max_entries=MAX_LISTED_JOBS)
     check_status(message.status)
     if len(message.jobIDs) > MAX_LISTED_JOBS:
         raise bad_reply(f"the reply lists more than {MAX_LISTED_JOBS:,} jobs")
@@ -129,7 +126,7 @@ def _create_request(params: CreateParams) -> internal_pb2.ImportRequest:
 
 def _job_id(reply: Any, params: CreateParams) -> str:
     del params
-    message = parse(internal_pb2.ImportResponse, reply, repeated=2)
+    message = parse(internal_pb2.ImportResponse, reply)
     check_status(message.status)
     if not message.jobID:
         raise bad_reply(EMPTY_REPLY)

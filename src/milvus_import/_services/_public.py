@@ -96,9 +96,7 @@ def _progress_request(params: JobParams) -> milvus_pb2.GetImportStateRequest:
 
 
 def _parse_progress(reply: Any) -> milvus_pb2.GetImportStateResponse:
-    message = parse(
-        milvus_pb2.GetImportStateResponse, reply, repeated=5, max_bytes=MAX_PROGRESS_BYTES
-    )
+    message = parse(milvus_pb2.GetImportStateResponse, reply, max_bytes=MAX_PROGRESS_BYTES)
     check_status(message.status)
     return message
 
@@ -128,9 +126,7 @@ def _list_request(params: ListParams) -> milvus_pb2.ListImportTasksRequest:
 def _jobs(reply: Any, params: ListParams) -> list[ImportJob]:
     """Return the jobs by id, which only Milvus 2.2 and 2.3 send."""
     del params
-    message = parse(
-        milvus_pb2.ListImportTasksResponse, reply, repeated=2, max_entries=MAX_LISTED_JOBS
-    )
+    message = parse(milvus_pb2.ListImportTasksResponse, reply, max_entries=MAX_LISTED_JOBS)
     check_status(message.status)
     if any(not task.id for task in message.tasks):
         raise ReplyError(_without_ids)
@@ -163,7 +159,7 @@ def _create_request(params: CreateParams) -> milvus_pb2.ImportRequest:
 
 def _job_id(reply: Any, params: CreateParams) -> str:
     del params
-    message = parse(milvus_pb2.ImportResponse, reply, repeated=2)
+    message = parse(milvus_pb2.ImportResponse, reply)
     check_status(message.status)
     if not message.tasks:
         raise bad_reply(EMPTY_REPLY)
