@@ -65,7 +65,7 @@ async def test_a_stalled_job_is_reported_and_followed_to_its_end(
     async with ImportClient(fake.internal_uri) as client:
         following = asyncio.create_task(names["follow"](client, job.job_id))
         with anyio.fail_after(guard):
-            while "no change for" not in capsys.readouterr().out:
+            while "no change for" not in capsys.readouterr().out:  # noqa: ASYNC110 - it is printed
                 await anyio.sleep(0.02)
             job.state, job.progress = "Completed", 100
             await following
