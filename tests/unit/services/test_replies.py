@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from milvus_import import CallError, ImportState, MilvusImportError
 from milvus_import._errors import hint_of
@@ -18,7 +16,6 @@ from milvus_import._services._replies import (
     MAX_ENTRIES,
     MAX_LISTED_JOBS,
     MAX_PROGRESS_BYTES,
-    has_more_entries,
     parse,
 )
 from milvus_import._services._requests import JobParams, ListParams
@@ -51,26 +48,26 @@ def message_of(read: Any, *arguments: Any) -> str:
 
 def test_reply_is_parsed_from_bytes_or_taken_as_a_message() -> None:
     reply = NATIVE(state=internal_pb2.Importing, progress=40)
-    assert parse(NATIVE, reply.SerializeToString(), repeated=7) == reply
-    assert parse(NATIVE, reply, repeated=7) is reply  # interceptors receive messages
+    assert parse(NATIVE, reply.SerializeToString()) == reply
+    assert parse(NATIVE, reply) is reply  # interceptors receive messages
 
 
 @pytest.mark.parametrize("reply", [b"", NATIVE()])
 def test_empty_reply_is_transient(reply: Any) -> None:
-    error = error_of(lambda: parse(NATIVE, reply, repeated=7))
+    error = error_of(lambda: parse(NATIVE, reply))
     assert isinstance(error, CallError)
     assert (error.details, error.transient, error.hint) == (EMPTY_REPLY, True, "")
 
 
 def test_reply_that_does_not_parse_is_not_transient() -> None:
-    error = error_of(lambda: parse(NATIVE, b"\xff\xff\xff\xff", repeated=7))
+    error = error_of(lambda: parse(NATIVE, b"\xff\xff\xff\xff"))
     assert isinstance(error, CallError)
     assert (error.details, error.transient) == ("the reply could not be parsed", False)
 
 
 def test_reply_with_invalid_utf8_gets_its_hint() -> None:
     reply = NATIVE(reason="xx").SerializeToString().replace(b"xx", b"\xff\xfe")
-    error = error_of(lambda: parse(NATIVE, reply, repeated=7))
+    error = error_of(lambda: parse(NATIVE, reply))
     assert hint_of(error) is Hint.INVALID_UTF8
 
 
@@ -117,7 +114,7 @@ def test_progress_reply_of_more_than_100_000_entries_is_not_parsed(method: Any) 
     method.read_reply(entry * MAX_ENTRIES, JOB)
     error = error_of(method.read_reply, entry * (MAX_ENTRIES + 1), JOB)
     assert isinstance(error, CallError)
-    assert error.details == "the reply has more than 100,000 entries"
+    assert error.details == "a field of the reply has more than 100,000 entries"
     assert (hint_of(error), error.transient) == (Hint.REPLY_OVER_LIMIT, False)
 
 
@@ -130,7 +127,7 @@ def test_list_of_more_than_a_million_jobs_is_not_parsed() -> None:
     assert message_of(read, many_ids(MAX_LISTED_JOBS)) == "the reply's columns differ in length"
     error = error_of(read, many_ids(MAX_LISTED_JOBS + 1))
     assert isinstance(error, CallError)
-    assert error.details == "the reply has more than 1,000,000 entries"
+    assert error.details == "a field of the reply has more than 1,000,000 entries"
     assert hint_of(error) is Hint.REPLY_OVER_LIMIT
 
 
@@ -145,67 +142,8 @@ def test_list_that_interceptors_have_parsed_is_limited_too(
 
 
 def test_entries_of_a_small_reply_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_replies, "has_more_entries", None)
-    assert len(parse(NATIVE, many_tasks(9), repeated=7, max_entries=3).task_progresses) == 9
-
-
-# -------------------------------------------------------------------- the walk over the wire
-
-TASKS = st.lists(
-    st.builds(
-        internal_pb2.ImportTaskProgress,
-        file_name=st.sampled_from(["", ":", "::::", "a.parquet"]),
-        progress=st.integers(-(2**63), 2**63 - 1),
-        state=st.sampled_from(["", ":" * 200]),
-    ),
-    max_size=8,
-)
-REPLIES = st.builds(
-    NATIVE,
-    status=st.builds(common_pb2.Status, reason=st.sampled_from(["", ":::::::"])),
-    state=st.sampled_from([0, 3, 7]),
-    reason=st.sampled_from(["", ":" * 10]),
-    progress=st.integers(-(2**63), 2**63 - 1),
-    task_progresses=TASKS,
-    imported_rows=st.sampled_from([0, 58]),  # 58 is the byte that begins an entry
-)
-
-
-@given(REPLIES, st.integers(0, 9))
-def test_entries_are_counted_as_protobuf_does(reply: Any, limit: int) -> None:
-    data = reply.SerializeToString()
-    fields = len(data) and sum(1 for _ in reply.ListFields()) + len(reply.task_progresses)
-    more = len(reply.task_progresses) > limit
-    found = has_more_entries(data, 7, limit)
-    if fields <= 3 * limit:
-        assert found == more
-    else:
-        assert found or not more  # it may stop early because of the number of fields
-
-
-@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 5), st.randoms())
-def test_unknown_fields_between_the_entries_are_walked_over(
-    entries: int, others: int, limit: int, random: Any
-) -> None:
-    kinds = [
-        b"\x08\xff\xff\xff\xff\x0f",  # field 1, varint
-        b"\xa1\x06" + b"\x3a" * 8,  # field 100, 64 bits that look like entries
-        b"\xa5\x06" + b"\x3a" * 4,  # field 100, 32 bits
-        b"\xa2\x06\x03\x3a\x00\x3a",  # field 100, 3 bytes that look like entries
-    ]
-    parts = [b"\x3a\x02\x40\x01"] * entries + [random.choice(kinds) for _ in range(others)]
-    random.shuffle(parts)
-    data = b"".join(parts)
-    expected = entries > limit or (data.count(b"\x3a") > limit and len(parts) > 3 * limit)
-    assert has_more_entries(data, 7, limit) == expected
-
-
-@given(st.binary(max_size=60), st.sampled_from([2, 5, 7]), st.integers(0, 3))
-@example(b"\x3a\x3a\x3a\x3a\xff", 7, 1)
-@example(b"\x3a" + b"\xff" * 12, 7, 0)
-@example(b":" * 7 + b"\x80", 7, 2)
-def test_walk_over_any_bytes_ends_with_an_answer(data: bytes, field: int, limit: int) -> None:
-    assert has_more_entries(data, field, limit) in {True, False}
+    monkeypatch.setattr(_replies, "exceeds_limits", None)
+    assert len(parse(NATIVE, many_tasks(9), max_entries=3).task_progresses) == 9
 
 
 # ------------------------------------------------------- replies that a watch has already
