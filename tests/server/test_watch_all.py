@@ -670,9 +670,7 @@ async def test_three_hundred_jobs_are_polled_64_at_a_time(guard: float) -> None:
         assert server.most == 64
 
 
-async def test_three_hundred_jobs_are_polled_once_per_interval(
-    scale: float, guard: float
-) -> None:
+async def test_three_hundred_jobs_are_polled_once_per_interval(scale: float, guard: float) -> None:
     interval = 0.8 * scale
     job_ids = [str(n) for n in range(1, 301)]
     async with CountingServer(delay=0.02) as server:
