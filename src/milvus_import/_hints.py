@@ -139,12 +139,12 @@ class Hint(Enum):
     )
     NO_GRPC_STATUS = (
         (
-            "Route both gRPC services of Milvus through the gateway, or pass service='public': the "
-            "response has no gRPC status."
+            "Check host and port: the response has no gRPC status. Behind a gateway, route both "
+            "gRPC services of Milvus, or pass service='public'."
         ),
         (
-            "Route both gRPC services of Milvus through the gateway, or pass --service public: the "
-            "response has no gRPC status."
+            "Check host and port: the response has no gRPC status. Behind a gateway, route both "
+            "gRPC services of Milvus, or pass --service public."
         ),
     )
     # Credentials.

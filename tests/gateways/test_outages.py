@@ -30,7 +30,7 @@ OUTAGE = 2.5
 """Seconds for which a gateway responds with an HTTP error."""
 GUARD = 60.0
 
-KINDS: dict[str, type[Nginx] | type[HAProxy]] = {"nginx": Nginx, "haproxy": HAProxy}
+KINDS: dict[str, type[Nginx | HAProxy]] = {"nginx": Nginx, "haproxy": HAProxy}
 both = pytest.mark.parametrize("kind", list(KINDS.values()), ids=list(KINDS))
 
 

@@ -95,9 +95,8 @@ async def test_200_reads_cancelled_through_a_gateway_leave_the_server_alive(
 @both
 async def test_authorization_reaches_the_server(kind: type[Nginx | HAProxy], scale: float) -> None:
     with RealMilvus(authorization=True) as server:
-        options = {"rpc_timeout": 30 * scale}
         async with (
             kind(server) as gateway,
-            ImportClient(gateway.uri, token="root:Milvus", **options) as client,
+            ImportClient(gateway.uri, token="root:Milvus", rpc_timeout=30 * scale) as client,
         ):
             assert await client.check() == "public"

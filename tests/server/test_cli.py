@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from command_line import FAST, Ended, run, run_process, until
-from ports import dead_port
+from network import dead_port
 
 from milvus_import.testing import FakeJob, FakeMilvus
 

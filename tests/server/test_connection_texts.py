@@ -43,7 +43,7 @@ async def failure(
 BREAKS: dict[str, Respond] = {
     "closed": Connection.end,
     "reset": Connection.reset,
-    "GOAWAY": lambda connection: connection.go_away(0),
+    "GOAWAY": lambda connection: connection.go_away(2),
 }
 
 
@@ -53,7 +53,8 @@ async def test_read_is_retried_once_when_its_connection_breaks(respond: Respond)
     assert connection_broke(error), error.details
     assert type(error) is UnavailableError
     assert (error.transient, error.may_have_run) == (True, True)
-    assert hint_of(error) is Hint.RECONNECT
+    goaway = "GOAWAY" in error.details
+    assert hint_of(error) is (Hint.GATEWAY_CLOSED if goaway else Hint.RECONNECT)
     assert len(records) == 2
 
 

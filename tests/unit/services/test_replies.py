@@ -114,7 +114,7 @@ def test_progress_reply_of_more_than_100_000_entries_is_not_parsed(method: Any) 
     method.read_reply(entry * MAX_ENTRIES, JOB)
     error = error_of(method.read_reply, entry * (MAX_ENTRIES + 1), JOB)
     assert isinstance(error, CallError)
-    assert error.details == "a field of the reply has more than 100,000 entries"
+    assert error.details == "the reply has more than 100,000 entries"
     assert (hint_of(error), error.transient) == (Hint.REPLY_OVER_LIMIT, False)
 
 
@@ -127,7 +127,7 @@ def test_list_of_more_than_a_million_jobs_is_not_parsed() -> None:
     assert message_of(read, many_ids(MAX_LISTED_JOBS)) == "the reply's columns differ in length"
     error = error_of(read, many_ids(MAX_LISTED_JOBS + 1))
     assert isinstance(error, CallError)
-    assert error.details == "a field of the reply has more than 1,000,000 entries"
+    assert error.details == "the reply has more than 1,000,000 entries"
     assert hint_of(error) is Hint.REPLY_OVER_LIMIT
 
 
