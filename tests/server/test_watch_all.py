@@ -361,19 +361,14 @@ async def test_one_unimplemented_list_after_a_good_one_is_retried(
 
 def list_reply(*job_ids: str, **columns: Any) -> internal_pb2.ListImportsResponse:
     size = len(job_ids)
-    return internal_pb2.ListImportsResponse(
-        status=common_pb2.Status(),
-        **(
-            {
-                "jobIDs": job_ids,
-                "states": [internal_pb2.Importing] * size,
-                "reasons": [""] * size,
-                "progresses": [1] * size,
-                "collection_names": ["books"] * size,
-            }
-            | columns
-        ),
-    )
+    values: dict[str, Any] = {
+        "jobIDs": job_ids,
+        "states": [internal_pb2.Importing] * size,
+        "reasons": [""] * size,
+        "progresses": [1] * size,
+        "collection_names": ["books"] * size,
+    }
+    return internal_pb2.ListImportsResponse(status=common_pb2.Status(), **(values | columns))
 
 
 LIST_FAULTS: dict[str, Fault | str] = {
@@ -670,9 +665,7 @@ async def test_three_hundred_jobs_are_polled_64_at_a_time(guard: float) -> None:
         assert server.most == 64
 
 
-async def test_three_hundred_jobs_are_polled_once_per_interval(
-    scale: float, guard: float
-) -> None:
+async def test_three_hundred_jobs_are_polled_once_per_interval(scale: float, guard: float) -> None:
     interval = 0.8 * scale
     job_ids = [str(n) for n in range(1, 301)]
     async with CountingServer(delay=0.02) as server:
