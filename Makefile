@@ -5,8 +5,8 @@ nox = @$(PYTHON) scripts/tools.py
 arguments = $(if $(ARGS),-- $(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-versions test-alongside test-repeat mutate audit lint types proto check-proto \
-	wheel bench soak recovery docs screens fault-times dev clean help
+.PHONY: demo test test-versions test-alongside test-gateways test-repeat mutate audit lint types \
+	proto check-proto wheel bench soak recovery docs screens fault-times dev clean help
 
 demo: ## run a real Milvus and follow a real import to its end
 	$(nox) -s demo $(arguments)
@@ -19,6 +19,9 @@ test-versions: ## the tests on the lowest and newest dependencies, on each Pytho
 
 test-alongside: ## the wheel and each supported pymilvus in one process
 	$(nox) -s alongside
+
+test-gateways: ## nginx and HAProxy in front of FakeMilvus and of a real Milvus
+	$(nox) -s gateways $(arguments)
 
 test-repeat: ## all tests ten times, and with all times x3; ARGS=TIMES
 	$(nox) -s repeat $(arguments)

@@ -125,18 +125,26 @@ class Hint(Enum):
         "Raise the read timeout of the gateway above the timeout of the call, or try again: Milvus "
         "did not respond to the gateway in time."
     )
+    GATEWAY_CLOSED = (
+        "Try again, or send less metadata: the gateway closed the connection with an internal "
+        "error."
+    )
+    GATEWAY_NO_TEXT = (
+        "Use https:// if the gateway redirects to it, or look at the log of the gateway: it "
+        "returned an error without a text."
+    )
     GATEWAY_ERROR = "Try again, or look at the log of the gateway: it failed, not Milvus."
     GATEWAY_STRIPS_AUTHORIZATION = (
         "Let the gateway pass the authorization header on: the token was sent, but did not arrive."
     )
     NO_GRPC_STATUS = (
         (
-            "Route both gRPC services of Milvus through the gateway, or pass service='public': the "
-            "response has no gRPC status."
+            "Check host and port: the response has no gRPC status. Behind a gateway, route both "
+            "gRPC services of Milvus, or pass service='public'."
         ),
         (
-            "Route both gRPC services of Milvus through the gateway, or pass --service public: the "
-            "response has no gRPC status."
+            "Check host and port: the response has no gRPC status. Behind a gateway, route both "
+            "gRPC services of Milvus, or pass --service public."
         ),
     )
     # Credentials.

@@ -30,7 +30,7 @@ OUTAGE = 2.5
 """Seconds for which a gateway responds with an HTTP error."""
 GUARD = 60.0
 
-KINDS: dict[str, type[Nginx] | type[HAProxy]] = {"nginx": Nginx, "haproxy": HAProxy}
+KINDS: dict[str, type[Nginx | HAProxy]] = {"nginx": Nginx, "haproxy": HAProxy}
 both = pytest.mark.parametrize("kind", list(KINDS.values()), ids=list(KINDS))
 
 
@@ -222,7 +222,7 @@ async def test_wait_raises_immediately_if_the_first_response_is_no_outage(
     async with Nginx(fake, location="return 403;") as gateway, ImportClient(gateway.uri) as client:
         with pytest.raises(CallError) as caught:
             await client.wait("1", interval=INTERVAL)
-        assert len(gateway.requests) == 1
+        assert len(await gateway.logged(1)) == 1
     assert caught.value.code is grpc.StatusCode.PERMISSION_DENIED
 
 

@@ -53,7 +53,8 @@ async def test_read_is_retried_once_when_its_connection_breaks(respond: Respond)
     assert connection_broke(error), error.details
     assert type(error) is UnavailableError
     assert (error.transient, error.may_have_run) == (True, True)
-    assert hint_of(error) is Hint.RECONNECT
+    goaway = "GOAWAY" in error.details
+    assert hint_of(error) is (Hint.GATEWAY_CLOSED if goaway else Hint.RECONNECT)
     assert len(records) == 2
 
 
@@ -139,4 +140,5 @@ async def test_metadata_that_is_too_large_for_the_gateway_is_not_sent_again() ->
 async def test_page_of_a_web_server_is_not_a_grpc_response() -> None:
     error, _, _ = await failure(lambda c: c.http(200, b"<html></html>", b"text/html"))
     assert error.code is Code.UNKNOWN
-    assert hint_of(error) is Hint.BROKEN_OR_NOT_GRPC
+    # The text of older versions of grpcio does not distinguish it from a broken stream.
+    assert hint_of(error) in {Hint.NO_GRPC_STATUS, Hint.BROKEN_OR_NOT_GRPC}, error.details

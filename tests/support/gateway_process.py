@@ -107,19 +107,11 @@ class Gateway(ABC):
         while True:
             if first:
                 self.port = random.choice(_PORTS)
-            (self.folder / "config").write_text(self.config())
-            start = self._output_length()
-            self._spawn()
-            try:
-                await until(lambda: self._ready(start) or not self.running)
-                if self.running:
-                    return
-            except BaseException:
-                await self.kill()
-                raise
-            output = self.output[start:]
-            if not (first and re.search(_IN_USE, output)):
-                raise RuntimeError(f"{self.name} did not start:\n{output}")
+            error = await self._try_to_start()
+            if error is None:
+                return
+            if not (first and re.search(_IN_USE, error)):
+                raise RuntimeError(f"{self.name} did not start:\n{error}")
 
     async def stop(self) -> None:
         """End the gateway as its Debian service does for a restart: nginx finishes its requests."""
@@ -145,7 +137,7 @@ class Gateway(ABC):
     async def reload(self) -> None:
         """Let the gateway read its configuration and certificates again."""
         (self.folder / "config").write_text(self.config())
-        start = self._output_length()
+        start = len(self.output)
         end = time.monotonic() + _GUARD
         while True:  # HAProxy loses the signal if it arrives immediately after the start
             self._running_process().send_signal(self.reload_signal)
@@ -173,6 +165,11 @@ class Gateway(ABC):
         found = (re.fullmatch(r"request ([0-9.]+) ([0-9]+) (/\S+)", line) for line in lines)
         return [LoggedRequest(float(m[1]), int(m[2]), m[3]) for m in found if m]
 
+    async def logged(self, count: int) -> list[LoggedRequest]:
+        """Return the requests once there are so many: they are logged after the response."""
+        await until(lambda: len(self.requests) >= count)
+        return self.requests
+
     @abstractmethod
     def config(self) -> str:
         """Return the text of the configuration."""
@@ -188,8 +185,17 @@ class Gateway(ABC):
     reloaded: ClassVar[str]
     """A pattern of the output that follows a reload."""
 
-    def _output_length(self) -> int:
-        return len(self.output)
+    async def _try_to_start(self) -> str | None:
+        """Start the gateway; return its output if it ended instead."""
+        (self.folder / "config").write_text(self.config())
+        start = len(self.output)
+        self._spawn()
+        try:
+            await until(lambda: self._ready(start) or not self.running)
+        except BaseException:
+            await self.kill()
+            raise
+        return None if self.running else self.output[start:]
 
     def _running_process(self) -> subprocess.Popen[bytes]:
         if self.process is None or self.process.poll() is not None:

@@ -179,6 +179,21 @@ REACHED: list[tuple[Hint, Hint | None]] = [
     (Hint.GATEWAY_BACKEND, unavailable("no healthy upstream")),
     (Hint.GATEWAY_TIMEOUT, http(504)),
     (Hint.GATEWAY_ERROR, http(500)),
+    (Hint.GATEWAY_CLOSED, unavailable("GOAWAY received; Error code: 2; Debug Text: ")),
+    (Hint.GATEWAY_NO_TEXT, call(Code.UNKNOWN, "")),
+    (Hint.GATEWAY_ROUTE, unsupported("", "")),
+    (Hint.RECONNECT, call(Code.INTERNAL, "RST_STREAM (Received RST_STREAM with error code 2)")),
+    (
+        Hint.PASS_CLIENT_CERTIFICATE,
+        unavailable(
+            "failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:19530: "
+            "Unwrap failed (TSI_DATA_CORRUPTED)"
+        ),
+    ),
+    (
+        Hint.NO_GRPC_STATUS,
+        call(Code.UNKNOWN, "Stream removed (Data frame with END_STREAM flag received)"),
+    ),
     (
         Hint.GATEWAY_STRIPS_AUTHORIZATION,
         call(Code.UNAUTHENTICATED, "missing authorization in header", authorized=True),

@@ -13,10 +13,12 @@ from ._http_status import http_hint
 from ._texts import (
     BACKEND,
     CORRUPTED_STREAM,
+    GATEWAY_RATE_LIMIT,
     METADATA_SIZE,
     NO_STATUS,
     NOT_READY,
     STREAM_REMOVED,
+    UPSTREAM_TIMEOUT,
     http_status,
 )
 
@@ -36,14 +38,17 @@ _HINTS: Final[tuple[tuple[grpc.StatusCode | None, str, Hint], ...]] = (
     ),
     (Code.UNAVAILABLE, r"NO_APPLICATION_PROTOCOL|missing selected ALPN", Hint.ENABLE_HTTP2),
     (Code.UNAVAILABLE, r"UNRECOGNIZED_NAME", Hint.UNKNOWN_VIRTUAL_HOST),
+    # HAProxy checks the certificate after the handshake, from the client's view.
+    (Code.UNAVAILABLE, r"failed to connect.*TSI_DATA_CORRUPTED", Hint.PASS_CLIENT_CERTIFICATE),
     (Code.UNAVAILABLE, r"http1\.x", Hint.USE_HTTPS_HTTP1),
     (Code.UNAVAILABLE, r"failed to connect.*Failed parsing HTTP/2", Hint.USE_HTTPS_NOT_GRPC),
     (None, BACKEND, Hint.GATEWAY_BACKEND),
-    (None, r"upstream request timeout", Hint.GATEWAY_TIMEOUT),
-    (None, r"local_rate_limited", Hint.GATEWAY_RATE_LIMIT),
+    (None, UPSTREAM_TIMEOUT, Hint.GATEWAY_TIMEOUT),
+    (None, GATEWAY_RATE_LIMIT, Hint.GATEWAY_RATE_LIMIT),
     (None, r"^RBAC: access denied", Hint.GATEWAY_RBAC),
     (Code.UNAVAILABLE, METADATA_SIZE, Hint.GATEWAY_METADATA_SIZE),
     (Code.RESOURCE_EXHAUSTED, METADATA_SIZE, Hint.GATEWAY_METADATA_SIZE),
+    (Code.UNAVAILABLE, r"GOAWAY received; Error code: 2\b", Hint.GATEWAY_CLOSED),
     (Code.UNAVAILABLE, CORRUPTED_STREAM, Hint.CORRUPTED_STREAM),
     (Code.UNKNOWN, CORRUPTED_STREAM, Hint.CORRUPTED_STREAM),
     (Code.INTERNAL, CORRUPTED_STREAM, Hint.CORRUPTED_STREAM),
@@ -62,8 +67,10 @@ _HINTS: Final[tuple[tuple[grpc.StatusCode | None, str, Hint], ...]] = (
     (Code.UNKNOWN, r"cross cluster routing|node not match", Hint.DROP_ROUTING_METADATA),
     (Code.UNKNOWN, NOT_READY, Hint.SERVER_STARTING),
     (Code.INTERNAL, r"(?i)invalid UTF-8", Hint.INVALID_UTF8),
-    (Code.UNKNOWN, STREAM_REMOVED, Hint.BROKEN_OR_NOT_GRPC),
+    (Code.INTERNAL, r"RST_STREAM", Hint.RECONNECT),
     (Code.UNKNOWN, NO_STATUS, Hint.NO_GRPC_STATUS),
+    (Code.UNKNOWN, STREAM_REMOVED, Hint.BROKEN_OR_NOT_GRPC),
+    (Code.UNKNOWN, r"^$", Hint.GATEWAY_NO_TEXT),
 )
 _NO_CONNECTION_HINTS: Final = (
     (r"resol(ution|ving)|Domain name not found", Hint.CHECK_HOST_NAME),
@@ -81,6 +88,7 @@ _TRY_AGAIN: Final = frozenset(
         Hint.GATEWAY_RATE_LIMIT,
         Hint.GATEWAY_UNAVAILABLE,
         Hint.GATEWAY_BACKEND,
+        Hint.GATEWAY_CLOSED,
         Hint.GATEWAY_TIMEOUT,
         Hint.GATEWAY_ERROR,
         Hint.CHECK_REACHABLE_HTTP,

@@ -31,6 +31,7 @@ from ._texts import (
     DEADLINE_TEXT,
     DEADLINE_TEXTS,
     EMPTY_REPLY,
+    GATEWAY_RATE_LIMIT,
     MESSAGE_SIZE,
     METADATA_SIZE,
     NO_CONNECTION,
@@ -38,6 +39,7 @@ from ._texts import (
     NOT_READY,
     REJECTED_CALL,
     STREAM_REMOVED,
+    UPSTREAM_TIMEOUT,
     http_status,
 )
 
@@ -80,7 +82,9 @@ _TRANSIENT_TEXTS: Final = (
 )
 # Errors that only a server or a gateway that is there can cause.
 _RESPONSE_STATUSES: Final = frozenset({408, 429, 502, 503, 504})
-_RESPONSE_TEXTS: Final = rf"{NOT_READY}|{EMPTY_REPLY}|{BACKEND}"
+_RESPONSE_TEXTS: Final = (
+    rf"{NOT_READY}|{EMPTY_REPLY}|{BACKEND}|{UPSTREAM_TIMEOUT}|{GATEWAY_RATE_LIMIT}"
+)
 
 
 def call_error(
@@ -180,7 +184,7 @@ def is_rate_limit(error: MilvusImportError) -> bool:
             error.transient
             and (
                 error.code is Code.RESOURCE_EXHAUSTED
-                or "local_rate_limited" in excerpt(error.details)
+                or GATEWAY_RATE_LIMIT in excerpt(error.details)
             )
         )
     return hint_of(error) is Hint.SERVER_RATE_LIMIT

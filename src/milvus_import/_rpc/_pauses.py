@@ -15,7 +15,7 @@ class Pauses:
     """Whether the client is closed."""
 
     def __init__(self) -> None:
-        self.turns = Turns()
+        self.turns: Turns = Turns()
         """The order of the polls while their rate is limited."""
         self._waiters: set[asyncio.Future[None]] = set()
 

@@ -12,7 +12,8 @@ from typing import Final
 NOT_READY: Final = r"(?i)proxy is not ready|service not ready"
 EMPTY_REPLY: Final = "the reply is empty; the coordinator may be away"
 HTTP_STATUS: Final = r"Received http2 header with status: ([0-9]{3})"
-NO_STATUS: Final = r"No status received"
+# The response ended without trailers: it was empty, or a web page.
+NO_STATUS: Final = r"No status received|Data frame with END_STREAM flag"
 STREAM_REMOVED: Final = r"^Stream removed"
 CORRUPTED_STREAM: Final = r"Failed parsing HTTP/2|overflows local window"
 NO_CONNECTION: Final = (
@@ -31,6 +32,8 @@ METADATA_SIZE: Final = (
     r"(?i)ENHANCE_YOUR_CALM|error code: 11\b(?!.*too_many_pings)|metadata size exceeds|header list"
 )
 BACKEND: Final = r"upstream connect error|no healthy upstream"
+UPSTREAM_TIMEOUT: Final = r"upstream request timeout"
+GATEWAY_RATE_LIMIT: Final = r"local_rate_limited"
 DEADLINE_TEXT: Final = "deadline exceeded"
 DEADLINE_TEXTS: Final = frozenset({DEADLINE_TEXT, "context deadline exceeded"})
 

@@ -25,7 +25,7 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self.spacing = 0.0
+        self.spacing: float = 0.0
         """Seconds between two polls; 0 while no rate limit is noticed."""
         self._next = 0.0
         self._raised = 0.0

@@ -226,6 +226,10 @@ def _unsupported_hint(errors: list[CallError]) -> Hint | None:
     statuses = [error.http_status for error in errors]
     if all(statuses) and statuses[-1] is not None:
         return http_hint(statuses[-1], secure=False)
+    if any(lacks_grpc_status(error) for error in errors):
+        return Hint.NO_GRPC_STATUS
+    if not any(error.details for error in errors):  # Milvus names the service or the method
+        return Hint.GATEWAY_ROUTE
     if any(e.service == "internal" and "unknown method" in e.details for e in errors):
         return Hint.USE_PUBLIC_PORT_2_3
     if len(errors) > 1:

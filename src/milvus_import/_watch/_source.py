@@ -57,9 +57,7 @@ class ServicesSource:
         jobs = await self._services.call(LIST_JOBS, self._list, self._settings)
         return [job.job_id for job in jobs]
 
-    async def _poll(
-        self, operation: Operation[_ParamsT, _ResultT], params: _ParamsT
-    ) -> _ResultT:
+    async def _poll(self, operation: Operation[_ParamsT, _ResultT], params: _ParamsT) -> _ResultT:
         """Call the services when it is this poll's turn."""
         turns = self.pauses.turns
         seconds = turns.reserve()

@@ -549,6 +549,7 @@ def test_other_failures_are_not_taken_for_a_broken_connection(
     ("code", "details", "expected"),
     [
         (Code.UNKNOWN, "No status received", True),
+        (Code.UNKNOWN, "Stream removed (Data frame with END_STREAM flag received)", True),
         (Code.INTERNAL, "No status received", False),
         (Code.UNKNOWN, "Stream removed", False),
         (Code.UNKNOWN, http(302), False),
@@ -570,6 +571,9 @@ def test_response_without_grpc_status_is_recognised(
         (error_of(Code.RESOURCE_EXHAUSTED, "rate limit"), True),
         (error_of(Code.UNAVAILABLE, "no healthy upstream"), True),
         (error_of(Code.UNAVAILABLE, "upstream connect error or disconnect"), True),
+        (error_of(Code.UNAVAILABLE, "upstream request timeout"), True),
+        (error_of(Code.DEADLINE_EXCEEDED, "upstream request timeout"), True),
+        (error_of(Code.UNAVAILABLE, "local_rate_limited"), True),
         (error_of(Code.UNKNOWN, "Milvus Proxy is not ready yet. please wait"), True),
         (error_of(Code.INTERNAL, EMPTY_REPLY), True),
         (error_of(Code.UNAVAILABLE, REFUSED), False),
