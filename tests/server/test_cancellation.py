@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import grpc
 import grpc.aio
 import leaks
@@ -541,18 +540,18 @@ async def test_the_sweep_does_not_keep_the_context_of_the_first_caller(
 ) -> None:
     """While calls overlap, one timer serves them all."""
 
-    class Request: ...
+    class Kept: ...
 
-    variable: contextvars.ContextVar[Request] = contextvars.ContextVar("request")
+    variable: contextvars.ContextVar[Kept] = contextvars.ContextVar("kept")
     fake.inject("hang", times=None)
     async with ImportClient(fake.internal_uri) as client:
 
-        async def first() -> weakref.ref[Request]:
-            request = Request()
-            variable.set(request)
+        async def first() -> weakref.ref[Kept]:
+            kept = Kept()
+            variable.set(kept)
             with anyio.move_on_after(LEAVE):
                 await client.get_import_progress(job_id, timeout=LEAVE * 2)
-            return weakref.ref(request)
+            return weakref.ref(kept)
 
         second = asyncio.ensure_future(client.get_import_progress(job_id, timeout=GUARD))
         await until(lambda: bool(fake.received))
@@ -560,8 +559,8 @@ async def test_the_sweep_does_not_keep_the_context_of_the_first_caller(
         assert connection.sweeper is not None
         connection.sweeper.cancel()
         connection.sweeper = None
-        request = await asyncio.create_task(first())
+        kept = await asyncio.create_task(first())
         await until(lambda: len(connection.in_flight) == 1)
         gc.collect()
-        assert request() is None
+        assert kept() is None
         second.cancel()

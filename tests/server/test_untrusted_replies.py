@@ -94,7 +94,11 @@ async def test_an_unchanged_job_of_10_000_files_is_not_decoded_at_each_poll(
         progress = await anext(watch)
         assert len(progress.details) == 10_000
         decoded: list[object] = []
-        monkeypatch.setattr(_internal, "decode_progress", lambda *_: decoded.append(None))
+
+        def decode(reply: object, job_id: str) -> None:
+            decoded.append(reply)
+
+        monkeypatch.setattr(_internal, "decode_progress", decode)
         step = asyncio.ensure_future(anext(watch))
         before = len(server.received)
         await until(lambda: len(server.received) >= before + 3)

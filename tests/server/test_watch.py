@@ -282,7 +282,11 @@ async def test_a_callback_that_returns_an_awaitable_is_a_type_error(
 ) -> None:
     job = fake.add_job(state="Importing", progress=40)
     fake.inject("not-ready")
-    options: dict[str, Any] = {name: lambda *_: awaited(), "interval": TICK, "timeout": guard}
+
+    def returning(*_: object) -> object:
+        return awaited()
+
+    options: dict[str, Any] = {name: returning, "interval": TICK, "timeout": guard}
     with pytest.raises(TypeError, match=f"{name} is called, not awaited, but returned coroutine"):
         await run(known, method, job.job_id, **options)
 
@@ -341,6 +345,7 @@ async def test_max_outage_as_a_number_counts_from_the_start(
     job = fake.add_job(state="Completed", progress=100)
     await fake.stop()
     faults = FaultLog()
+    end: list[object] = []
 
     async def start_later() -> None:
         await faults.reach(2)
@@ -349,8 +354,9 @@ async def test_max_outage_as_a_number_counts_from_the_start(
     async with ImportClient(fake.internal_uri) as client, anyio.create_task_group() as group:
         group.start_soon(start_later)
         options: dict[str, Any] = {"max_outage": guard, "interval": TICK, "on_fault": faults}
-        [end] = await run(client, method, job.job_id, **options)
-    assert isinstance(end, ImportProgressData) or method == "watch_all"
+        end = await run(client, method, job.job_id, **options)
+    assert len(end) == 1
+    assert isinstance(end[0], ImportProgressData) or method == "watch_all"
     assert set(faults.kinds) == {UnavailableError}
     assert 0 <= faults.outages[0] < faults.outages[-1]
 
@@ -621,10 +627,10 @@ async def test_job_not_found_keeps_and_prints_the_last_progress_in_every_method(
             await until(lambda: job.answered >= 2)
             del fake.jobs[job.job_id]
 
-        async with anyio.create_task_group() as group:
-            group.start_soon(forget)
-            with pytest.raises(JobNotFoundError, match="It was last Importing at 70 %") as raised:
-                await run(client, method, job.job_id, interval=TICK, timeout=guard)
+        forgetting = asyncio.ensure_future(forget())
+        with pytest.raises(JobNotFoundError, match="It was last Importing at 70 %") as raised:
+            await run(client, method, job.job_id, interval=TICK, timeout=guard)
+        await forgetting
     progress = raised.value.progress
     assert progress is not None
     assert (progress.job_id, progress.state, progress.progress) == (job.job_id, "Importing", 70)

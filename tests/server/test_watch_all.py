@@ -361,19 +361,14 @@ async def test_one_unimplemented_list_after_a_good_one_is_retried(
 
 def list_reply(*job_ids: str, **columns: Any) -> internal_pb2.ListImportsResponse:
     size = len(job_ids)
-    return internal_pb2.ListImportsResponse(
-        status=common_pb2.Status(),
-        **(
-            {
-                "jobIDs": job_ids,
-                "states": [internal_pb2.Importing] * size,
-                "reasons": [""] * size,
-                "progresses": [1] * size,
-                "collection_names": ["books"] * size,
-            }
-            | columns
-        ),
-    )
+    values: dict[str, Any] = {
+        "jobIDs": job_ids,
+        "states": [internal_pb2.Importing] * size,
+        "reasons": [""] * size,
+        "progresses": [1] * size,
+        "collection_names": ["books"] * size,
+    }
+    return internal_pb2.ListImportsResponse(status=common_pb2.Status(), **(values | columns))
 
 
 LIST_FAULTS: dict[str, Fault | str] = {

@@ -123,8 +123,7 @@ def _different_moments(numbers: random.Random) -> tuple[float, float]:
     In that case anyio 4.4 loses the cancellation by asyncio, also of asyncio.sleep.
     """
     first = _moment(numbers)
-    moments = first, first + 0.25
-    return moments if numbers.random() < 0.5 else moments[::-1]
+    return (first, first + 0.25) if numbers.random() < 0.5 else (first + 0.25, first)
 
 
 def _moment(numbers: random.Random) -> float:

@@ -51,7 +51,11 @@ def test_the_error_of_a_forked_child_names_the_remedies() -> None:
 def test_gevent_is_an_error_only_if_threading_is_patched(
     patched: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkey = SimpleNamespace(is_module_patched=lambda name: patched and name == "threading")
+
+    def is_module_patched(name: str) -> bool:
+        return patched and name == "threading"
+
+    monkey = SimpleNamespace(is_module_patched=is_module_patched)
     monkeypatch.setitem(sys.modules, "gevent.monkey", monkey)
     if patched:
         with pytest.raises(RuntimeError, match="gevent"):

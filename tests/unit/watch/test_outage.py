@@ -81,7 +81,11 @@ async def test_retries_of_many_clients_are_spread() -> None:
 
 async def test_a_success_resets_the_delay_and_the_outage() -> None:
     outages: list[float] = []
-    tested = policy(on_fault=lambda _, outage: outages.append(outage))
+
+    def on_fault(error: MilvusImportError, outage: float) -> None:
+        outages.append(outage)
+
+    tested = policy(on_fault=on_fault)
     now = asyncio.get_running_loop().time()
     assert delays(tested, unavailable, 6)[-1] > 2
     tested.on_success()
@@ -198,12 +202,14 @@ async def test_before_the_first_response_only_errors_of_a_server_are_retried(
 
 async def test_on_fault_is_called_with_each_retried_error_only() -> None:
     seen: list[MilvusImportError] = []
-    tested = policy(max_outage=10, on_fault=lambda error, _: seen.append(error))
+
+    def on_fault(error: MilvusImportError, outage: float) -> None:
+        seen.append(error)
+
+    tested = policy(max_outage=10, on_fault=on_fault)
     now = asyncio.get_running_loop().time()
     error = unavailable()
     tested.on_error(error, now)
     with pytest.raises(UnavailableError):
-        policy(max_outage=10, on_fault=lambda error, _: seen.append(error)).on_error(
-            unavailable(), now - 11
-        )
+        policy(max_outage=10, on_fault=on_fault).on_error(unavailable(), now - 11)
     assert seen == [error]

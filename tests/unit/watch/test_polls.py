@@ -8,12 +8,27 @@ from typing import Any
 import pytest
 from times import until
 
+from milvus_import import ImportProgressData, ImportState
 from milvus_import._services._replies import Snapshot
 from milvus_import._watch._polls import CONCURRENT_POLLS, MOST_IN_FLIGHT, Polls
 
 pytestmark = pytest.mark.anyio
 
-SNAPSHOT = Snapshot(b"", None, lambda: None, "internal")  # type: ignore[arg-type, return-value]
+PROGRESS = ImportProgressData(
+    collection_name="books",
+    job_id="7",
+    complete_time="",
+    state=ImportState.IMPORTING,
+    progress=50,
+    imported_rows=7,
+    total_rows=9,
+    reason="",
+    file_size=0,
+    details=[],
+    create_time="",
+    service="internal",
+)
+SNAPSHOT = Snapshot(b"", None, lambda: PROGRESS, "internal")
 
 
 class Server:

@@ -93,7 +93,18 @@ def test_a_known_job_is_missing_at_the_second_response_in_a_row() -> None:
 def test_the_last_progress_is_a_full_one_if_there_is_one() -> None:
     tracker = JobTracker(["1"], None)
     full = ImportProgressData(
-        *("books", "1", "", ImportState.IMPORTING, 50, 7, 9, "", 0, [], "", "internal")
+        collection_name="books",
+        job_id="1",
+        complete_time="",
+        state=ImportState.IMPORTING,
+        progress=50,
+        imported_rows=7,
+        total_rows=9,
+        reason="",
+        file_size=0,
+        details=[],
+        create_time="",
+        service="internal",
     )
     tracker.update(full.job)
     tracker.snapshots["1"] = Snapshot(b"", None, lambda: full, "internal")
