@@ -139,12 +139,12 @@ class Hint(Enum):
     )
     NO_GRPC_STATUS = (
         (
-            "Check host and port: the response has no gRPC status. Behind a gateway, route both gRPC "
-            "services of Milvus, or pass service='public'."
+            "Check host and port: the response has no gRPC status. Behind a gateway, route both "
+            "gRPC services of Milvus, or pass service='public'."
         ),
         (
-            "Check host and port: the response has no gRPC status. Behind a gateway, route both gRPC "
-            "services of Milvus, or pass --service public."
+            "Check host and port: the response has no gRPC status. Behind a gateway, route both "
+            "gRPC services of Milvus, or pass --service public."
         ),
     )
     # Credentials.

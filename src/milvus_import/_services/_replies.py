@@ -63,7 +63,7 @@ def parse(
         text = f"the reply of {size:,} bytes is larger than {max_bytes:,}"
         raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
     if size > COUNTED_FROM and exceeds_limits(reply, reply_type.DESCRIPTOR, max_entries):
-        text = f"a field of the reply has more than {max_entries:,} entries"
+        text = f"the reply has more than {max_entries:,} entries"
         raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
     try:
         return reply_type.FromString(reply)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from milvus_import._services._limits import exceeds_limits
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
@@ -82,39 +80,3 @@ def test_a_tenth_of_a_hostile_reply_is_left_to_the_parser(name: str) -> None:
 @pytest.mark.parametrize("reply", [b"", b"\x3a", b"\x3a\xff", b"\x3a\x05ab", b"\x80" * 20])
 def test_a_malformed_reply_is_left_to_the_parser(reply: bytes) -> None:
     assert not exceeds_limits(reply, PROGRESS, 1_000)
-
-
-TASK_LISTS = st.lists(
-    st.builds(
-        internal_pb2.ImportTaskProgress,
-        file_name=st.sampled_from(["", ":", "::::", "a.parquet"]),
-        progress=st.integers(-(2**63), 2**63 - 1),
-        state=st.sampled_from(["", ":" * 200]),
-    ),
-    max_size=8,
-)
-REPLIES = st.builds(
-    internal_pb2.GetImportProgressResponse,
-    status=st.builds(common_pb2.Status, reason=st.sampled_from(["", ":::::::"])),
-    state=st.sampled_from([0, 3, 7]),
-    reason=st.sampled_from(["", ":" * 10]),
-    progress=st.integers(-(2**63), 2**63 - 1),
-    task_progresses=TASK_LISTS,
-    imported_rows=st.sampled_from([0, 58]),  # 58 is the byte that begins an entry
-)
-
-
-@given(REPLIES, st.integers(1, 9))
-def test_entries_are_counted_as_protobuf_does(
-    reply: internal_pb2.GetImportProgressResponse, limit: int
-) -> None:
-    found = exceeds_limits(reply.SerializeToString(), PROGRESS, limit)
-    assert found == (len(reply.task_progresses) > limit)
-
-
-@given(st.binary(max_size=60), st.integers(0, 3))
-@example(b"\x3a\x3a\x3a\x3a\xff", 1)
-@example(b"\x3a" + b"\xff" * 12, 0)
-@example(b":" * 7 + b"\x80", 2)
-def test_counting_ends_for_any_bytes(data: bytes, limit: int) -> None:
-    assert exceeds_limits(data, PROGRESS, limit) in {True, False}
