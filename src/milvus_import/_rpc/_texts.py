@@ -1,6 +1,6 @@
 """The texts of failed RPCs as patterns, one table for errors, hints and retries.
 
-They are those of grpcio 1.80 to 1.85, of grpc-go servers, and of nginx, HAProxy, Envoy and Caddy.
+They are those of grpcio 1.83 to 1.85, of grpc-go servers, and of nginx, HAProxy, Envoy and Caddy.
 A text that is not listed here is never retried.
 """
 
