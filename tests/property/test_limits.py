@@ -46,6 +46,22 @@ def test_concatenated_replies_are_counted_as_one(replies: list[Any], limit: int)
     assert exceeds_limits(data, NATIVE.DESCRIPTOR, limit) == (most > limit)
 
 
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 5), st.randoms())
+def test_unknown_fields_between_the_entries_are_walked_over(
+    entries: int, others: int, limit: int, random: Any
+) -> None:
+    kinds = [
+        b"\x08\xff\xff\xff\xff\x0f",  # field 1, varint
+        b"\xa1\x06" + b"\x3a" * 8,  # field 100, 64 bits that look like entries
+        b"\xa5\x06" + b"\x3a" * 4,  # field 100, 32 bits
+        b"\xa2\x06\x03\x3a\x00\x3a",  # field 100, 3 bytes that look like entries
+    ]
+    parts = [b"\x3a\x02\x40\x01"] * entries + [random.choice(kinds) for _ in range(others)]
+    random.shuffle(parts)
+    expected = max(map(parts.count, parts), default=0) > limit  # of each field
+    assert exceeds_limits(b"".join(parts), NATIVE.DESCRIPTOR, limit) == expected
+
+
 @given(
     st.binary(max_size=60),
     st.sampled_from([NATIVE, internal_pb2.ListImportsResponse, milvus_pb2.GetImportStateResponse]),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from milvus_import import CallError, ImportState, MilvusImportError
 from milvus_import._errors import hint_of
@@ -14,7 +12,6 @@ from milvus_import._hints import Hint
 from milvus_import._rpc._context import CallContext, ReplyError
 from milvus_import._rpc._texts import EMPTY_REPLY
 from milvus_import._services import _internal, _public, _replies
-from milvus_import._services._limits import exceeds_limits
 from milvus_import._services._replies import (
     MAX_ENTRIES,
     MAX_LISTED_JOBS,
@@ -147,59 +144,6 @@ def test_list_that_interceptors_have_parsed_is_limited_too(
 def test_entries_of_a_small_reply_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_replies, "exceeds_limits", None)
     assert len(parse(NATIVE, many_tasks(9), max_entries=3).task_progresses) == 9
-
-
-# -------------------------------------------------------------------- the walk over the wire
-
-TASKS = st.lists(
-    st.builds(
-        internal_pb2.ImportTaskProgress,
-        file_name=st.sampled_from(["", ":", "::::", "a.parquet"]),
-        progress=st.integers(-(2**63), 2**63 - 1),
-        state=st.sampled_from(["", ":" * 200]),
-    ),
-    max_size=8,
-)
-REPLIES = st.builds(
-    NATIVE,
-    status=st.builds(common_pb2.Status, reason=st.sampled_from(["", ":::::::"])),
-    state=st.sampled_from([0, 3, 7]),
-    reason=st.sampled_from(["", ":" * 10]),
-    progress=st.integers(-(2**63), 2**63 - 1),
-    task_progresses=TASKS,
-    imported_rows=st.sampled_from([0, 58]),  # 58 is the byte that begins an entry
-)
-
-
-@given(REPLIES, st.integers(0, 9))
-def test_entries_are_counted_as_protobuf_does(reply: Any, limit: int) -> None:
-    data = reply.SerializeToString()
-    more = len(reply.task_progresses) > limit or (limit == 0 and bool(data))
-    assert exceeds_limits(data, NATIVE.DESCRIPTOR, limit) == more
-
-
-@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 5), st.randoms())
-def test_unknown_fields_between_the_entries_are_walked_over(
-    entries: int, others: int, limit: int, random: Any
-) -> None:
-    kinds = [
-        b"\x08\xff\xff\xff\xff\x0f",  # field 1, varint
-        b"\xa1\x06" + b"\x3a" * 8,  # field 100, 64 bits that look like entries
-        b"\xa5\x06" + b"\x3a" * 4,  # field 100, 32 bits
-        b"\xa2\x06\x03\x3a\x00\x3a",  # field 100, 3 bytes that look like entries
-    ]
-    parts = [b"\x3a\x02\x40\x01"] * entries + [random.choice(kinds) for _ in range(others)]
-    random.shuffle(parts)
-    expected = max(map(parts.count, parts), default=0) > limit  # of each field
-    assert exceeds_limits(b"".join(parts), NATIVE.DESCRIPTOR, limit) == expected
-
-
-@given(st.binary(max_size=60), st.sampled_from([NATIVE, LIST]), st.integers(0, 3))
-@example(b"\x3a\x3a\x3a\x3a\xff", NATIVE, 1)
-@example(b"\x3a" + b"\xff" * 12, NATIVE, 0)
-@example(b":" * 7 + b"\x80", NATIVE, 2)
-def test_walk_over_any_bytes_ends_with_an_answer(data: bytes, kind: Any, limit: int) -> None:
-    assert exceeds_limits(data, kind.DESCRIPTOR, limit) in {True, False}
 
 
 # ------------------------------------------------------- replies that a watch has already
