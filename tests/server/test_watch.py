@@ -540,6 +540,22 @@ async def test_max_outage_ends_an_outage_with_its_last_error(
     assert all(outage < limit for outage in faults.outages)
 
 
+@pytest.mark.parametrize("service", ["internal", "public"])
+@on_each_method
+async def test_the_polls_of_an_outage_are_paused(
+    fake: FakeMilvus, method: str, service: str, scale: float
+) -> None:
+    """The pauses grow from a quarter of a second; without them there were hundreds of polls."""
+    job = fake.add_job(state="Importing", progress=40)
+    async with ImportClient(uri_of(fake, service)) as client:
+        await client.check()
+        polls = len(fake.received)
+        fake.inject("coordinator-away", times=None)
+        with pytest.raises(WaitTimeoutError):
+            await run(client, method, job.job_id, interval=10, timeout=0.6 * scale)
+    assert 2 <= len(fake.received) - polls <= 2 + 4 * scale
+
+
 @on_each_method
 async def test_max_outage_0_retries_nothing(
     fake: FakeMilvus, known: ImportClient, method: str, guard: float
@@ -593,6 +609,29 @@ async def test_a_job_that_is_missing_once_and_returns_is_followed(
             await until(lambda n=answered, step=step: job.answered >= n + 2 or step.done())  # type: ignore[misc]
         job.state, job.progress = "Completed", 100
         assert (await step).done
+
+
+@pytest.mark.parametrize("method", ["watch", "watch_all"])
+async def test_a_response_that_a_job_is_missing_ends_an_outage(
+    fake: FakeMilvus, method: str, scale: float, guard: float
+) -> None:
+    """The server responded: an error after it starts a new outage."""
+    interval, faults = 0.3 * scale, FaultLog()
+    job = fake.add_job(state="Importing", progress=40)
+    async with ImportClient(fake.public_uri, service="public") as client:
+        options: dict[str, Any] = {"interval": interval, "timeout": guard, "on_fault": faults}
+        watch: Any = (
+            client.watch(job.job_id, **options)
+            if method == "watch"
+            else client.watch_all([job.job_id], **options)
+        )
+        await anext(watch)
+        for fault in ("not-ready", missing(job.job_id), "not-ready"):
+            fake.inject(fault, method="GetImportState")
+        job.state, job.progress = "Completed", 100
+        assert (await anext(watch)).done
+    assert len(faults) == 2
+    assert faults.outages[1] < interval
 
 
 @pytest.mark.parametrize("between", [None, "not-ready"])
