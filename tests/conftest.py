@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
+import re
 import signal
 from collections.abc import AsyncGenerator
 
@@ -35,10 +37,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "real_delays: the delays of close() and of the sweep are measured, not patched"
     )
+    config.addinivalue_line("markers", "rest: needs the extra `rest`; set by the name of a test")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Scale the timeout of each test."""
+    """Mark the tests of REST, deselect them without the extra, and scale the timeouts."""
+    rest = [item for item in items if re.search(r"(?<![a-z])rest(?![a-z])", item.nodeid)]
+    for item in rest:
+        item.add_marker("rest")
+    if rest and importlib.util.find_spec("httpx2") is None:
+        items[:] = [item for item in items if item not in {*rest}]
+        config.hook.pytest_deselected(items=rest)
     if SCALE == 1:
         return
     default = float(config.getini("timeout"))

@@ -17,11 +17,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 PAGE = Path(__file__).parents[2] / "docs" / "gateways.md"
 
 
-def configuration(language: str) -> str:
-    """Return the only block of this language."""
-    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 1
-    return blocks[0]
+def configuration(text: str) -> str:
+    """Return the only code block of the page that contains this text."""
+    blocks: list[str] = re.findall(r"```\w+\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    (block,) = [block for block in blocks if text in block]
+    return block
 
 
 def replaced(text: str, changes: dict[str, str]) -> str:
@@ -34,7 +34,7 @@ def replaced(text: str, changes: dict[str, str]) -> str:
 class PageNginx(Nginx):
     def config(self) -> str:
         block = replaced(
-            configuration("nginx"),
+            configuration("upstream milvus_public"),
             {
                 "127.0.0.1:19530": f"{HOST}:{self.backend.public_port}",
                 "127.0.0.1:19529": f"{HOST}:{self.backend.internal_port}",
@@ -51,7 +51,7 @@ class PageNginx(Nginx):
 class PageHAProxy(HAProxy):
     def config(self) -> str:
         return replaced(
-            configuration("haproxy"),
+            configuration("backend milvus_public"),
             {
                 "127.0.0.1:19530": f"{HOST}:{self.backend.public_port}",
                 "127.0.0.1:19529": f"{HOST}:{self.backend.internal_port}",

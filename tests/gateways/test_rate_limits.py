@@ -23,12 +23,12 @@ ZONE = "limit_req_zone $server_name zone=reads:1m rate=10r/s;"
 
 
 def limited(fake: FakeMilvus, status: int) -> Nginx:
-    """Return an nginx that admits 10 requests per second; refused ones do not count."""
+    """Return an nginx that admits 10 requests per second; rejected ones do not count."""
     return Nginx(fake, http=ZONE, location=f"limit_req zone=reads; limit_req_status {status};")
 
 
 def counting(fake: FakeMilvus, requests: int, seconds: float) -> HAProxy:
-    """Return a HAProxy that counts refused requests too: their sender has to pause."""
+    """Return a HAProxy that counts rejected requests too: their sender has to pause."""
     period = f"{round(seconds * 1000)}ms"
     frontend = f"""
   stick-table type ip size 10 expire 60s store http_req_rate({period})
@@ -70,7 +70,7 @@ async def watch_jobs(
 @pytest.mark.parametrize(
     ("status", "hint"), [(429, Hint.GATEWAY_RATE_LIMIT), (503, Hint.GATEWAY_UNAVAILABLE)]
 )
-async def test_a_refused_read_is_sent_once(fake: FakeMilvus, status: int, hint: Hint) -> None:
+async def test_a_rejected_read_is_sent_once(fake: FakeMilvus, status: int, hint: Hint) -> None:
     """503 is the default of limit_req, and means a missing backend as well."""
     job = fake.add_job(state="Importing", progress=40)
     http = ZONE.replace("10r/s", "1r/m")
@@ -90,25 +90,27 @@ async def test_30_watches_do_not_multiply_their_requests(fake: FakeMilvus) -> No
     async with limited(fake, 429) as gateway:
         requests, errors = await watch_jobs(gateway, fake)
     per_second = len(requests) / WINDOW
-    refused = sum(request.status == 429 for request in requests)
-    print(f"nginx received {per_second:.1f} requests/s, and refused {refused / WINDOW:.1f}/s")
-    assert refused
+    rejected = sum(request.status == 429 for request in requests)
+    print(f"nginx received {per_second:.1f} requests/s, and rejected {rejected / WINDOW:.1f}/s")
+    assert rejected
     assert per_second <= 16
     assert {getattr(error, "http_status", None) for error in errors} == {429}
 
 
-async def test_30_watches_make_progress_behind_a_limiter_that_counts_refused_requests(
+async def test_30_watches_make_progress_behind_a_limiter_that_counts_rejected_requests(
     fake: FakeMilvus,
 ) -> None:
     async with counting(fake, 10, 1.0) as gateway:
         requests, errors = await watch_jobs(gateway, fake)
-    refused = sum(request.status == 429 for request in requests)
-    print(f"HAProxy received {len(requests) / WINDOW:.1f}/s, and refused {refused / WINDOW:.1f}/s")
-    assert refused
+    rejected = sum(request.status == 429 for request in requests)
+    print(
+        f"HAProxy received {len(requests) / WINDOW:.1f}/s, and rejected {rejected / WINDOW:.1f}/s"
+    )
+    assert rejected
     assert {getattr(error, "http_status", None) for error in errors} == {429}
 
 
-async def test_one_watch_makes_progress_behind_a_limiter_that_counts_refused_requests(
+async def test_one_watch_makes_progress_behind_a_limiter_that_counts_rejected_requests(
     fake: FakeMilvus,
 ) -> None:
     """At its interval alone the watch would be above the limit for ever."""
@@ -120,7 +122,7 @@ async def test_one_watch_makes_progress_behind_a_limiter_that_counts_refused_req
             assert (await anext(watch)).progress == 1
             for percent in range(2, 8):
                 following = asyncio.ensure_future(anext(watch))
-                refused = len(errors)
-                await until(lambda: len(errors) > refused, GUARD)  # noqa: B023
+                rejected = len(errors)
+                await until(lambda: len(errors) > rejected, GUARD)  # noqa: B023
                 job.progress = percent
                 assert (await following).progress == percent

@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 import grpc
 import pytest
-from processes import FakeProcess
 from network import Relay
+from processes import FakeProcess
 from times import SCALE, TICK
 from watching import FaultLog, changes
 
