@@ -42,16 +42,21 @@ class Responses:
         self.options: WatchOptions = {"on_finish": self._finished}
         self.seen: list[tuple[str, int]] = []
         """What the watch has yielded so far, as (state, progress)."""
-        self._received = anyio.Event()
+        self.received = 0
+        """The number of successful responses so far."""
+        self._next = anyio.Event()
 
     def _finished(self, record: CallRecord) -> None:
         if record.code is grpc.StatusCode.OK:
-            self._received.set()
-            self._received = anyio.Event()
+            self.received += 1
+            self._next.set()
+            self._next = anyio.Event()
 
-    async def reach(self, count: int = 1) -> None:
-        for _ in range(count):
-            await self._received.wait()
+    async def reach(self, count: int = 1, *, after: int | None = None) -> None:
+        """Wait for this number of responses from now on, or after an earlier ``received``."""
+        goal = count + (self.received if after is None else after)
+        while self.received < goal:
+            await self._next.wait()
 
 
 @pytest.fixture
@@ -94,9 +99,10 @@ async def test_watch_survives_three_restarts_kill_and_graceful(
                 job["progress"] += 25
                 if job["progress"] == 75:
                     job["state"], job["progress"] = "Completed", 100
+                received = responses.received  # none arrives while the server is down
                 await server.start()
                 back = time.monotonic()
-                await responses.reach()
+                await responses.reach(1, after=received)
                 delays.append(time.monotonic() - back)
 
         seen = await followed(
@@ -118,9 +124,10 @@ async def test_watch_resumes_within_seconds_after_an_outage_of_ten_seconds(
             await responses.reach()
             await server.kill()
             await anyio.sleep(10 * scale)
+            received = responses.received
             await server.start()
             back = time.monotonic()
-            await responses.reach()
+            await responses.reach(1, after=received)
             delays.append(time.monotonic() - back)
 
         seen = await followed(
