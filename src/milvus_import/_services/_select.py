@@ -197,8 +197,8 @@ class GrpcServices:
     def _unsupported(self, operation: Operation[Any, Any], errors: list[CallError]) -> CallError:
         """Return the error of a method that no service implements."""
         target = self.target
-        if len(errors) == 1 and errors[0].code is not grpc.StatusCode.UNIMPLEMENTED:
-            return errors[0]
+        if errors and errors[-1].code is not grpc.StatusCode.UNIMPLEMENTED:
+            return errors[-1]
         texts = "; ".join(f"{error.service} service: {quote(error.details)}" for error in errors)
         last = errors[-1] if errors else None
         method = operation.name if last is None else last.method
