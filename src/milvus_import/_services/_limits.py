@@ -129,6 +129,31 @@ def _entries(head: bytes, length: int, most: int) -> re.Pattern[bytes]:
     return re.compile(b"(?:%b){0,%d}+" % (entry, most))
 
 
+def is_well_formed(data: bytes, descriptor: Any, position: int = 0, end: int | None = None) -> bool:
+    """Return whether bytes are a message of this type, apart from the encoding of its texts."""
+    end = len(data) if end is None else end
+    messages = {f.number: f.message_type for f in descriptor.fields if f.message_type is not None}
+    try:
+        while position < end:
+            tag, position = _varint(data, position)
+            kind = tag & 7
+            if kind == 2:
+                length, position = _varint(data, position)
+                inside = messages.get(tag >> 3)
+                if inside and not is_well_formed(data, inside, position, position + length):
+                    return False
+                position += length
+            elif kind == 0:
+                _, position = _varint(data, position)
+            elif kind in _FIXED:
+                position += _FIXED[kind]
+            else:
+                return False
+    except IndexError:
+        return False
+    return position == end
+
+
 def _varint(data: bytes, position: int) -> tuple[int, int]:
     """Return the varint at a position, and the position after it. Raises IndexError."""
     byte = data[position]

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError, Message
 from .._hints import Hint
 from .._rpc._classify import bad_reply
 from .._rpc._texts import EMPTY_REPLY
-from ._limits import exceeds_limits
+from ._limits import exceeds_limits, is_well_formed
 
 if TYPE_CHECKING:
     from .._models import ImportProgressData, Service
@@ -67,7 +67,10 @@ def parse(
         raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
     try:
         return reply_type.FromString(reply)
-    except DecodeError as error:
-        hint = Hint.INVALID_UTF8 if "UTF-8" in str(error) else None
+    except DecodeError:
+        # protobuf reports the encoding as the cause only in its newest versions.
+        small = size <= COUNTED_FROM
+        is_text = small and is_well_formed(reply, reply_type.DESCRIPTOR)
+        hint = Hint.INVALID_UTF8 if is_text else None
     # Outside the except block: protobuf's error may quote the reply.
     raise bad_reply("the reply could not be parsed", hint)
