@@ -1,62 +1,75 @@
-# One line per target; the work is in scripts/. ARGS is handed on: make test ARGS="-k watch"
+# Every target is a session of noxfile.py; ARGS are its arguments: make test ARGS="-k watch"
 PYTHON ?= python3
 ARGS ?=
-environment = $(PYTHON) scripts/environment.py
-check = $(PYTHON) scripts/check.py
+nox = @$(PYTHON) scripts/tools.py
+arguments = $(if $(ARGS),-- $(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-versions test-beside test-repeat audit lint types proto check-proto wheel bench soak recovery docs dev clean help
+.PHONY: demo test test-versions test-alongside test-gateways test-repeat mutate audit lint types \
+	proto check-proto wheel bench soak recovery docs screens fault-times dev clean help
 
-demo: ## a real Milvus, a real import, followed to its end
-	@$(environment) demo scripts/demo.py $(ARGS)
+demo: ## run a real Milvus and follow a real import to its end
+	$(nox) -s demo $(arguments)
 
 test: ## lint, types, generated code and all tests on the built wheel; with ARGS only pytest
-	@$(check) test $(ARGS)
+	$(nox) -s tests $(arguments)
 
-test-versions: ## all tests on the oldest and the newest dependencies
-	@$(check) versions $(ARGS)
+test-versions: ## the tests on the lowest and newest dependencies, on each Python found; ONLY=3.13
+	$(nox) -s versions$(if $(ONLY),-$(ONLY)) $(arguments)
 
-test-beside: ## the wheel at work beside three pymilvus versions
-	@$(check) beside
+test-alongside: ## the wheel and each supported pymilvus in one process
+	$(nox) -s alongside
 
-test-repeat: ## all tests ten times in a row, two at once, on a busy core, with all times x3
-	@$(check) repeat $(ARGS)
+test-gateways: ## nginx and HAProxy in front of FakeMilvus and of a real Milvus
+	$(nox) -s gateways $(arguments)
 
-audit: ## known weaknesses of everything pinned in requirements/
-	@$(check) audit
+test-repeat: ## all tests ten times, and with all times x3; ARGS=TIMES
+	$(nox) -s repeat $(arguments)
+
+mutate: ## mutation tests of one module: make mutate MODULE=src/milvus_import/_endpoint.py
+	$(nox) -s mutate -- $(MODULE) $(ARGS)
+
+audit: ## known vulnerabilities of everything pinned in requirements/
+	$(nox) -s audit
 
 lint: ## ruff: rules and format
-	@$(check) lint
+	$(nox) -s lint
 
-types: ## mypy and pyright, both strict
-	@$(check) types
+types: ## mypy and pyright, both strict, and the types of the public API and of the code in docs/
+	$(nox) -s types
 
-proto: ## write generated/ anew from proto/
-	@$(check) proto
+proto: ## write generated/ from proto/
+	$(nox) -s program -- scripts/generate.py
 
-check-proto: ## see that generated/ is what proto/ gives
-	@$(check) check-proto
+check-proto: ## compare generated/ with proto/
+	$(nox) -s program -- scripts/generate.py --check
 
-wheel: ## build the sdist and the wheel into dist/
-	@$(environment) wheel
+wheel: ## build the sdist and the wheel into dist/ and check them
+	$(nox) -s wheel
 
 bench: ## measure latency, throughput and memory
-	@$(environment) bench benchmarks/run.py $(ARGS)
+	$(nox) -s program -- benchmarks/run.py $(ARGS)
 
-soak: ## run for a long time under faults
-	@$(environment) check benchmarks/soak.py $(ARGS)
+soak: ## make many calls under faults
+	$(nox) -s program -- benchmarks/soak.py $(ARGS)
 
-recovery: ## how soon a watch is back after each kind of fault
-	@$(environment) check benchmarks/recovery.py
+recovery: ## measure the time to recover of a watch after each kind of fault
+	$(nox) -s program -- benchmarks/recovery.py $(ARGS)
 
-docs: ## make the pages' reference, screens and times anew, follow their links
-	@$(environment) check scripts/docs.py $(ARGS)
+docs: ## build the documentation site into build/docs
+	$(nox) -s docs
 
-dev: ## .venvs/dev: an editable install with everything to work on it
-	@$(environment) dev
+screens: ## update the screens in docs/cli.md and docs/cli.svg
+	$(nox) -s program -- scripts/screens.py
+
+fault-times: ## measure the times to error in docs/errors.md
+	$(nox) -s program -- scripts/fault_times.py
+
+dev: ## .venvs/dev: an editable install with every tool
+	$(nox) -s dev
 
 clean: ## remove environments, builds and caches
-	rm -rf .venvs dist .coverage-data .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venvs build dist .coverage-data .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list

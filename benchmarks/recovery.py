@@ -1,7 +1,7 @@
-"""How soon a watch has its next answer after each kind of fault: make recovery.
+"""Measure the time to the next response of a watch after each kind of fault: make recovery.
 
-With the client's own defaults: interval 2 s, keepalive as it is. All faults at once, each on a
-server of its own, in some rounds; the table gives the least, the median and the most.
+With the defaults of the client: interval 2 s, keepalive. All faults run at the same time, each on
+its own server, in several rounds; the table gives the minimum, the median and the maximum.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import anyio
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
-from fake_process import FakeProcess
-from relay import Relay
+from network import Relay
+from processes import FakeProcess
 
 from milvus_import import CallRecord, ImportClient, MilvusImportError
 
@@ -28,35 +28,35 @@ _HTTP = b"HTTP/1.1 502 Bad Gateway\r\n\r\n"
 JOB = "450000000000000001"
 
 Damage = Callable[[FakeProcess, Relay], Awaitable[None]]
-"""Makes the fault, and returns at the moment from which on an answer could come."""
+"""Causes the fault, and returns when a response is possible again."""
 
 
 async def restart(server: FakeProcess, _: Relay) -> None:
-    """Killed, and there again after a second."""
+    """Kill the server, and restart it after a second."""
     await away(server, 1.0)
 
 
 async def long_outage(server: FakeProcess, _: Relay) -> None:
-    """Killed, and there again after 30 seconds."""
+    """Kill the server, and restart it after 30 seconds."""
     await away(server, 30.0)
 
 
 async def away(server: FakeProcess, seconds: float) -> None:
-    """Killed, and there again after so many seconds."""
+    """Kill the server, and restart it after this time."""
     await server.kill()
     await anyio.sleep(seconds)
     await server.start()
 
 
 async def frozen(server: FakeProcess, _: Relay) -> None:
-    """SIGSTOP, and SIGCONT after 12 seconds: longer than a call's timeout."""
+    """SIGSTOP, and SIGCONT after 12 seconds, longer than the deadline of an RPC."""
     server.freeze()
     await anyio.sleep(12.0)
     server.thaw()
 
 
 async def refused(_: FakeProcess, relay: Relay) -> None:
-    """The port refuses connections for 5 seconds."""
+    """Refuse connections for 5 seconds."""
     relay.refuse()
     relay.reset()
     await anyio.sleep(5.0)
@@ -64,7 +64,7 @@ async def refused(_: FakeProcess, relay: Relay) -> None:
 
 
 def connection(break_it: Callable[[Relay], None]) -> Damage:
-    """A fault of the connection alone."""
+    """Return a fault of the connection alone."""
 
     async def damage(_: FakeProcess, relay: Relay) -> None:
         break_it(relay)
@@ -73,31 +73,31 @@ def connection(break_it: Callable[[Relay], None]) -> Damage:
 
 
 FAULTS: dict[str, Damage] = {
-    "the server is killed and back after 1 s": restart,
-    "the server is away for 30 s": long_outage,
+    "the server is killed and restarted after 1 s": restart,
+    "the server is down for 30 s": long_outage,
     "the server is stopped for 12 s (SIGSTOP)": frozen,
     "the port refuses connections for 5 s": refused,
     "the connection is reset": connection(Relay.reset),
     "the connection is half-closed": connection(Relay.half_close),
     "the connection is cut in the middle of a reply": connection(lambda relay: relay.cut(after=5)),
-    "something answers as an HTTP/1 server": connection(lambda relay: relay.garbage(_HTTP)),
-    "a frame begins and is never finished": connection(Relay.garbage),
+    "an HTTP/1 response arrives": connection(lambda relay: relay.garbage(_HTTP)),
+    "a frame is never completed": connection(Relay.garbage),
     "an oversized frame arrives": connection(Relay.oversized_frame),
-    "the connection goes silent": connection(Relay.drop),
+    "the connection is dropped silently": connection(Relay.drop),
 }
 
 
 async def measured(damage: Damage) -> tuple[float, list[str]]:
-    """Seconds from the fault's end to the watch's next answer, and the faults it was told of."""
-    told: list[str] = []
-    answers: list[float] = []
+    """Return the seconds to the next response of the watch, and the errors of on_fault."""
+    errors: list[str] = []
+    responses: list[float] = []
 
     def finished(record: CallRecord) -> None:
         if record.code.name == "OK":
-            answers.append(time.monotonic())
+            responses.append(time.monotonic())
 
     def fault(error: MilvusImportError, _: float) -> None:
-        told.append(type(error).__name__)
+        errors.append(type(error).__name__)
 
     async with AsyncExitStack() as stack:
         job = {"job_id": JOB, "state": "Importing", "progress": 40}
@@ -106,24 +106,24 @@ async def measured(damage: Damage) -> tuple[float, list[str]]:
         client = await stack.enter_async_context(ImportClient(relay.uri))
 
         async def follow() -> None:
-            async for _ in client.watch(JOB, on_fault=fault, call={"on_finish": finished}):
+            async for _ in client.watch(JOB, on_fault=fault, on_finish=finished):
                 pass
 
         following = asyncio.create_task(follow())
 
-        async def until(come: Callable[[], bool]) -> None:
-            while not come():
+        async def until(condition: Callable[[], bool]) -> None:
+            while not condition():
                 if following.done():
                     await following  # raises what ended it
                 await anyio.sleep(0.01)
 
-        await until(lambda: len(answers) >= 2)
+        await until(lambda: len(responses) >= 2)
         await damage(server, relay)
         back = time.monotonic()
-        await until(lambda: answers[-1] >= back)
+        await until(lambda: responses[-1] >= back)
         following.cancel()
         await asyncio.wait({following})
-    return answers[-1] - back, told
+    return responses[-1] - back, errors
 
 
 async def main() -> None:
@@ -132,10 +132,10 @@ async def main() -> None:
     faults: dict[str, set[str]] = {name: set() for name in FAULTS}
     for _ in range(ROUNDS):
         ends = await asyncio.gather(*[measured(damage) for damage in FAULTS.values()])
-        for name, (seconds, told) in zip(FAULTS, ends, strict=True):
+        for name, (seconds, errors) in zip(FAULTS, ends, strict=True):
             found[name].append(seconds)
-            faults[name].update(told)
-    print("| what breaks | the next answer comes after | `on_fault` is told |")
+            faults[name].update(errors)
+    print("| what breaks | time to the next response | `on_fault` receives |")
     print("| --- | --- | --- |")
     for name, times in found.items():
         kinds = ", ".join(sorted(faults[name])) or "nothing"

@@ -25,20 +25,28 @@ from pathlib import Path
 
 import grpc.aio
 
-from milvus_import import ImportClient, ImportProgressData, ImportProgressDetail, ImportState
-from milvus_import._auto import GET_PROGRESS, Services
-from milvus_import._call import unary
-from milvus_import._channel import LazyChannel, channel_arguments
-from milvus_import._endpoint import parse_uri
-from milvus_import._internal import GET_IMPORT_PROGRESS, STATES, decode_progress
-from milvus_import._options import client_settings
+from milvus_import import (
+    GetImportProgressResponse,
+    ImportClient,
+    ImportProgressData,
+    ImportProgressDetail,
+    ImportState,
+)
+from milvus_import._rpc._call import unary
+from milvus_import._rpc._channel import LazyChannel, channel_arguments
+from milvus_import._rpc._endpoint import parse_uri
+from milvus_import._rpc._options import client_settings
+from milvus_import._services._internal import GET_IMPORT_PROGRESS, decode_progress
+from milvus_import._services._requests import JobParams
+from milvus_import._services._rows import STATES
+from milvus_import._services._select import GET_PROGRESS, GrpcServices
 from milvus_import_pb import common_pb2, internal_pb2
 from milvus_import_pb.proxy_grpc import ProxyStub
 
 HERE = Path(__file__).parent
 JOB = "449839014328146739"
-QUESTION = (JOB, "")
-METADATA = (("client_request_id", "0123456789abcdef" * 2), ("x-tenant", "books"))
+PARAMS = JobParams(JOB, "")
+METADATA = (("x-request-id", "0123456789abcdef" * 2), ("x-tenant", "books"))
 
 Work = Callable[[], Awaitable[object]]
 
@@ -103,6 +111,11 @@ def reply_of(details: int) -> internal_pb2.GetImportProgressResponse:
     )
 
 
+def mapped_reply(reply: internal_pb2.GetImportProgressResponse) -> GetImportProgressResponse:
+    """Map a reply of the raw stub onto the same response as ours."""
+    return GetImportProgressResponse(0, reply.status.reason, decode_progress(reply, JOB))
+
+
 async def latency(work: Work, calls: int) -> float:
     """Microseconds a call, one after the other."""
     start = time.perf_counter()
@@ -151,12 +164,12 @@ async def calls(rounds: int) -> list[Row]:
                 async def raw(stub: ProxyStub = stub) -> object:
                     request = internal_pb2.GetImportProgressRequest(db_name="", jobID=JOB)
                     reply = await stub.GetImportProgress(request, timeout=10)
-                    return GET_IMPORT_PROGRESS.answer(reply, QUESTION, "")
+                    return mapped_reply(reply)
 
                 async def raw_metadata(stub: ProxyStub = stub) -> object:
                     request = internal_pb2.GetImportProgressRequest(db_name="", jobID=JOB)
                     reply = await stub.GetImportProgress(request, timeout=10, metadata=METADATA)
-                    return GET_IMPORT_PROGRESS.answer(reply, QUESTION, "")
+                    return mapped_reply(reply)
 
                 async with ImportClient(f"127.0.0.1:{port}") as client:
 
@@ -199,7 +212,7 @@ async def layers(rounds: int) -> list[str]:
             settings = client_settings(secure=False, fixed={}, defaults={})
             endpoint = parse_uri(f"127.0.0.1:{port}")
             lazy = LazyChannel(endpoint, channel_arguments(endpoint, 2**26, 2**26), None, ())
-            services = Services(lazy, "auto")
+            services = GrpcServices(lazy, "auto")
 
             async def alone() -> object:
                 request = internal_pb2.GetImportProgressRequest(db_name="", jobID=JOB)
@@ -208,30 +221,28 @@ async def layers(rounds: int) -> list[str]:
             async def mapped() -> object:
                 request = internal_pb2.GetImportProgressRequest(db_name="", jobID=JOB)
                 reply = await stub.GetImportProgress(request, timeout=10)
-                return GET_IMPORT_PROGRESS.answer(reply, QUESTION, "")
+                return mapped_reply(reply)
 
-            async def left_alone() -> object:
+            async def not_reset() -> object:
                 request = internal_pb2.GetImportProgressRequest(db_name="", jobID=JOB)
                 call = stub.GetImportProgress(request, timeout=10)
                 await call.code()
-                return GET_IMPORT_PROGRESS.answer(await call, QUESTION, "")
+                return mapped_reply(await call)
 
             async def called() -> object:
                 request = internal_pb2.GetImportProgressRequest(db_name="", jobID=JOB)
                 reply = await unary(lazy, GET_IMPORT_PROGRESS, request, settings, 10.0)
-                return GET_IMPORT_PROGRESS.answer(reply, QUESTION, "")
+                return GET_IMPORT_PROGRESS.read_reply(reply, PARAMS)
 
             works = {
                 "gRPC's stub": alone,
                 "mapping the reply": mapped,
-                "waiting without resetting it": left_alone,
-                "unary: keeping count of what is in flight": called,
-                "Services.ask: which service, its Status": lambda: services.ask(
-                    GET_PROGRESS, QUESTION, settings
+                "awaiting the status instead of the call": not_reset,
+                "unary: the calls in flight": called,
+                "GrpcServices.call: which service": lambda: services.call(
+                    GET_PROGRESS, PARAMS, settings
                 ),
-                "get_import_progress: checking the arguments": lambda: client.get_import_progress(
-                    JOB
-                ),
+                "get_import_progress: the arguments": lambda: client.get_import_progress(JOB),
             }
             found = {name: list[float]() for name in works}
             for index in range(rounds + 1):
@@ -333,7 +344,7 @@ async def memory(count: int) -> str:
     """Bytes a call in flight, of a server that never answers."""
     silent = await asyncio.start_server(_swallow, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
-    async with ImportClient(f"127.0.0.1:{port}", timeout=600) as client:
+    async with ImportClient(f"127.0.0.1:{port}", rpc_timeout=600) as client:
         warm = asyncio.create_task(client.get_import_progress(JOB))
         await asyncio.sleep(0.5)
         gc.collect()

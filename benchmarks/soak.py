@@ -1,7 +1,7 @@
-"""Many calls through broken connections to a broken server; what each ended in: make soak.
+"""Make many calls through broken connections to a broken server: make soak.
 
-Before them, many random and mutated replies to the decoders.
-ARGS="--calls 5000" is a shorter run, --uvloop one on uvloop. Ends by itself after --seconds.
+Before them, many random and mutated replies are decoded. ARGS="--calls 5000" is a shorter run,
+--uvloop one on uvloop. It ends after --seconds in any case.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from fuzzing import Fuzzed, fuzz
 from soaking import Outcome, soak
 
 
-def told_of_fuzz(fuzzed: Fuzzed) -> str:
-    """The figures of the decoders, in a line."""
+def describe_fuzzing(fuzzed: Fuzzed) -> str:
+    """Return the figures of the decoders as one line."""
     count = fuzzed.answers + fuzzed.refused + fuzzed.unparseable + len(fuzzed.wrong)
     return (
         f"{count:,} random and mutated replies: {fuzzed.answers:,} mapped, "
@@ -28,32 +28,37 @@ def told_of_fuzz(fuzzed: Fuzzed) -> str:
     )
 
 
-def told(outcome: Outcome) -> list[str]:
-    """The figures, a line each."""
+def describe(outcome: Outcome) -> list[str]:
+    """Return the figures as lines."""
     ended = sum(outcome.calls.values())
     lines = [f"{ended:,} calls in {outcome.seconds:.0f} s, 64 at once"]
     lines += [f"  {what}: {count:,}" for what, count in outcome.calls.most_common()]
     lines.append("broken: " + ", ".join(f"{w} {n}" for w, n in outcome.breaks.most_common()))
-    lines.append(f"wrong answers or ends: {len(outcome.wrong)} {outcome.wrong[:3] or ''}")
+    lines.append(f"wrong responses or ends: {len(outcome.wrong)} {outcome.wrong[:3] or ''}")
     lines.append(f"left after close: {len(outcome.left_behind)} {outcome.left_behind[:3] or ''}")
-    lines.append(f"memory: {outcome.grown:+.1f} MB from the first tenth of the calls to the end")
+    lines.append(
+        f"memory: {outcome.grown_undisturbed:+.1f} MB over {outcome.undisturbed:,} undisturbed "
+        f"calls ({outcome.per_call:+.1f} bytes per call), {outcome.grown_disturbed:+.1f} MB over "
+        f"{outcome.disturbed:,} calls and {outcome.connections:,} connections "
+        f"({outcome.per_connection:+,.0f} bytes per broken connection)"
+    )
     return lines
 
 
 def main() -> None:
-    """Run it and tell; exit code 1 if anything is not as it must be."""
+    """Run it and print the figures; exit with 1 if a result is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=50_000)
     parser.add_argument("--replies", type=int, default=600_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--uvloop", action="store_true", help="on uvloop instead of asyncio's loop")
-    parser.add_argument("--seconds", type=float, default=600.0, help="the longest it may take")
+    parser.add_argument("--uvloop", action="store_true", help="run on uvloop")
+    parser.add_argument("--seconds", type=float, default=600.0, help="stop after this time")
     arguments = parser.parse_args()
     fuzzed = fuzz(arguments.replies, seed=arguments.seed)
-    print(told_of_fuzz(fuzzed), flush=True)
+    print(describe_fuzzing(fuzzed), flush=True)
     run = import_module("uvloop").run if arguments.uvloop else asyncio.run
     outcome = run(soak(arguments.calls, seed=arguments.seed, seconds=arguments.seconds))
-    print("\n".join(told(outcome)))
+    print("\n".join(describe(outcome)))
     short = sum(outcome.calls.values()) < arguments.calls
     sys.exit(bool(fuzzed.wrong or outcome.wrong or outcome.left_behind or short))
 

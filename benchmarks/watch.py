@@ -1,4 +1,4 @@
-"""Watch many jobs of one server at a tick a second, and hold what was told against what was sent.
+"""Watch many jobs with one list per second, and compare what is yielded with what is sent.
 
 python watch.py JOBS SECONDS
 """
@@ -28,7 +28,7 @@ _FIRST = 450_000_000_000_000_000
 
 
 async def serve(jobs: int) -> None:
-    """In a process of its own: at each question a tenth of the jobs has moved on."""
+    """Serve lists, in another process: with each of them a tenth of the jobs has advanced."""
     rng = random.Random(1)
     progresses = [0] * jobs
     ids = [str(_FIRST + i) for i in range(jobs)]
@@ -65,10 +65,10 @@ async def serve(jobs: int) -> None:
 
 
 class Recorder(grpc.aio.UnaryUnaryClientInterceptor):
-    """Keeps what the server sent."""
+    """Records the replies."""
 
     def __init__(self) -> None:
-        self.ticks: list[dict[str, int]] = []
+        self.lists: list[dict[str, int]] = []
 
     async def intercept_unary_unary(
         self,
@@ -76,34 +76,34 @@ class Recorder(grpc.aio.UnaryUnaryClientInterceptor):
         client_call_details: grpc.aio.ClientCallDetails,
         request: Any,
     ) -> Any:
-        """Look at the reply on its way."""
+        """Record the reply."""
         call = await continuation(client_call_details, request)
         reply = await call
-        self.ticks.append(dict(zip(reply.jobIDs, reply.progresses, strict=True)))
+        self.lists.append(dict(zip(reply.jobIDs, reply.progresses, strict=True)))
         return call
 
 
 async def watch(port: int, jobs: int, seconds: int) -> str:
-    """Follow them all, first for the cost, then for the count."""
+    """Follow all jobs, first to measure the cost, then to count the changes."""
     cost = await measured(port, seconds / 2)
     recorder = Recorder()
-    told: list[tuple[str, int]] = []
+    yielded: list[tuple[str, int]] = []
     async with ImportClient(
         f"127.0.0.1:{port}", service="internal", interceptors=[recorder]
     ) as client:
         with suppress(WaitTimeoutError):
             async for job in client.watch_all(timeout=seconds / 2, interval=1.0):
-                told.append((job.job_id, job.progress))  # noqa: PERF401 - kept when time runs out
-    sent = expected(recorder.ticks)
-    right = sorted(told) == sorted(sent)
+                yielded.append((job.job_id, job.progress))  # noqa: PERF401 - kept when the time expires
+    sent = expected(recorder.lists)
+    verdict = "each yielded once" if sorted(yielded) == sorted(sent) else "LOST OR DOUBLED"
     return (
-        f"watch of {jobs:,} jobs at a tick a second for {seconds} s: {cost}; {len(sent):,} changes "
-        f"in {len(recorder.ticks)} ticks, {'each told once' if right else 'LOST OR DOUBLED'}"
+        f"watch of {jobs:,} jobs with one list per second for {seconds} s: {cost}; "
+        f"{len(sent):,} changes in {len(recorder.lists)} lists, {verdict}"
     )
 
 
 async def measured(port: int, seconds: float) -> str:
-    """The processor time and the memory it takes."""
+    """Return the processor time and the memory."""
     async with ImportClient(f"127.0.0.1:{port}", service="internal") as client:
         await client.list_imports("none")
         gc.collect()
@@ -113,29 +113,29 @@ async def measured(port: int, seconds: float) -> str:
                 del job
         used = (time.process_time() - cpu) / (time.perf_counter() - start)
         grown = (resident() - memory) / 1e6
-    return f"{used:.1%} of a core (at most 5 %), {grown:.1f} MB more (at most 40)"
+    return f"{used:.1%} of a core (at most 1.5 %), {grown:.1f} MB more (at most 40)"
 
 
-def expected(ticks: list[dict[str, int]]) -> list[tuple[str, int]]:
-    """Every difference between one tick and the next."""
+def expected(lists: list[dict[str, int]]) -> list[tuple[str, int]]:
+    """Return every difference between one list and the next."""
     changes: list[tuple[str, int]] = []
     before: dict[str, int] = {}
-    for tick in ticks:
+    for listed in lists:
         changes += [
-            (job_id, percent) for job_id, percent in tick.items() if percent != before.get(job_id)
+            (job_id, percent) for job_id, percent in listed.items() if percent != before.get(job_id)
         ]
-        before = tick
+        before = listed
     return changes
 
 
 def resident() -> int:
-    """Bytes of this process in memory."""
+    """Return the resident bytes of this process."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> None:
-    """Start the server beside us and watch it."""
+    """Start the server in another process and watch its jobs."""
     jobs, seconds = int(sys.argv[1]), int(sys.argv[2])
     command = [sys.executable, __file__, str(jobs), "0", "serve"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:

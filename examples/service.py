@@ -6,7 +6,8 @@
     curl -d '{"collection": "books", "files": ["books.parquet"]}' localhost:8000/imports
     curl -N localhost:8000/imports/449839014328146739/events
 
-Each request's deadline (X-Timeout-Seconds) and id (X-Request-Id) go with its calls to Milvus.
+The deadline (X-Timeout-Seconds) and the id (X-Request-Id) of a request are passed on with its calls
+to Milvus.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from milvus_import import (
-    CallOptions,
+    ArgumentError,
     DeadlineExceededError,
     ImportClient,
     JobNotFoundError,
@@ -33,68 +35,98 @@ from milvus_import import (
 
 
 class State(TypedDict):
-    """What the requests share."""
+    """What all requests share."""
 
     client: ImportClient
 
 
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncGenerator[State, None]:
-    """One client for the whole service, closed when it ends."""
+    """Create one client for the whole service, and close it at the end."""
     uri, token = os.environ["MILVUS_URI"], os.environ.get("MILVUS_TOKEN")
     async with ImportClient(uri, token=token) as client:
         yield {"client": client}
 
 
-def call_options(request: Request) -> CallOptions:
-    """The deadline and the id of this request."""
-    return {
-        "timeout": float(request.headers.get("x-timeout-seconds", "10")),
-        "metadata": {"client_request_id": request.headers.get("x-request-id") or uuid.uuid4().hex},
-    }
+def deadline(request: Request) -> float:
+    """Return the seconds that the sender of the request allows."""
+    text = request.headers.get("x-timeout-seconds", "10")
+    try:
+        return float(text)
+    except ValueError:
+        raise HTTPException(400, f"X-Timeout-Seconds must be a number, got {text!r}") from None
+
+
+def metadata(request: Request) -> dict[str, str]:
+    """Return the id of the request. Gateways pass this key on; some drop keys with "_"."""
+    return {"x-request-id": request.headers.get("x-request-id") or uuid.uuid4().hex}
 
 
 async def start(request: Request) -> JSONResponse:
     """Start an import of ``{"collection": ..., "files": [...]}``."""
-    match await request.json():
-        case {"collection": collection, "files": files}:
+    try:
+        body = await request.json()
+    except ValueError as error:
+        raise HTTPException(400, f"the body must be JSON: {error}") from None
+    match body:
+        case {"collection": str(collection), "files": [*files]} if all(
+            isinstance(file, str) for file in files
+        ):
             pass
         case _:
-            raise ValueError('send {"collection": ..., "files": [...]}')
+            raise HTTPException(400, 'send {"collection": "...", "files": ["...", ...]}')
     client: ImportClient = request.state.client
     job_id = await client.create_import(
         collection,
         files,
         idempotency_key=request.headers.get("idempotency-key"),
-        **call_options(request),
+        timeout=deadline(request),
+        metadata=metadata(request),
     )
     return JSONResponse({"jobId": job_id}, status_code=202)
 
 
 async def events(request: Request) -> StreamingResponse:
-    """Every change of a job as a server-sent event, until it has ended."""
+    """Send every change of a job as a server-sent event, until the job has ended."""
     client: ImportClient = request.state.client
-    job_id, options = request.path_params["job_id"], call_options(request)
-    # What is wrong from the start gets a status of its own; later faults are borne by the watch.
-    await client.get_import_progress(job_id, **options)
+    job_id, seconds, sent = request.path_params["job_id"], deadline(request), metadata(request)
+    # An error of the first call still has an HTTP status; the watch retries those that pass.
+    await client.get_import_progress(job_id, timeout=seconds, metadata=sent)
 
     async def stream() -> AsyncGenerator[str, None]:
         try:
-            async for progress in client.watch(job_id, call=options):
+            async for progress in client.watch(job_id, rpc_timeout=seconds, metadata=sent):
                 yield f"event: progress\ndata: {json.dumps(progress.to_dict())}\n\n"
         except MilvusImportError as error:
-            yield f"event: fault\ndata: {json.dumps(str(error))}\n\n"
+            yield f"event: error\ndata: {json.dumps(str(error))}\n\n"
 
     return StreamingResponse(stream(), media_type="text/event-stream")
 
 
-def replying(status: int) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
-    """A handler that answers with the error's own words."""
+def http_status(error: MilvusImportError) -> int:
+    """Return the HTTP status of an error. Errors of the service itself are 500 as usual."""
+    match error:
+        case ArgumentError():  # all arguments of the calls above come from the request
+            return 400
+        case JobNotFoundError():
+            return 404
+        case DeadlineExceededError():
+            return 504
+        case _:
+            return 503 if error.transient else 502
 
-    async def handler(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, status_code=status)
 
-    return handler
+async def import_error(_: Request, error: Exception) -> JSONResponse:
+    """Respond with the error's own text."""
+    failure = cast("MilvusImportError", error)
+    body = {"error": str(failure), "mayHaveRun": failure.may_have_run}
+    return JSONResponse(body, status_code=http_status(failure))
+
+
+async def http_error(_: Request, error: Exception) -> JSONResponse:
+    """Respond to a request that is not valid in itself."""
+    rejected = cast("HTTPException", error)
+    return JSONResponse({"error": rejected.detail}, status_code=rejected.status_code)
 
 
 app = Starlette(
@@ -102,12 +134,6 @@ app = Starlette(
         Route("/imports", start, methods=["POST"]),
         Route("/imports/{job_id}/events", events),
     ],
-    exception_handlers={
-        ValueError: replying(400),  # the client refuses bad arguments before it sends anything
-        TypeError: replying(400),
-        JobNotFoundError: replying(404),
-        MilvusImportError: replying(502),
-        DeadlineExceededError: replying(504),
-    },
+    exception_handlers={MilvusImportError: import_error, HTTPException: http_error},
     lifespan=lifespan,
 )

@@ -1,6 +1,7 @@
 """Start an import and wait for it: python submit_and_wait.py URI COLLECTION FILE...
 
-The files are paths the Milvus server can read. MILVUS_TOKEN: "user:password" or an API key.
+Milvus reads the files: they are keys in its bucket, or paths on its disk. MILVUS_TOKEN is
+"user:password" or an API key.
 """
 
 import asyncio
@@ -11,12 +12,12 @@ from milvus_import import ImportClient, ImportProgressData, MilvusImportError
 
 
 def show(progress: ImportProgressData) -> None:
-    """One line for each change."""
+    """Print one line per change."""
     print(f"{progress.state} {progress.fraction:.0%}")
 
 
 async def main(uri: str, collection: str, *files: str) -> None:
-    """Start it, follow it, tell how it ended."""
+    """Start the import, follow it, and print the number of rows."""
     async with ImportClient(uri, token=os.environ.get("MILVUS_TOKEN")) as client:
         job_id = await client.create_import(collection, files)
         final = await client.wait(job_id, timeout=3600, on_progress=show)
@@ -28,5 +29,5 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     try:
         asyncio.run(main(*sys.argv[1:]))
-    except (MilvusImportError, ValueError) as error:
+    except MilvusImportError as error:
         sys.exit(str(error))

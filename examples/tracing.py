@@ -3,10 +3,10 @@
     pip install . opentelemetry-instrumentation-grpc opentelemetry-sdk        # in a clone
     python examples/tracing.py http://localhost:19530 449839014328146739
 
-The interceptors make a client span for each RPC and send its ``traceparent``, which Milvus takes
-up: the server's spans then hang below yours. On port 19530 the first call has two: the client asks
-for the internal service, which that port does not know (a span with the status UNIMPLEMENTED).
-``service="public"`` saves it.
+The interceptors create a client span for each RPC and send its ``traceparent``, which Milvus reads:
+the spans of the server are then children of yours. On port 19530 the first call has two spans: the
+client calls the internal service first, and that port responds UNIMPLEMENTED.
+``service="public"`` avoids it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from milvus_import import ImportClient, MilvusImportError
 
 
 async def main(uri: str, job_id: str) -> None:
-    """Ask for a job's progress under a span of our own."""
+    """Get the progress of a job within a span of our own."""
     tracer = trace.get_tracer("examples.tracing")
     interceptors = aio_client_interceptors()  # type: ignore[no-untyped-call]
     async with ImportClient(uri, interceptors=interceptors) as client:
-        with tracer.start_as_current_span("look at the import"):
+        with tracer.start_as_current_span("get the progress"):
             response = await client.get_import_progress(job_id)
     print(response.data.state, f"{response.data.fraction:.0%}")
 
@@ -42,5 +42,5 @@ if __name__ == "__main__":
     trace.set_tracer_provider(provider)
     try:
         asyncio.run(main(*sys.argv[1:]))
-    except (MilvusImportError, ValueError) as error:
+    except MilvusImportError as error:
         sys.exit(str(error))

@@ -1,15 +1,14 @@
-"""Make `generated/milvus_import_pb` from the files in `proto/`.
+"""Generate `generated/milvus_import_pb` from the files in `proto/`.
 
-protoc is asked for descriptors only; the Python around them is written here. The Python that
-protoc writes registers its files in protobuf's default pool, where pymilvus has files and messages
-of the same names, and it is tied to one range of protobuf versions. These messages live in a pool
-of their own and run on any protobuf, and the result does not depend on which protoc is installed.
+protoc only compiles the descriptors; the Python code around them is written here. The Python code
+of protoc registers its files in protobuf's default pool, where pymilvus registers files and
+messages of the same names, and it requires one range of protobuf versions. The messages here have
+a descriptor pool of their own, run on any protobuf and do not depend on the version of protoc.
 
     python scripts/generate.py            write the package
     python scripts/generate.py --check    write nothing; exit 1 unless the package is up to date
 """
 
-import argparse
 import keyword
 import re
 import subprocess
@@ -40,7 +39,7 @@ SCALARS = {
     FieldDescriptorProto.TYPE_STRING: "str",
 }
 
-# What a .pyi may import from elsewhere, in two groups; `imports` keeps what a file uses.
+# The imports of the .pyi files, in two groups; `imports` selects those that a file uses.
 IMPORTS = (
     (("collections.abc", ("Iterable", "Mapping")), ("typing", ("Any", "ClassVar"))),
     (
@@ -67,7 +66,7 @@ def compile_protos() -> list[FileDescriptorProto]:
         if message.enum_type or message.oneof_decl or len(entries) < len(message.nested_type):
             sys.exit(f"{message.name}: no template for nested types, oneof and optional")
         for field in (field for part in (message, *entries) for field in part.field):
-            field.ClearField("json_name")  # protobuf derives it again
+            field.ClearField("json_name")  # protobuf derives it
     return files
 
 
@@ -77,12 +76,12 @@ def module(file: FileDescriptorProto) -> str:
 
 
 def docstring(text: str) -> str:
-    """Return a module's opening."""
+    """Return the docstring of a module."""
     return f'"""{text}\n\n{NOTE}\n"""\n'
 
 
 def enum_values(file: FileDescriptorProto) -> dict[str, list[str]]:
-    """Return each enum's values. One named None has no Python name: `Enum.Value("None")`."""
+    """Return the values of each enum, without keywords: None is `Enum.Value("None")`."""
     return {
         enum.name: [value.name for value in enum.value if not keyword.iskeyword(value.name)]
         for enum in file.enum_type
@@ -90,7 +89,7 @@ def enum_values(file: FileDescriptorProto) -> dict[str, list[str]]:
 
 
 def pool(files: list[FileDescriptorProto]) -> str:
-    """Write `_pool.py`: every file's descriptor, in a private pool."""
+    """Return `_pool.py`: the descriptor of every file in a private pool."""
     lines = [
         docstring("A pool with this package's descriptors, apart from protobuf's default one."),
         "from google.protobuf.descriptor_pool import DescriptorPool\n",
@@ -104,7 +103,7 @@ def pool(files: list[FileDescriptorProto]) -> str:
 
 
 def messages(file: FileDescriptorProto) -> str:
-    """Write a `_pb2.py`: message classes, enums and the enums' values."""
+    """Return a `_pb2.py`: message classes, enums and their values."""
     lines = [docstring(f"Messages and enums of {file.name}.")]
     if file.enum_type:
         lines += ["from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper"]
@@ -125,7 +124,7 @@ def messages(file: FileDescriptorProto) -> str:
 
 
 def types(file: FileDescriptorProto, names: dict[str, str]) -> str:
-    """Write a `_pb2.pyi`: the types of what `messages` makes at run time."""
+    """Return a `_pb2.pyi`: the types of a `_pb2.py`."""
     lines = ["DESCRIPTOR: FileDescriptor"]
     for enum, values in enum_values(file).items():
         lines += [f"\nclass {enum}(int, metaclass=EnumTypeWrapper):"]
@@ -175,7 +174,7 @@ def field_types(
 
 
 def imports(body: str) -> str:
-    """Return the import lines that the body of a `.pyi` needs."""
+    """Return the import lines of a `.pyi` with this body."""
     words = set(re.findall(r"\w+", body))
     own = sorted(word for word in words if word.endswith("_pb2"))
     lines: list[str] = []
@@ -188,7 +187,7 @@ def imports(body: str) -> str:
 
 
 def stub(file: FileDescriptorProto, service: ServiceDescriptorProto, names: dict[str, str]) -> str:
-    """Write a `_grpc.py`: one typed attribute for each method of a service."""
+    """Return a `_grpc.py`: one typed attribute per method of a service."""
     full_name = f"{file.package}.{service.name}"
     modules: set[str] = set()
     table: list[str] = []
@@ -258,7 +257,7 @@ def package() -> dict[str, str]:
 
 
 def differences(texts: dict[str, str]) -> dict[str, str]:
-    """Return what is wrong on disk: file name -> stale, missing or extra."""
+    """Return the files that differ on disk: file name -> stale, missing or extra."""
     found = {path.name: path.read_bytes() for path in TARGET.glob("*") if path.is_file()}
     wanted = {name: text.encode() for name, text in texts.items()}
     return {
@@ -269,10 +268,10 @@ def differences(texts: dict[str, str]) -> dict[str, str]:
 
 
 def write(texts: dict[str, str]) -> None:
-    """Make the package on disk what it should be, touching only what differs."""
+    """Write the files that differ."""
     TARGET.mkdir(parents=True, exist_ok=True)
-    for name, fault in differences(texts).items():
-        if fault == "extra":
+    for name, state in differences(texts).items():
+        if state == "extra":
             (TARGET / name).unlink()
         else:
             (TARGET / name).write_bytes(texts[name].encode())
@@ -280,19 +279,16 @@ def write(texts: dict[str, str]) -> None:
 
 def main() -> int:
     """Run the command and return its exit code."""
-    parser = argparse.ArgumentParser(description=f"Make generated/{PACKAGE} from proto/.")
-    parser.add_argument("--check", action="store_true", help="write nothing, report differences")
-    check: bool = parser.parse_args().check
     texts = package()
-    if not check:
+    if "--check" not in sys.argv[1:]:
         write(texts)
         return 0
-    faults = differences(texts)
-    for name, fault in faults.items():
-        print(f"{fault}: generated/{PACKAGE}/{name}", file=sys.stderr)
-    if faults:
-        print("The generated code does not follow from proto/: run `make proto`.", file=sys.stderr)
-    return 1 if faults else 0
+    differing = differences(texts)
+    for name, state in differing.items():
+        print(f"{state}: generated/{PACKAGE}/{name}", file=sys.stderr)
+    if differing:
+        print("generated/ is not up to date with proto/. Run `make proto`.", file=sys.stderr)
+    return 1 if differing else 0
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""A real Milvus 2.3.5 standalone, taken from its PyPI wheel, for the demo and for tests/real.
+"""A Milvus 2.3.5 standalone server from its PyPI wheel, for the demo and tests/real.
 
     with RealMilvus() as milvus:
-        ...  # a client of milvus.uri
+        ...  # connect a client to milvus.uri
 
-The first start on a machine downloads 58 MB and unpacks 246 MB into the user's cache folder; after
-that a start takes 2 to 3 s. A server takes some 250 MB of memory and 200 MB of the temporary
-folder. It listens on all interfaces, for want of a setting; its parts talk over loopback.
+The first start on a machine downloads 58 MB and unpacks 246 MB into the user's cache folder; later
+starts take 2 to 3 s. A server uses about 250 MB of memory and 200 MB of the temporary folder. It
+listens on all interfaces (there is no setting); its components communicate over loopback.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
-if sys.platform != "win32":  # why_not() answers there too
+if sys.platform != "win32":  # why_not() runs there too
     import fcntl
 
 NAME = "milvus-2.3.5"
-PIN = Path(__file__).resolve().parent.parent / "requirements" / "milvus-server.txt"
+ROOT = Path(__file__).resolve().parent.parent
+PIN = ROOT / "requirements" / "milvus-server.txt"
 
-# Fixed in the server, which never looks at MILVUS_RUN_DIR: its pid file goes to the first of these
-# it can write to, server_id_<pid> to the second, and it removes neither.
+# Hard-coded in the server, which ignores MILVUS_RUN_DIR: it writes its pid file to the first of
+# these that is writable, server_id_<pid> to the second, and removes neither.
 _RUN_FOLDERS = (Path("/run/milvus"), Path("/tmp/milvus"))  # noqa: S108
 
-# Turns into the server, to be killed when its parent ends, in whatever way. (A preexec_fn could ask
-# for that too, but would fork a process in which gRPC's threads may be running.)
+# Executes the server, which the kernel kills when its parent ends. (A preexec_fn could do this too,
+# but would fork a process in which gRPC's threads may be running.)
 _LAUNCHER = """
 import ctypes, os, signal, sys
 parent, program, *variables = sys.argv[1:]
@@ -53,7 +54,7 @@ if os.getppid() == int(parent):
     os.execve(program, [program, "run", "standalone"], dict(v.split("=", 1) for v in variables))
 """
 
-# Without a file of its own the embedded etcd takes 2379 and 2380, whatever milvus.yaml says.
+# Without this file the embedded etcd uses ports 2379 and 2380, despite milvus.yaml.
 _ETCD = """\
 listen-client-urls: http://127.0.0.1:{etcd_port}
 advertise-client-urls: http://127.0.0.1:{etcd_port}
@@ -63,13 +64,13 @@ initial-cluster: default=http://127.0.0.1:{etcd_peer_port}
 data-dir: data/etcd
 """
 
-# What a server logs that found a port taken. Some parts then end it, metrics only complains, and
-# the proxy quietly serves on another one.
-_PORT_TAKEN = ("address already in use", "Proxy get available port when init")
+# Log texts of a server whose port is in use. Most components then stop the server, the metrics
+# component only logs it, and the proxy silently uses another port.
+_PORT_IN_USE = ("address already in use", "Proxy get available port when init")
 
 
 def why_not() -> str | None:
-    """Say in a sentence why no such server can run on this machine; None if it can."""
+    """Return a sentence why the server cannot run on this machine, or None if it can."""
     if sys.platform != "linux":
         return f"Milvus 2.3.5 from PyPI runs on Linux only, and this is {platform.system()}."
     if platform.machine() != "x86_64":
@@ -80,35 +81,34 @@ def why_not() -> str | None:
 
 
 class RealMilvus:
-    """A Milvus server on free ports of its own, with data that go when it stops.
+    """A Milvus server on free ports; its data are removed when it stops.
 
-    ``authorization`` makes it ask for credentials (user root, password Milvus). ``cache_dir`` keeps
-    the unpacked server, by default ``milvus-import`` in the user's cache folder; if it cannot be
-    written to, the server is unpacked beside the data and goes with them.
+    ``authorization`` enables authorization (user root, password Milvus). The unpacked server is in
+    ``milvus-import`` in the user's cache folder; if that is not writable, it is unpacked next to
+    the data and removed with them.
 
-    ``public_port`` and ``internal_port`` (a usual Milvus has 19530 and 19529) are 0 before the
-    first start, then the same until stop(). ``data_dir`` is the server's working folder, which
-    paths in its Import are relative to; ``log_path``, in it, has the output of all its starts.
+    ``public_port`` and ``internal_port`` (19530 and 19529 by default in Milvus) are 0 before the
+    first start, then unchanged until stop(). ``data_dir`` is the server's working folder, to which
+    paths of imports are relative; ``log_path``, in it, has the output of all starts.
     """
 
-    def __init__(self, *, authorization: bool = False, cache_dir: Path | None = None) -> None:
+    def __init__(self, *, authorization: bool = False) -> None:
         self.public_port = 0
         self.internal_port = 0
         self.data_dir = Path(tempfile.gettempdir()) / f"{NAME}-{secrets.token_hex(6)}"
         self.log_path = self.data_dir / "milvus.log"
         self._authorization = authorization
-        self._cache_dir = cache_dir
         self._ports: dict[str, int] = {}
         self._process: _Process | None = None
 
     @property
     def uri(self) -> str:
-        """Where clients are served."""
+        """The address for clients."""
         return f"http://127.0.0.1:{self.public_port}"
 
     @property
     def internal_uri(self) -> str:
-        """Where the proxy serves other parts of Milvus (2.3.5 has no GetImportProgress there)."""
+        """The address of the proxy's internal service (without GetImportProgress in 2.3.5)."""
         return f"http://127.0.0.1:{self.internal_port}"
 
     def __enter__(self) -> Self:
@@ -123,70 +123,57 @@ class RealMilvus:
         self.stop()
 
     def start(self, timeout: float = 60.0) -> None:
-        """Start, after kill() on the same data and ports, and return once it serves.
+        """Start the server, after kill() with the same data and ports, and wait until it is ready.
 
-        ``timeout`` is in seconds and counts from when the process runs; a download comes on top.
-        After kill() it takes 8 to 50 s, for the server waits for its old leases to run out. Polls
-        are answered then; CheckHealth hangs and imports stay pending for some 30 s more.
+        ``timeout`` is in seconds and starts with the process; a download is not included. After
+        kill() a start takes 8 to 50 s, because the server waits until its old leases expire. It
+        then answers polls; CheckHealth hangs and imports stay pending for another 30 s or so.
 
         Raises:
-            RuntimeError: It is running, cannot run here, could not be downloaded, died, or was not
-                ready in time; then the text ends with its last log lines. Data stay until stop().
+            RuntimeError: The server is running, cannot run on this machine, could not be
+                downloaded, ended, or was not ready in time. The last log lines are included. Data
+                are kept until stop().
         """
         if self.alive():
             raise RuntimeError("this Milvus is running already")
-        trouble = why_not() or _run_folder_trouble()
-        if trouble:
-            raise RuntimeError(trouble)
+        reason = why_not() or _run_folder_problem()
+        if reason:
+            raise RuntimeError(reason)
         atexit.register(self.stop)
         self.data_dir.mkdir(mode=0o700, exist_ok=True)
-        server = _server(self._cache_dir, self.data_dir)
+        server = _server(self.data_dir)
         if self._ports:
             self._launch(server, timeout)
             return
         self._configure(server)
         try:
             self._launch(server, timeout)
-        except _PortTakenError:  # between our look and the server's: rare, so once
+        except _PortInUseError:  # taken by another process since _free_ports(): rare
             self._configure(server)
             self._launch(server, timeout)
 
     def alive(self) -> bool:
-        """Say whether the process is there; a paused one is."""
+        """Return whether the process is running."""
         return self._process is not None and self._process.wait(0) is None
 
     def kill(self) -> None:
-        """End it by SIGKILL, like a crash; the data stay, and start() goes on with them."""
+        """Kill the server (SIGKILL); the data are kept for the next start()."""
         if self._process is not None:
             self._process.signal(signal.SIGKILL)
             self._process.wait()
 
-    def pause(self) -> None:
-        """Freeze it by SIGSTOP: connections stay, nothing answers. RuntimeError if it has ended."""
-        self._running().signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on after pause(), by SIGCONT. RuntimeError if it has ended."""
-        self._running().signal(signal.SIGCONT)
-
     def stop(self) -> None:
-        """End it (SIGTERM, SIGKILL 3 s later) and remove its data; start() would begin afresh."""
+        """Stop the server (SIGTERM, SIGKILL after 3 s) and remove its data."""
         if self._process is not None:
             self._process.signal(signal.SIGTERM)
-            self._process.signal(signal.SIGCONT)  # a paused one does not notice the first
             if self._process.wait(3) is None:
                 self.kill()
         shutil.rmtree(self.data_dir, ignore_errors=True)
         self._ports = {}
         atexit.unregister(self.stop)
 
-    def _running(self) -> _Process:
-        if self._process is None or not self.alive():
-            raise RuntimeError("this Milvus is not running")
-        return self._process
-
     def _configure(self, server: Path) -> None:
-        """Choose ports and write the configuration of a server that has no data yet."""
+        """Choose ports and write the configuration of a server without data."""
         template = (server / "config.yaml.template").read_text()
         names = re.findall(r"{{ *(\w+_port)\b", template)
         self._ports = _free_ports([*names, "etcd_peer_port", "metrics_port"])
@@ -199,17 +186,19 @@ class RealMilvus:
             "etcd_data_dir": data / "etcd",
             "local_storage_dir": data,
             "rocksmq_data_dir": data / "rocksmq",
-            "system_log_path": "",  # no files beside what it prints
+            "system_log_path": "",  # log to stdout only
             "authorization_enabled": str(self._authorization).lower(),
         }
-        text = _filled_in(template, values | self._ports)
-        text = text.replace("\n  ip:", "\n  ip: 127.0.0.1")  # where the parts look for each other
+        text = _fill_in(template, values | self._ports)
+        text = text.replace(
+            "\n  ip:", "\n  ip: 127.0.0.1"
+        )  # for connections between the components
         (configs / "milvus.yaml").write_text(text)
         (configs / "etcd.yaml").write_text(_ETCD.format_map(self._ports))
         shutil.copy(server / "glog.conf", configs)
 
     def _launch(self, server: Path, timeout: float) -> None:
-        # None of our own variables: a PROXY_PORT among them would override milvus.yaml.
+        # Without the variables of this process: a PROXY_PORT would override milvus.yaml.
         variables = {
             "DEPLOY_MODE": "STANDALONE",
             "ETCD_CONFIG_PATH": str(self.data_dir / "configs" / "etcd.yaml"),
@@ -228,50 +217,51 @@ class RealMilvus:
     def _await(self, process: _Process, timeout: float, log_start: int) -> None:
         deadline = time.monotonic() + timeout
         while True:
-            serves = self._serves()
+            ready = self._is_ready()
             code = process.wait(0.05)
             log = self.log_path.read_bytes()[log_start:].decode(errors="replace")
-            if any(words in log for words in _PORT_TAKEN):
-                raise _PortTakenError(f"Milvus found a port taken:\n{_last_words(log)}")
+            if any(text in log for text in _PORT_IN_USE):
+                raise _PortInUseError(f"a port of Milvus is in use:\n{_last_lines(log)}")
             if code is not None:
-                words = f"Milvus ended while it started (exit code {code})"
-                raise RuntimeError(f"{words}:\n{_last_words(log)}")
-            if serves:
+                message = f"Milvus ended during its start (exit code {code})"
+                raise RuntimeError(f"{message}:\n{_last_lines(log)}")
+            if ready:
                 return
             if time.monotonic() > deadline:
-                raise RuntimeError(f"Milvus not ready after {timeout:g} s:\n{_last_words(log)}")
+                raise RuntimeError(f"Milvus is not ready after {timeout:g} s:\n{_last_lines(log)}")
 
-    def _serves(self) -> bool:
-        """Ask /healthz, which turns from 500 to 200 when all parts, and thus gRPC, serve."""
-        asked = http.client.HTTPConnection("127.0.0.1", self._ports["metrics_port"], timeout=2)
+    def _is_ready(self) -> bool:
+        """Request /healthz, which returns 200 once all components, and thus gRPC, are ready."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._ports["metrics_port"], timeout=2)
         try:
-            asked.request("GET", "/healthz")
-            return asked.getresponse().status == 200
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
         finally:
-            asked.close()
+            connection.close()
 
 
-class _PortTakenError(RuntimeError):
-    """Another process took a port between our look at it and the server's."""
+class _PortInUseError(RuntimeError):
+    """Another process took a port between _free_ports() and the start of the server."""
 
 
 class _Process:
-    """The server's process, and the thread that starts it and waits for its end.
+    """The process of the server, and the thread that starts it and waits for its end.
 
-    When Linux kills a process at its parent's end, "parent" is the *thread* that started it: a
-    start() in a worker thread would lose the server as that worker ends. This thread stays.
+    Linux kills the process (PR_SET_PDEATHSIG) when the *thread* that started it ends. A start() in
+    a worker thread would therefore end the server with that worker; this thread lives as long as
+    the server.
     """
 
     def __init__(self, program: Path, variables: dict[str, str], log: Path) -> None:
         self._command = [sys.executable, "-IS", "-c", _LAUNCHER, str(os.getpid()), str(program)]
         self._command += [f"{name}={value}" for name, value in variables.items()]
         self._log = log
-        self._born: Future[subprocess.Popen[bytes]] = Future()
+        self._started: Future[subprocess.Popen[bytes]] = Future()
         self._thread = threading.Thread(target=self._keep, name=NAME, daemon=True)
         self._thread.start()
-        self._popen = self._born.result()
+        self._popen = self._started.result()
 
     def _keep(self) -> None:
         try:
@@ -282,36 +272,36 @@ class _Process:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    process_group=0,  # a terminal's Ctrl-C reaches us, and we stop it then
+                    process_group=0,  # Ctrl-C must not reach the server: stop() ends it
                 )
         except OSError as error:
-            self._born.set_exception(error)
+            self._started.set_exception(error)
             return
-        self._born.set_result(popen)
+        self._started.set_result(popen)
         popen.wait()
         with suppress(OSError):
             (_RUN_FOLDERS[1] / f"server_id_{popen.pid}").unlink()
-            _RUN_FOLDERS[1].rmdir()  # if empty; left behind, it would keep out other users
+            _RUN_FOLDERS[1].rmdir()  # if empty: other users could not write to it
 
     def signal(self, number: int) -> None:
-        """Send a signal, unless the process has ended."""
+        """Send a signal if the process is running."""
         self._popen.send_signal(number)
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Wait up to so many seconds for its end; the exit code (-9: SIGKILL), None if it runs."""
+        """Wait for the end; return the exit code (-9: SIGKILL), or None after the timeout."""
         self._thread.join(timeout)
         return None if self._thread.is_alive() else self._popen.returncode
 
 
 def _free_ports(names: list[str]) -> dict[str, int]:
-    with ExitStack() as held:  # all at once, so that they differ
+    with ExitStack() as held:  # held together, so that they differ
         sockets = {name: held.enter_context(socket.socket()) for name in names}
         for bound in sockets.values():
-            bound.bind(("", 0))  # on all interfaces, as the server will
+            bound.bind(("", 0))  # on all interfaces, as the server does
         return {name: bound.getsockname()[1] for name, bound in sockets.items()}
 
 
-def _filled_in(template: str, values: dict[str, object]) -> str:
+def _fill_in(template: str, values: dict[str, object]) -> str:
     """Replace each ``{{ name(type): default }}``."""
 
     def value(match: re.Match[str]) -> str:
@@ -320,64 +310,66 @@ def _filled_in(template: str, values: dict[str, object]) -> str:
     return re.sub(r"{{ *(\w+)(?:\(\w+\))?(?:: *(.*?))? *}}", value, template)
 
 
-def _last_words(log: str) -> str:
-    """Give the last lines, shortened; if there was a Go panic, those before its long stack."""
+def _last_lines(log: str) -> str:
+    """Return the last lines, shortened; for a Go panic, those before the stack trace."""
     lines = log.splitlines()
     panic = next((i for i, line in enumerate(lines) if line.startswith("panic:")), len(lines))
     return "\n".join(line[:300] for line in lines[max(0, panic - 9) : panic + 1])
 
 
-def _run_folder_trouble() -> str | None:
+def _run_folder_problem() -> str | None:
     nearest = [folder if folder.exists() else folder.parent for folder in _RUN_FOLDERS]
     if any(os.access(folder, os.W_OK | os.X_OK) for folder in nearest):
         return None
     return (
-        f"Milvus 2.3.5 has to write to {_RUN_FOLDERS[1]}, whatever MILVUS_RUN_DIR says, and may "
-        f"not: {nearest[1]} belongs to user id {nearest[1].stat().st_uid}. Remove it as that user."
+        f"Milvus 2.3.5 cannot write to {_RUN_FOLDERS[1]}, which it needs: {nearest[1]} belongs to "
+        f"user id {nearest[1].stat().st_uid}. Remove it as that user."
     )
 
 
-def _server(cache_dir: Path | None, spare: Path) -> Path:
-    """Find the unpacked server, or download and unpack it: in the cache, else beside the data."""
+def _server(spare: Path) -> Path:
+    """Return the unpacked server, in the cache or, if that is not writable, in ``spare``."""
     try:
-        return _made((cache_dir or _cache()) / NAME)
+        return _unpacked(_cache() / NAME)
     except OSError:
-        return _made(spare / "server")
+        return _unpacked(spare / "server")
 
 
 def _cache() -> Path:
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
-        return (named if named.is_absolute() else Path.home() / ".cache") / "milvus-import"
+        return (
+            configured if configured.is_absolute() else Path.home() / ".cache"
+        ) / "milvus-import"
     except RuntimeError as error:
-        raise OSError("this user has no home") from error
+        raise OSError("the user has no home folder") from error
 
 
-def _made(home: Path) -> Path:
-    """Fill this folder unless it is whole; of several processes one does it, the others wait.
+def _unpacked(home: Path) -> Path:
+    """Download and unpack the server into this folder unless it is complete; one process at a time.
 
     Raises:
-        OSError: It could not be written.
+        OSError: The folder is not writable.
         RuntimeError: The download failed.
     """
-    if _is_whole(home):
+    if _is_complete(home):
         return home
     home.parent.mkdir(parents=True, exist_ok=True)
     part = home.with_name(f"{NAME}.part")
     with home.with_name(f"{NAME}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _is_whole(home):
+        if not _is_complete(home):
             shutil.rmtree(part, ignore_errors=True)
             shutil.rmtree(home, ignore_errors=True)
             try:
-                _make(part)
+                _unpack(part)
                 part.rename(home)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
     return home
 
 
-def _make(home: Path) -> None:
+def _unpack(home: Path) -> None:
     (home / "bin").mkdir(parents=True)
     wheel = _download(home)
     with zipfile.ZipFile(wheel) as archive:
@@ -394,7 +386,7 @@ def _make(home: Path) -> None:
     (home / "stamp.json").write_text(json.dumps(_stamp(home)))
 
 
-def _is_whole(home: Path) -> bool:
+def _is_complete(home: Path) -> bool:
     try:
         return bool(json.loads((home / "stamp.json").read_bytes()) == _stamp(home))
     except (OSError, ValueError):
@@ -402,32 +394,29 @@ def _is_whole(home: Path) -> bool:
 
 
 def _stamp(home: Path) -> dict[str, object]:
-    """Say what the folder was made from, and the size of each file in it."""
+    """Return the pin of the server and the size of each file in the folder."""
     files = sorted({*home.glob("*.*"), *home.glob("bin/*")} - {home / "stamp.json"})
     sizes = {str(file.relative_to(home)): file.stat().st_size for file in files}
     return {"pin": PIN.read_text(), "sizes": sizes}
 
 
 def _download(folder: Path) -> Path:
-    print("downloading Milvus 2.3.5 (58 MB, only this once) ...", file=sys.stderr, flush=True)
-    words = ["download", "--no-deps", "--require-hashes", "-r", str(PIN), "-d", str(folder)]
+    print("downloading Milvus 2.3.5 (58 MB, once) ...", file=sys.stderr, flush=True)
+    command = ["download", "--no-deps", "--require-hashes", "-r", str(PIN), "-d", str(folder)]
     options = ["--quiet", "--no-input", "--disable-pip-version-check", "--retries", "2"]
-    done = subprocess.run([*_pip(), *words, *options], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*_pip(), *command, *options], capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
-        said = done.stderr.rpartition("ERROR:")[2].strip() or "pip gave no reason"
+        reason = done.stderr.rpartition("ERROR:")[2].strip() or "pip printed no reason"
         raise RuntimeError(
-            f"Milvus 2.3.5 could not be downloaded: {said.splitlines()[0]}\n"
-            f"Make this work, then try again: pip download --no-deps -r {PIN}"
+            f"Milvus 2.3.5 could not be downloaded: {reason.splitlines()[0]}\n"
+            f"Try again when this command works: pip download --no-deps -r {PIN}"
         )
     return next(folder.glob("*.whl"))
 
 
 def _pip() -> list[str]:
-    for python in filter(None, (sys.executable, shutil.which("python3"))):
-        pip = [python, "-m", "pip"]
-        if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode == 0:
-            return pip
-    raise RuntimeError(
-        "Milvus 2.3.5 could not be downloaded for want of pip: run python3 -m ensurepip, or "
-        "install the package python3-pip"
-    )
+    """Return the command of pip, which environments created by uv do not have."""
+    tools = ROOT / ".venvs" / "tools" / "bin" / "python"
+    return [str(tools) if tools.exists() else sys.executable, "-m", "pip"]

@@ -1,27 +1,31 @@
-"""What every test shares: the event loop, a fake Milvus, and one setting that scales all times."""
+"""Shared by all tests: the event loop, a fake Milvus, short delays, and the scale of all times."""
 
 from __future__ import annotations
 
+import gc
+import importlib.util
 import os
+import re
 import signal
 from collections.abc import AsyncGenerator
 
 import hypothesis
 import pytest
-from times import SCALE
+from times import GUARD, SCALE
 
+from milvus_import._rpc import _call, _channel
 from milvus_import.testing import FakeMilvus
 
-# gRPC tells each GOAWAY on stderr; the tests ask for hundreds.
+# gRPC logs each GOAWAY to stderr; the tests cause hundreds.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-# A shell without job control starts what it puts in the background with SIGINT ignored, and the
-# programs that the tests interrupt would inherit that.
+# A shell without job control starts background programs with SIGINT ignored, and the programs
+# that the tests interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile(
     "default",
-    deadline=None,  # no test depends on how fast the machine is
+    deadline=None,  # no test depends on the speed of the machine
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
     derandomize=True,
     print_blob=True,
@@ -29,14 +33,36 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("default")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "real_delays: the delays of close() and of the sweep are measured, not patched"
+    )
+    config.addinivalue_line("markers", "rest: needs the extra `rest`; set by the name of a test")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What a test may take is scaled too."""
+    """Mark the tests of REST, deselect them without the extra, and scale the timeouts."""
+    rest = [item for item in items if re.search(r"(?<![a-z])rest(?![a-z])", item.nodeid)]
+    for item in rest:
+        item.add_marker("rest")
+    if rest and importlib.util.find_spec("httpx2") is None:
+        items[:] = [item for item in items if item not in {*rest}]
+        config.hook.pytest_deselected(items=rest)
     if SCALE == 1:
         return
-    usual = float(config.getini("timeout"))
+    default = float(config.getini("timeout"))
     for item in items:
         own = item.get_closest_marker("timeout")
-        item.add_marker(pytest.mark.timeout((own.args[0] if own else usual) * SCALE), append=False)
+        item.add_marker(
+            pytest.mark.timeout((own.args[0] if own else default) * SCALE), append=False
+        )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Exclude all that exists now from the garbage collections of the leak checks."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +73,22 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def scale() -> float:
     return SCALE
+
+
+@pytest.fixture(scope="session")
+def guard() -> float:
+    """Seconds after which a test fails that waits for something that must happen."""
+    return GUARD
+
+
+@pytest.fixture(autouse=True)
+def short_delays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the grace of close() and the sweep, except where they are measured."""
+    if request.node.get_closest_marker("real_delays"):
+        return
+    monkeypatch.setattr(_channel, "CLOSE_GRACE", 0.2 * SCALE)
+    monkeypatch.setattr(_channel, "SWEEP_INTERVAL", 0.2 * SCALE)
+    monkeypatch.setattr(_call, "OVERDUE", 0.3 * SCALE)
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import sys
 
 
 def main() -> None:
-    """Run the command line, or say what it needs."""
+    """Run the command line, or print what it needs."""
     try:
-        from ._cli import run  # noqa: PLC0415 - click and rich are an extra
+        from ._cli._commands import run  # noqa: PLC0415 - click and rich are an extra
     except ModuleNotFoundError as error:
         if error.name not in {"click", "rich"}:
             raise

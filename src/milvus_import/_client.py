@@ -1,226 +1,69 @@
-"""The client: what a user types.
-
-Error reporters show the local variables of the frames that an error has passed. So what may hold
-a secret, options and metadata, is deleted from a frame before it awaits.
-"""
+"""The client: arguments in, one delegation out."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import KW_ONLY, dataclass, field
-from types import TracebackType
-from typing import Self, Unpack
+from collections.abc import Callable, Iterable
+from typing import Any, Unpack, cast
 
-import anyio
-import grpc.aio
-
-from ._auto import CREATE_JOB, GET_PROGRESS, LIST_JOBS, LIST_ROWS, ServiceChoice, Services
-from ._channel import ChannelOption, LazyChannel, channel_arguments
-from ._endpoint import TLSConfig, authorization, parse_uri
-from ._errors import ClientClosedError, JobNotFoundError
-from ._internal import JobRow
+from ._base import BaseClient
+from ._errors import ArgumentError, JobNotFoundError
 from ._models import GetImportProgressResponse, ImportJob, ImportProgressData, Service
-from ._options import CallOptions, CallSettings, check_callback, client_settings, merge
-from ._request import (
+from ._rpc._options import (
+    CallOptions,
+    CallSettings,
+    merge,
+    merge_rpc,
+    validate_callback,
+    with_metadata,
+)
+from ._rpc._pauses import yield_to_loop
+from ._services._requests import (
     Files,
     ImportOptions,
-    check_collection,
-    check_idempotency_key,
-    check_job_id,
-    check_name,
-    import_job_request,
+    JobParams,
+    ListParams,
+    create_params,
+    validate_collection,
+    validate_database,
+    validate_idempotency_key,
+    validate_job_id,
+    validate_job_ids,
 )
-from ._watch import (
-    INTERVAL,
-    MAX_OUTAGE,
-    ImportWatch,
-    OnFault,
-    Patience,
-    TimeLimit,
-    Until,
-    check_until,
-    wait_for,
+from ._services._select import (
+    ABORT_JOB,
+    COMMIT_JOB,
+    CREATE_JOB,
+    CREATE_JOB_OF_GROUPS,
+    GET_PROGRESS,
+    LIST_JOBS,
 )
-from ._watch_many import JobsWatch, Outcome, collect
-
-logger = logging.getLogger("milvus_import")
-
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+from ._watch._follower import JobsFollower
+from ._watch._jobs import JobsWatch, Outcome, wait_for_all
+from ._watch._one import ImportWatch, wait_for
+from ._watch._options import Until, WatchOptions, take_watch_settings, validate_until
+from ._watch._source import ServicesSource
 
 _NO_JOB = "0"
-_CONNECTION = (
-    "uri, token, user, password, db_name, tls, service, max_receive_bytes, max_send_bytes, "
-    "interceptors, channel_options"
-)
 
 
-@dataclass(slots=True)
-class GetImportProgressOption:
-    """Which job of which server: the argument of ``get_import_progress``.
+class ImportClient(BaseClient):
+    """A connection to Milvus for running and following bulk-import jobs.
 
-    The connection arguments are those of ImportClient. Secrets stay out of the repr; a URI
-    that holds credentials is refused here, everything else that is wrong by the call.
+    Created without I/O and without a running loop; it connects at the first call and belongs to
+    that call's event loop. One client serves any number of concurrent calls. Close it with
+    ``close()`` or ``async with``; a client that is garbage-collected open emits ResourceWarning.
     """
-
-    uri: str
-    job_id: str
-    _: KW_ONLY
-    token: str | None = field(default=None, repr=False)
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    db_name: str = ""
-    tls: TLSConfig | None = None
-    service: ServiceChoice = "auto"
-
-    def __post_init__(self) -> None:
-        if "@" in str(self.uri):
-            parse_uri(self.uri)  # refuses it at once: a password must not reach a repr
-
-
-async def get_import_progress(
-    option: GetImportProgressOption, **call: Unpack[CallOptions]
-) -> GetImportProgressResponse:
-    """Ask once for one job's progress, over a connection made for it.
-
-    ``call`` takes CallOptions: ``timeout`` (seconds, default 10), ``metadata``, ... For more than
-    one call make an ImportClient: it keeps its connection. Cancelled while it waits, this function
-    gives its RPC up to a second to end before it closes the connection.
-
-    Raises what ``ImportClient.get_import_progress`` raises.
-    """
-    if not isinstance(option, GetImportProgressOption):
-        raise TypeError(f"option is a GetImportProgressOption, not {type(option).__name__}")
-    client = ImportClient(
-        option.uri,
-        token=option.token,
-        user=option.user,
-        password=option.password,
-        db_name=option.db_name,
-        tls=option.tls,
-        service=option.service,
-    )
-    asking = client.get_import_progress(option.job_id, **call)
-    del call
-    async with client:
-        return await asking
-
-
-class ImportClient:
-    """A connection to Milvus for starting and following bulk-import jobs.
-
-    Made without I/O and without a running loop; it connects at the first call, and belongs to that
-    call's event loop. One client serves any number of concurrent calls. Close it with ``close()``
-    or ``async with``.
-    """
-
-    def __init__(
-        self,
-        uri: str,
-        *,
-        token: str | None = None,
-        user: str | None = None,
-        password: str | None = None,
-        db_name: str = "",
-        tls: TLSConfig | None = None,
-        service: ServiceChoice = "auto",
-        max_receive_bytes: int = MAX_MESSAGE_BYTES,
-        max_send_bytes: int = MAX_MESSAGE_BYTES,
-        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
-        channel_options: Sequence[ChannelOption] = (),
-        **defaults: Unpack[CallOptions],
-    ) -> None:
-        """Every argument is checked; nothing is sent.
-
-        ``uri``: ``host``, ``host:port``, ``http://``, ``https://`` (TLS), each with ``/database``
-        if wanted; ``dns:///``, ``ipv4:a:p,b:p`` (calls go round all of them), ``unix:``. The port
-        defaults to 19530, with https to 443.
-        ``token`` (``"user:password"`` or an API key), or ``user`` and ``password``.
-        ``db_name``: the database, unless the URI names it.
-        ``tls``: certificates and names; makes a URI without a scheme mean TLS.
-        ``service``: "internal" (port 19529, Milvus 2.4+), "public" (19530), or "auto" to find out.
-        ``max_receive_bytes``, ``max_send_bytes``: the largest message, default 64 MiB.
-        ``interceptors``: gRPC client interceptors, the first outermost. Every call here is unary;
-        those for streams may stand in the list and are never asked.
-        ``channel_options``: gRPC channel arguments; they win over ours of the same name.
-        ``defaults``: CallOptions for every call of this client.
-
-        Raises ValueError or TypeError that names what is wrong.
-        """
-        for name in defaults.keys() - CallOptions.__optional_keys__:
-            raise TypeError(
-                f"ImportClient has no argument {name!r}; it takes {_CONNECTION}, and as "
-                f"defaults of its calls {', '.join(sorted(CallOptions.__optional_keys__))}"
-            )
-        if tls is not None and not isinstance(tls, TLSConfig):
-            raise TypeError(f"tls is a TLSConfig, not {type(tls).__name__}")
-        endpoint = parse_uri(uri, tls=tls is not None)
-        self._target = endpoint.target
-        check_name(db_name, "db_name", empty=True)
-        if db_name and endpoint.database not in {"", db_name}:
-            raise ValueError(
-                f"the URI names the database {endpoint.database!r} and db_name={db_name!r} another"
-            )
-        self._db_name = db_name or endpoint.database
-        credential = authorization(token, user, password)
-        if credential and not endpoint.secure and not endpoint.loopback:
-            logger.warning("a token is sent to %s in plain text; use https://", endpoint.target)
-        self._settings = client_settings(
-            secure=endpoint.secure,
-            fixed={"authorization": credential, "dbname": _database(self._db_name)},
-            defaults=defaults,
-        )
-        if not isinstance(interceptors, Iterable):
-            raise TypeError(f"interceptors is a sequence of interceptors, not {interceptors!r}")
-        interceptors = tuple(interceptors)
-        for interceptor in interceptors:
-            if not isinstance(interceptor, grpc.aio.ClientInterceptor):
-                kind = type(interceptor).__name__
-                raise TypeError(f"interceptors: {kind} is no grpc.aio.UnaryUnaryClientInterceptor")
-        if tls is not None and tls.server_name:
-            channel_options = [("grpc.ssl_target_name_override", tls.server_name), *channel_options]
-        self._channel = LazyChannel(
-            endpoint,
-            channel_arguments(endpoint, max_receive_bytes, max_send_bytes, channel_options),
-            (tls or TLSConfig()).credentials() if endpoint.secure else None,
-            interceptors,
-        )
-        self._services = Services(self._channel, service)
-
-    def __repr__(self) -> str:
-        # Error reporters show a client that its constructor refused, too.
-        return f"<ImportClient {getattr(self, '_target', '(refused)')}>"
-
-    async def __aenter__(self) -> Self:
-        if self._channel.closed:
-            raise ClientClosedError("this client is closed; make a new one")
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Refuse new calls, give those in flight up to a second, then end them.
-
-        Idempotent. After it no task, call or descriptor of the client is left.
-        """
-        await self._channel.close()
 
     async def check(self, **call: Unpack[CallOptions]) -> Service:
-        """Find out which service answers here, "internal" or "public".
+        """Return which service responds here: "internal", "public" or "rest".
 
-        Asks for a job that cannot exist. Raises as any call does: CallError with what is wrong,
-        RefusedError where the server is not ready.
+        Sends a request for a job that cannot exist. Raises as any call does: CallError with the
+        cause, MilvusStatusError if the server is not ready. ``call`` takes CallOptions.
         """
-        settings = self._merged(call)
-        del call
+        settings = merge(self._settings, call)
         try:
-            response = await self._services.ask(GET_PROGRESS, (_NO_JOB, self._db_name), settings)
+            params = JobParams(_NO_JOB, self._db_name)
+            response = await self._services.call(GET_PROGRESS, params, settings)
         except JobNotFoundError as error:
             return error.service or "public"
         return response.service
@@ -228,39 +71,40 @@ class ImportClient:
     async def get_import_progress(
         self, job_id: str, **call: Unpack[CallOptions]
     ) -> GetImportProgressResponse:
-        """Ask once for a job's progress.
+        """Return a job's progress from one RPC.
 
-        ``call`` takes CallOptions: ``timeout`` (seconds for this call, default 10), ``metadata``,
-        ``wait_for_ready``, ``compression``, ``call_credentials``, ``on_finish``.
+        ``call`` takes CallOptions: ``timeout`` (seconds, default the client's ``rpc_timeout``),
+        ``metadata``, ``wait_for_ready``, ``compression``, ``call_credentials``, ``on_finish``.
 
-        ``response.service`` says which service answered; the public one does not know the total
-        rows, the sizes and the files. Raises CallError, RefusedError (JobNotFoundError for an
-        unknown job), ClientClosedError; ValueError and TypeError before anything is sent.
+        ``response.service`` is the service that responded; the public gRPC service does not
+        report the total rows, the sizes and the files. Raises CallError, MilvusStatusError
+        (JobNotFoundError for an unknown job), ClientClosedError; ArgumentError and TypeError
+        before anything is sent.
         """
         settings = merge(self._settings, call) if call else self._settings
-        del call
-        question = (check_job_id(job_id), self._db_name)
-        return await self._services.ask(GET_PROGRESS, question, settings)
+        params = JobParams(validate_job_id(job_id), self._db_name)
+        return await self._services.call(GET_PROGRESS, params, settings)
 
     async def list_imports(
         self,
         collection_name: str | None = None,
         *,
         db_name: str | None = None,
+        all_databases: bool = False,
         **call: Unpack[CallOptions],
     ) -> list[ImportJob]:
-        """The import jobs of a collection, sorted by id.
+        """Return the import jobs of a collection, sorted by id.
 
-        Without ``collection_name`` the jobs of all collections; the internal service then lists
-        those of every database. ``db_name`` defaults to the client's. ``call`` takes CallOptions.
+        Without ``collection_name`` a server lists the jobs of every database, and nothing in the
+        reply distinguishes them: if a database is named, here or by the client, this raises
+        ArgumentError unless ``all_databases=True``. ``call`` takes CallOptions.
 
-        On the public service only Milvus 2.2 and 2.3 tell the ids: UnsupportedServerError on 2.4+.
+        On the public gRPC service only Milvus 2.2 and 2.3 report the ids: UnsupportedServerError
+        on 2.4+.
         """
-        database = self._database(db_name)
-        collection = check_collection(collection_name)
-        settings = self._merged(call, db_name=db_name)
-        del call
-        return await self._services.ask(LIST_JOBS, (collection, database), settings)
+        params = self._list_params(collection_name, db_name, all_databases=all_databases)
+        settings = self._with_database(merge(self._settings, call), db_name)
+        return await self._services.call(LIST_JOBS, params, settings)
 
     async def create_import(
         self,
@@ -275,100 +119,99 @@ class ImportClient:
     ) -> str:
         """Start an import job and return its id.
 
-        ``files``: paths the *server* can read, object keys relative to its bucket or absolute
-        paths on its disk. A str is a group of its own; a list is one group (the .npy files of the
-        columns). The internal service takes many groups, the public one a single group.
-        ``options``: Milvus' import options, such as ``{"timeout": 300, "auto_commit": False}``;
-        ``timeout`` in seconds or as a timedelta.
-        ``idempotency_key``: 1 to 256 printable ASCII characters; Milvus 2.6.24 and 3.0.2 run a
-        resent request with the same key only once, older servers ignore it.
+        The server reads the files; nothing is uploaded. The request is never resent by the client:
+        an error with ``may_have_run`` means that the job may exist. Resend it with the same
+        idempotency key, or look at the job list.
 
-        ``db_name`` defaults to the client's. ``call`` takes CallOptions.
+        Args:
+            collection_name: The collection to import into.
+            files: Keys in Milvus' own bucket, or absolute paths on its disk. A str is one file
+                group; a list is one group (the .npy files of the columns). The internal service
+                and REST accept many groups, the public gRPC service accepts one.
+            partition_name: The partition; "" lets Milvus choose.
+            db_name: The database; None means the client's.
+            options: Milvus' import options, such as ``{"timeout": 300, "auto_commit": False}``;
+                ``timeout`` in seconds or as a timedelta.
+            idempotency_key: 1 to 256 printable ASCII characters. Milvus 2.6.24 and 3.0.2 run a
+                request that is resent with the same key only once; older servers ignore it.
+            **call: CallOptions.
 
-        The request is never resent by itself. A CallError with ``may_have_run`` set says that the
-        job may exist all the same: resend with the same idempotency key, or look at the job list.
+        Raises:
+            ArgumentError: A value is wrong; nothing was sent.
+            MilvusStatusError: Milvus rejected the request (JobLimitError: too many jobs).
+            CallError: The RPC failed; see ``may_have_run``.
         """
-        order = import_job_request(
+        database = self._database(db_name)
+        params = create_params(
             collection_name,
             files,
             partition_name=partition_name,
-            db_name=self._database(db_name),
+            db_name=database,
             options=options,
         )
-        settings = self._merged(call, db_name=db_name)
+        del options  # may hold a secret, and error reporters show the variables of frames
+        settings = self._with_database(merge(self._settings, call), db_name)
         if idempotency_key is not None:
-            key = check_idempotency_key(idempotency_key)
-            settings = merge(settings, {"metadata": {"idempotency-key": key}})
-        del options, call
-        # Cancelled already: no job is started. (anyio.lowlevel costs 1 ms to import.)
-        await anyio.sleep(0)  # noqa: ASYNC115
-        return await self._services.ask(CREATE_JOB, order, settings)
+            key = validate_idempotency_key(idempotency_key)
+            settings = with_metadata(settings, "idempotency-key", key)
+        await yield_to_loop()  # already cancelled: no job is started
+        operation = CREATE_JOB if len(params.groups) == 1 else CREATE_JOB_OF_GROUPS
+        return await self._services.call(operation, params, settings)
 
-    def watch(
-        self,
-        job_id: str,
-        *,
-        timeout: float | None = None,
-        interval: float = INTERVAL,
-        max_outage: float = MAX_OUTAGE,
-        on_fault: OnFault | None = None,
-        call: CallOptions | None = None,
-    ) -> ImportWatch:
-        """Follow a job: ``async for progress in client.watch(job_id)``.
+    async def commit_import(self, job_id: str, **call: Unpack[CallOptions]) -> None:
+        """Commit a job that was created with ``auto_commit=False`` and is Uncommitted.
 
-        Gives the first state at once, then each change, and ends after Completed or Failed.
-
-        ``timeout``: seconds the watching may take as a whole, then WaitTimeoutError; None: no end.
-        ``interval``: seconds between polls. The server's own tick is 2.
-        ``max_outage``: seconds without a good answer that are borne. Until the client has had its
-        first good answer, only a starting Milvus is borne: a wrong address fails at once.
-        ``on_fault``: called with each fault that is borne, and the seconds of outage so far.
-        ``call``: CallOptions of each RPC, its ``timeout`` (default 10 seconds) among them.
-
-        A job that vanishes is asked for once more before JobNotFoundError.
+        Milvus 3.0 and ``service="rest"`` only: UnsupportedServerError otherwise. Idempotent on
+        the server. The job is Committing for some seconds, then Completed. ``call`` takes
+        CallOptions.
         """
-        check_job_id(job_id)
-        source = _Jobs(self._services, "", self._db_name, self._merged(call or {}))
-        return ImportWatch(
-            job_id,
-            lambda: source.fetch(job_id),
-            self._patience(interval, max_outage, on_fault),
-            TimeLimit(timeout),
-        )
+        await self._job_call(COMMIT_JOB, job_id, call)
+
+    async def abort_import(self, job_id: str, **call: Unpack[CallOptions]) -> None:
+        """Abort a job that was created with ``auto_commit=False``, before it is Committing.
+
+        Milvus 3.0 and ``service="rest"`` only: UnsupportedServerError otherwise. Idempotent on
+        the server. The job is Failed afterwards. ``call`` takes CallOptions.
+        """
+        await self._job_call(ABORT_JOB, job_id, call)
+
+    def watch(self, job_id: str, **options: Unpack[WatchOptions]) -> ImportWatch:
+        """Return an async iterator over the changes of a job, until it is Completed or Failed.
+
+        ``options`` takes WatchOptions: ``timeout`` (seconds for all of it, default no limit),
+        ``interval`` (seconds between polls, default 2), ``max_outage``, ``on_fault``, and for each
+        RPC ``rpc_timeout``, ``metadata``, ... It survives server restarts and lost connections.
+
+        The iterator raises WaitTimeoutError, JobNotFoundError, and the last error if it is not
+        retried. A failed job is yielded, not raised.
+        """
+        watch_settings = take_watch_settings(options)
+        job_id = validate_job_id(job_id)
+        source = ServicesSource(self._services, "", self._db_name, self._merge_rpc(options))
+        return ImportWatch(job_id, source, watch_settings)
 
     async def wait(
         self,
         job_id: str,
         *,
-        timeout: float | None = None,
         until: Until = "completed",
-        interval: float = INTERVAL,
-        max_outage: float = MAX_OUTAGE,
         on_progress: Callable[[ImportProgressData], object] | None = None,
-        on_fault: OnFault | None = None,
-        call: CallOptions | None = None,
+        **options: Unpack[WatchOptions],
     ) -> ImportProgressData:
         """Wait until a job has completed and return its last progress.
 
-        ``until="uncommitted"`` also returns where a job with ``auto_commit=False`` waits for its
-        commit. ``timeout=0`` asks once. ``on_progress`` is called with each change. The other
-        arguments are those of ``watch``.
+        ``until="uncommitted"`` also returns when a job with ``auto_commit=False`` waits for its
+        commit. ``on_progress`` is called with each change. ``options`` takes WatchOptions, as
+        ``watch`` does; ``timeout=0`` polls once.
 
-        Raises ImportFailedError if the job failed, WaitTimeoutError when ``timeout`` seconds are
-        over (the job goes on), and what ``watch`` raises.
+        Raises ImportFailedError if the job failed, WaitTimeoutError when ``timeout`` expires (the
+        job continues), and what ``watch`` raises.
         """
-        check_until(until)
+        validate_until(until)
         if on_progress is not None:
-            check_callback("on_progress", on_progress)
-        watch = self.watch(
-            job_id,
-            timeout=timeout,
-            interval=interval,
-            max_outage=max_outage,
-            on_fault=on_fault,
-            call=call,
-        )
-        del call
+            validate_callback("on_progress", on_progress)
+        watch = self.watch(job_id, **options)
+        cast("dict[str, object]", options).clear()  # error reporters show the variables of frames
         return await wait_for(watch, until, on_progress)
 
     def watch_all(
@@ -376,132 +219,84 @@ class ImportClient:
         job_ids: Iterable[str] | None = None,
         collection_name: str | None = None,
         *,
-        timeout: float | None = None,
-        interval: float = INTERVAL,
-        max_outage: float = MAX_OUTAGE,
-        on_fault: OnFault | None = None,
-        call: CallOptions | None = None,
+        all_databases: bool = False,
+        **options: Unpack[WatchOptions],
     ) -> JobsWatch:
-        """Follow many jobs: those of ``job_ids``, of a collection, or all of the server.
+        """Return an async iterator over the changes of many jobs.
 
-        Gives each job's first state, then each change, and ends when the jobs known at the first
-        look have ended. The internal service lists them in one RPC a tick; on the public one each
-        is polled in its turn, at most 64 at once, where a poll that hangs holds up the next ones
-        for as long as its call's ``timeout``. The other arguments are those of ``watch``.
+        The jobs are those of ``job_ids``, of a collection, or all jobs of the server
+        (``all_databases=True`` if a database is named, as for ``list_imports``). It yields each
+        job's first state, then each change, and ends when the jobs known at the first poll have
+        ended. The internal service and REST list them in one RPC per interval; on the public gRPC
+        service each job is polled by itself, at most 64 at once. ``options`` takes WatchOptions.
 
-        A failed job is given, not raised. Jobs the server does not know stop none of the others;
-        their JobNotFoundError is raised when the others have ended.
+        A failed job is yielded, not raised. A job that the server does not have does not stop the
+        others; its JobNotFoundError is raised when they have ended.
         """
-        return self._jobs_watch(
-            job_ids,
-            collection_name,
-            patience=self._patience(interval, max_outage, on_fault),
-            limit=TimeLimit(timeout),
-            settings=self._merged(call or {}),
+        watch_settings = take_watch_settings(options)
+        if job_ids is not None and collection_name is not None:
+            raise ArgumentError("pass either job_ids or collection_name, not both")
+        ids = None if job_ids is None else validate_job_ids(job_ids, or_collection=True)
+        params = self._list_params(
+            collection_name, None, all_databases=all_databases or ids is not None
         )
+        source = ServicesSource(
+            self._services, params.collection_name, params.db_name, self._merge_rpc(options)
+        )
+        return JobsWatch(JobsFollower(source, ids, watch_settings))
 
     async def wait_all(
         self,
         job_ids: Iterable[str],
         *,
-        timeout: float | None = None,
         until: Until = "completed",
-        interval: float = INTERVAL,
-        max_outage: float = MAX_OUTAGE,
         on_progress: Callable[[ImportJob], object] | None = None,
-        on_fault: OnFault | None = None,
-        call: CallOptions | None = None,
+        **options: Unpack[WatchOptions],
     ) -> dict[str, Outcome]:
         """Wait for many jobs and return the outcome of each, by job id.
 
-        A completed job's outcome is its last ImportProgressData. Else it is the error, returned
-        and not raised, so that no outcome is lost: ImportFailedError, JobNotFoundError,
-        WaitTimeoutError for a job that ``timeout`` left unfinished, or the fault that ended the
-        waiting. The arguments are those of ``wait`` and ``watch_all``.
+        The outcome of a completed job is its last ImportProgressData. Otherwise it is the error,
+        returned and not raised, so that no outcome is lost: ImportFailedError, JobNotFoundError,
+        WaitTimeoutError for a job that was not finished when ``timeout`` expired, or the error
+        that ended the waiting. The arguments are those of ``wait`` and ``watch_all``.
         """
-        check_until(until)
+        validate_until(until)
+        watch_settings = take_watch_settings(options)
         if job_ids is None:
-            raise TypeError("job_ids is a list of job ids, not None; watch_all follows all jobs")
+            raise TypeError(
+                "job_ids must be a list of job ids, got None; watch_all follows all jobs"
+            )
         if on_progress is not None:
-            check_callback("on_progress", on_progress)
-        watch = self._jobs_watch(
-            job_ids,
-            None,
-            patience=self._patience(interval, max_outage, on_fault),
-            limit=TimeLimit(timeout),
-            settings=self._merged(call or {}),
-            until=until,
-        )
-        del call
-        return await collect(watch, on_progress)
+            validate_callback("on_progress", on_progress)
+        ids = validate_job_ids(job_ids, or_collection=False)
+        source = ServicesSource(self._services, "", self._db_name, self._merge_rpc(options))
+        follower = JobsFollower(source, ids, watch_settings, until=until)
+        return await wait_for_all(follower, on_progress)
 
-    def _jobs_watch(
-        self,
-        job_ids: Iterable[str] | None,
-        collection_name: str | None,
-        *,
-        patience: Patience,
-        limit: TimeLimit,
-        settings: CallSettings,
-        until: Until | None = None,
-    ) -> JobsWatch:
-        if isinstance(job_ids, str):
-            collection = f", or collection_name={job_ids!r}" if until is None else ""
-            raise TypeError(f"job_ids is a list of job ids; write [{job_ids!r}]{collection}")
-        if job_ids is not None and not isinstance(job_ids, Iterable):
-            raise TypeError(f"job_ids is a list of job ids, not {job_ids!r}")
-        if job_ids is not None and collection_name is not None:
-            raise ValueError("job_ids and collection_name: pass one of them")
-        ids = None if job_ids is None else [check_job_id(job_id) for job_id in job_ids]
-        collection = check_collection(collection_name)
-        source = _Jobs(self._services, collection, self._db_name, settings)
-        return JobsWatch(source, ids, patience, limit, until=until)
-
-    def _patience(self, interval: float, max_outage: float, on_fault: OnFault | None) -> Patience:
-        return Patience(
-            lambda: self._services.answered,
-            self._channel.pause,
-            interval=interval,
-            max_outage=max_outage,
-            on_fault=on_fault,
-        )
-
-    def _merged(self, call: CallOptions, *, db_name: str | None = None) -> CallSettings:
+    async def _job_call(self, operation: Any, job_id: str, call: CallOptions) -> None:
         settings = merge(self._settings, call)
+        params = JobParams(validate_job_id(job_id), self._db_name)
+        await self._services.call(operation, params, settings)
+
+    def _merge_rpc(self, options: WatchOptions) -> CallSettings:
+        return merge_rpc(self._settings, options)
+
+    def _list_params(
+        self, collection_name: str | None, db_name: str | None, *, all_databases: bool
+    ) -> ListParams:
+        database = self._database(db_name)
+        collection = validate_collection(collection_name)
+        if database and not collection and not all_databases:
+            raise ArgumentError(
+                "db_name needs collection_name: a server lists the jobs of every database; "
+                "pass all_databases=True to list them all"
+            )
+        return ListParams(collection, database)
+
+    def _with_database(self, settings: CallSettings, db_name: str | None) -> CallSettings:
         if db_name is None:
             return settings
-        return merge(settings, {"metadata": {"dbname": _database(db_name) or None}})
+        return with_metadata(settings, self._services.database_key, db_name or None)
 
     def _database(self, db_name: str | None) -> str:
-        return self._db_name if db_name is None else check_name(db_name, "db_name", empty=True)
-
-
-class _Jobs:
-    """What a watch asks."""
-
-    def __init__(
-        self, services: Services, collection_name: str, db_name: str, settings: CallSettings
-    ) -> None:
-        self._services = services
-        self._collection_name = collection_name
-        self._db_name = db_name
-        self._settings = settings
-
-    async def fetch(self, job_id: str) -> ImportProgressData:
-        question = (job_id, self._db_name)
-        return (await self._services.ask(GET_PROGRESS, question, self._settings)).data
-
-    async def list_rows(self) -> dict[str, JobRow]:
-        question = (self._collection_name, self._db_name)
-        return await self._services.ask(LIST_ROWS, question, self._settings)
-
-    async def list_jobs(self) -> list[ImportJob]:
-        question = (self._collection_name, self._db_name)
-        return await self._services.ask(LIST_JOBS, question, self._settings)
-
-
-def _database(db_name: str) -> str:
-    """The database as the metadata value ``dbname``."""
-    if not (db_name.isascii() and (db_name.isprintable())):
-        raise ValueError(f"db_name {db_name!r} is no database name: it is not printable ASCII")
-    return db_name
+        return self._db_name if db_name is None else validate_database(db_name)

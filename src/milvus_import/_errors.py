@@ -1,171 +1,307 @@
-"""Every error this package raises, drawn as a tree.
+"""The errors of this package.
 
 ::
 
     MilvusImportError
-    ├── CallError                       the RPC itself failed
+    ├── ArgumentError                   a value is wrong, nothing was sent (also a ValueError)
+    ├── CallError                       the RPC failed
     │   ├── DeadlineExceededError       (also a TimeoutError)
     │   ├── UnavailableError
     │   ├── UnauthenticatedError
     │   ├── AccessDeniedError
     │   └── UnsupportedServerError
-    ├── RefusedError                    the server answered, and the answer was no
+    ├── MilvusStatusError               Milvus returned a Status that is not Success
     │   ├── JobNotFoundError
     │   └── JobLimitError
     ├── ImportFailedError               the job failed
-    ├── WaitTimeoutError                our waiting ended, the job goes on (also a TimeoutError)
+    ├── WaitTimeoutError                the waiting ended, the job continues (also a TimeoutError)
     └── ClientClosedError
 
-Misuse (a bad URI, job id, option) is a plain ``ValueError`` or ``TypeError``, raised before
-any byte is sent.
+An argument of a wrong type raises a plain ``TypeError``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
 
 import grpc
 
 if TYPE_CHECKING:
+    from ._hints import Hint
     from ._models import CallRecord, ImportProgressData, Service
 
 
+class ErrorContext(TypedDict, total=False):
+    """The keyword arguments that the constructors of all errors accept."""
+
+    hint: Hint | None
+    transient: bool
+    may_have_run: bool
+    job_id: str | None
+    method: str | None
+    service: Service | None
+    target: str | None
+
+
 class MilvusImportError(Exception):
-    """Root of every error that a call, a job or a wait can end in."""
+    """Base class of every error of a call, a job or a wait.
+
+    ``str(error)`` is the message followed by the hint.
+    """
+
+    message: str
+    """What failed and what came back, without the hint."""
+
+    transient: bool
+    """Whether the condition passes by itself. It does not mean that resending is safe: resend a
+    write (create, commit, abort) only if ``error.transient and not error.may_have_run``."""
+
+    may_have_run: bool
+    """Whether the request may have taken effect on the server although the call failed."""
+
+    job_id: str | None
+    """The job that the call or the wait was about; None for calls about no single job."""
+
+    method: str | None
+    """The method that was called, such as "GetImportProgress"; None if the error has none."""
+
+    service: Service | None
+    """The service that was called; None if the error has none."""
+
+    target: str | None
+    """The address that was called; None if the error has none."""
+
+    outage: float | None
+    """Seconds without a successful response after which a watch stopped retrying; else None."""
+
+    _transient: ClassVar[bool] = False
+
+    def __init__(self, message: str = "", **context: Unpack[ErrorContext]) -> None:
+        super().__init__(message)
+        self.message = message
+        self.transient = context.get("transient", self._transient)
+        self.may_have_run = context.get("may_have_run", False)
+        self.job_id = context.get("job_id")
+        self.method = context.get("method")
+        self.service = context.get("service")
+        self.target = context.get("target")
+        self.outage = None
+        self._hint = context.get("hint")
+
+    @property
+    def hint(self) -> str:
+        """What to do about it, as one or two imperative sentences; "" if nothing is known."""
+        return "" if self._hint is None else self._hint.python
+
+    def __str__(self) -> str:
+        return self._text(self.hint)
+
+    def _text(self, hint: str) -> str:
+        text = self.message
+        if self.outage is not None:
+            text += (
+                f" (retried for {self.outage:.3g} s without a successful response; "
+                "the import itself may continue)"
+            )
+        return f"{text}. {hint}" if hint else text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as JSON-ready values for logs. It holds no token and no metadata.
+
+        The keys are the same for every error; what does not apply is None.
+        """
+        code = getattr(self, "code", None)
+        progress = getattr(self, "progress", None)
+        return {
+            "type": type(self).__name__,
+            "message": self.message,
+            "hint": self.hint,
+            "transient": self.transient,
+            "may_have_run": self.may_have_run,
+            "job_id": self.job_id,
+            "method": self.method,
+            "service": self.service,
+            "target": self.target,
+            "code": code.name if isinstance(code, grpc.StatusCode) else code,
+            "error_code": getattr(self, "error_code", None),
+            "http_status": getattr(self, "http_status", None),
+            "progress": None if progress is None else progress.to_dict(),
+        }
+
+
+class ArgumentError(MilvusImportError, ValueError):
+    """An argument has a wrong value. Nothing was sent."""
 
 
 class CallError(MilvusImportError):
-    """The RPC ended with a gRPC status other than OK, or its reply made no sense."""
+    """The RPC ended with a gRPC status other than OK, or its reply is not valid."""
 
     code: grpc.StatusCode
-    """gRPC's status code."""
+    """The gRPC status code; for REST, the code that gRPC maps the HTTP status to."""
 
     details: str
-    """The status text, as the server or gRPC wrote it."""
+    """The status text as the server or gRPC wrote it."""
 
     record: CallRecord | None
-    """What is known about the RPC; None where none was sent, or where gRPC itself said OK and the
-    reply is at fault."""
+    """What is known about the RPC; None if nothing was sent, or if gRPC reported OK and the reply
+    is not valid."""
 
-    may_have_run: bool
-    """Whether the server may have acted on the request although no answer arrived."""
+    http_status: int | None
+    """The HTTP status, if a gateway or a web server responded, or the service is REST."""
 
     def __init__(
         self,
-        message: str,
+        message: str = "",
         *,
         code: grpc.StatusCode = grpc.StatusCode.UNKNOWN,
         details: str = "",
         record: CallRecord | None = None,
-        may_have_run: bool = False,
+        http_status: int | None = None,
+        **context: Unpack[ErrorContext],
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, **context)
         self.code = code
         self.details = details
         self.record = record
-        self.may_have_run = may_have_run
+        self.http_status = http_status
 
 
 class DeadlineExceededError(CallError, TimeoutError):
-    """The call's ``timeout`` ran out before an answer arrived."""
+    """The deadline of the RPC expired before a response arrived."""
+
+    _transient = True
 
 
 class UnavailableError(CallError):
     """No server could be reached, or the connection broke."""
 
+    _transient = True
+
 
 class UnauthenticatedError(CallError):
-    """The server wants credentials, or does not accept the ones it got."""
+    """The server requires credentials, or rejected the ones that were sent."""
 
 
 class AccessDeniedError(CallError):
-    """The credentials are good, but the user lacks the privilege."""
+    """The credentials are valid, but the user lacks the privilege."""
 
 
 class UnsupportedServerError(CallError):
-    """No service behind this address knows the method."""
+    """No service at this address implements the method."""
 
 
-class RefusedError(MilvusImportError):
-    """The server answered gRPC OK with a Milvus Status that says no."""
+class MilvusStatusError(MilvusImportError):
+    """Milvus returned a Status that is not Success."""
 
     code: int
-    """Milvus' error code; 0 where an old server sent only ``error_code``."""
+    """Milvus' error code; 0 if an old server sent only ``error_code``."""
 
     error_code: int
-    """The old error code (another number space); 0 where the server no longer sets it."""
+    """The old error code, a different numbering; 0 if the server no longer sends it."""
 
     reason: str
-    """Why, in the server's words; often only the innermost cause."""
+    """The reason as the server wrote it; often only the innermost cause."""
 
     detail: str
-    """The whole chain of causes where the server sends one; may hold a Go stack trace."""
+    """The whole chain of causes if the server sends it; may hold a Go stack trace."""
 
     retriable: bool
-    """The server's own flag. Servers before 2.6.22 leave it false on transient refusals too."""
+    """The server's own flag. Servers before 2.6.22 leave it False for transient errors too."""
 
-    service: Service | None
-    """Which service answered."""
+    http_status: int | None
+    """The HTTP status of a REST response; None for gRPC."""
 
     def __init__(
         self,
-        message: str,
+        message: str = "",
         *,
         code: int = 0,
         error_code: int = 0,
         reason: str = "",
         detail: str = "",
         retriable: bool = False,
-        service: Service | None = None,
+        http_status: int | None = None,
+        **context: Unpack[ErrorContext],
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, **context)
         self.code = code
         self.error_code = error_code
         self.reason = reason
         self.detail = detail
         self.retriable = retriable
-        self.service = service
+        self.http_status = http_status
 
 
-class JobNotFoundError(RefusedError):
-    """The server knows no such job: never created, another server's, or already forgotten."""
+class JobNotFoundError(MilvusStatusError):
+    """The server has no such job: never created, on another server, or already forgotten."""
 
     progress: ImportProgressData | None = None
-    """The last progress seen, when a watched job vanished."""
+    """The last progress seen if a followed job no longer exists; else None."""
+
+    def _text(self, hint: str) -> str:
+        last, text = self.progress, super()._text(hint)
+        if last is None:
+            return text
+        return f"{text.removesuffix('.')}. It was last {last.state} at {last.progress} %."
 
 
-class JobLimitError(RefusedError):
-    """The server has as many import jobs as it takes; try again when some have ended."""
+class JobLimitError(MilvusStatusError):
+    """The server runs as many import jobs as it accepts."""
+
+    _transient = True
 
 
 class ImportFailedError(MilvusImportError):
     """The job ended in the state Failed."""
 
-    progress: ImportProgressData | None
+    progress: ImportProgressData
     """The job's last progress, with the reasons of the job and of its files."""
 
-    def __init__(self, message: str, *, progress: ImportProgressData | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, progress: ImportProgressData, hint: Hint | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, job_id=progress.job_id, service=progress.service)
         self.progress = progress
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_import_failed, (self.message, self.progress), self.__dict__)
 
 
 class WaitTimeoutError(MilvusImportError, TimeoutError):
-    """The time given to a wait or a watch ran out. The job itself goes on."""
+    """The timeout of a wait or a watch expired. The job itself continues."""
 
     progress: ImportProgressData | None
-    """The last progress seen; None if no answer arrived in time, or if many jobs were followed."""
+    """The last progress seen; None if no response arrived in time, or for many jobs."""
 
-    def __init__(self, message: str, *, progress: ImportProgressData | None = None) -> None:
-        super().__init__(message)
+    _transient = True
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        progress: ImportProgressData | None = None,
+        **context: Unpack[ErrorContext],
+    ) -> None:
+        super().__init__(message, **context)
         self.progress = progress
 
 
 class ClientClosedError(MilvusImportError):
     """The client was closed before or during the call."""
 
-    may_have_run: bool
-    """Whether the server may have acted on the request: True for a call that was in flight."""
 
-    def __init__(self, message: str, *, may_have_run: bool = False) -> None:
-        super().__init__(message)
-        self.may_have_run = may_have_run
+def hint_of(error: MilvusImportError) -> Hint | None:
+    """Return the hint itself, for another error about the same condition."""
+    return error._hint  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def cli_text(error: MilvusImportError) -> str:
+    """Return ``str(error)`` with its hint in the wording of the command line."""
+    hint = hint_of(error)
+    text = error._text  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return text("" if hint is None else hint.cli)
+
+
+def _import_failed(message: str, progress: ImportProgressData) -> ImportFailedError:
+    """Unpickle or copy an ImportFailedError, whose ``progress`` is required."""
+    return ImportFailedError(message, progress=progress)

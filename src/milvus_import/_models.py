@@ -1,27 +1,49 @@
 """What the calls return: plain dataclasses with the field names of Milvus' Go SDK, in snake_case.
 
-Values stay as the server sent them; what can be derived from them is a property.
+Values are as the server sent them; what can be derived from them is a property.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
+
+from ._text import EXCERPT
 
 if TYPE_CHECKING:
     import grpc
 
-Service = Literal["internal", "public"]
-"""Which service answered: ``milvus.proto.proxy.Proxy`` or ``milvus.proto.milvus.MilvusService``."""
+Service = Literal["internal", "public", "rest"]
+"""The service that responded: ``milvus.proto.proxy.Proxy`` (internal),
+``milvus.proto.milvus.MilvusService`` (public), or the REST API."""
 
 _FILE_BOUNDARY = r"(?i)(?<=\.npy) |(?<=\.csv) |(?<=\.json) |(?<=\.parquet) "
+_SHOWN_ENTRIES = 3
+"""Entries of a list that a repr shows."""
+
+
+def _short_repr(self: Any) -> str:
+    """Return the repr of a dataclass, in which long texts and long lists are cut."""
+    shown = [f"{f.name}={_cut(getattr(self, f.name))}" for f in fields(self) if f.repr]
+    return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _cut(value: object) -> str:
+    if isinstance(value, str) and len(value) > EXCERPT:
+        return f"{value[:EXCERPT]!r}..."
+    if isinstance(value, list):
+        entries = cast("list[object]", value)
+        more = len(entries) - _SHOWN_ENTRIES
+        shown = ", ".join([repr(entry) for entry in entries[:_SHOWN_ENTRIES]])
+        return f"[{shown}, ... {more:,} more]" if more > 0 else f"[{shown}]"
+    return repr(value)
 
 
 class ImportState(StrEnum):
-    """Where an import job stands; the names are Milvus' ``ImportJobState``.
+    """The state of an import job; the names are those of Milvus' ``ImportJobState``.
 
     A state of a newer server that has no name here is kept as its number: ``ImportState("11")``.
     """
@@ -53,7 +75,7 @@ class ImportState(StrEnum):
 
 @dataclass(slots=True)
 class ImportJob:
-    """One line of a job list."""
+    """One job of a job list."""
 
     job_id: str
     collection_name: str
@@ -62,6 +84,8 @@ class ImportJob:
     """Percent, raw."""
     reason: str
     """Why the job failed, or ""."""
+
+    __repr__ = _short_repr
 
     @property
     def done(self) -> bool:
@@ -74,7 +98,7 @@ class ImportJob:
         return _fraction(self.progress)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready values under the names used elsewhere: ``jobId``, ``collectionName``, ..."""
+        """Return JSON-ready values: ``jobId``, ``collectionName``, ``state``, ..."""
         return {
             "jobId": self.job_id,
             "collectionName": self.collection_name,
@@ -86,7 +110,7 @@ class ImportJob:
 
 @dataclass(slots=True)
 class ImportProgressDetail:
-    """One file group of a job; only the internal service sends these."""
+    """One file group of a job; the internal service and REST report these."""
 
     file_name: str
     """The group's files as the server prints them: ``[a.parquet]``, ``[id.npy v.npy]``."""
@@ -95,7 +119,7 @@ class ImportProgressDetail:
     progress: int
     """Percent, 0 to 100."""
     complete_time: str
-    """RFC 3339 in the server's zone; "" until complete."""
+    """RFC 3339 in the server's time zone; "" until complete."""
     state: str
     """Pending, InProgress, Failed, Completed or Retry."""
     imported_rows: int
@@ -103,12 +127,14 @@ class ImportProgressDetail:
     reason: str = ""
     """Why the group failed, or ""."""
 
+    __repr__ = _short_repr
+
     @property
     def paths(self) -> tuple[str, ...]:
-        """The group's files one by one, read out of ``file_name``.
+        """The files of the group, read from ``file_name``.
 
-        The server joins them with blanks, so a name is taken to end at its suffix
-        (.npy, .csv, .json, .parquet); where there is none, at the blank.
+        The server joins them with spaces. A name ends at its suffix (.npy, .csv, .json,
+        .parquet), or at the next space if it has none of these.
         """
         inner = self.file_name.removeprefix("[").removesuffix("]")
         parts = re.split(_FILE_BOUNDARY, inner)
@@ -122,7 +148,7 @@ class ImportProgressDetail:
         return _fraction(self.progress)
 
     def to_dict(self) -> dict[str, Any]:
-        """The Go struct's JSON names in its order, then ``reason``."""
+        """Return JSON-ready values: the names of the Go struct in its order, then ``reason``."""
         return {
             "fileName": self.file_name,
             "fileSize": self.file_size,
@@ -140,16 +166,16 @@ class ImportProgressData:
     """The progress of one import job at one moment."""
 
     collection_name: str
-    """"" where a 2.4+ server answered on the public service."""
+    """The collection; "" from the public service of Milvus 2.4+."""
     job_id: str
     complete_time: str
-    """RFC 3339 in the server's zone; "" until complete, and always on the public service."""
+    """RFC 3339 in the server's time zone; "" until complete, and on the public service."""
     state: ImportState
     progress: int
-    """Percent. Raw: not monotone, 0 when failed, from a broken server even negative."""
+    """Percent, as the server sent it: not monotone, 0 when failed."""
     imported_rows: int
     total_rows: int
-    """0 until the import has started, and always on the public service."""
+    """0 until the import has started, and on the public service."""
     reason: str
     """Why the job failed, or ""."""
     file_size: int
@@ -157,9 +183,11 @@ class ImportProgressData:
     details: list[ImportProgressDetail]
     """One entry per file group; empty before Importing and on the public service."""
     create_time: str
-    """RFC 3339; "" when not told."""
+    """RFC 3339; "" if it is not reported."""
     service: Service
-    """Which service answered."""
+    """The service that responded."""
+
+    __repr__ = _short_repr
 
     @property
     def done(self) -> bool:
@@ -168,8 +196,8 @@ class ImportProgressData:
 
     @property
     def detailed(self) -> bool:
-        """False where the public service answered: it tells no total rows, sizes and files."""
-        return self.service == "internal"
+        """Whether total rows, sizes and files are reported; "public" does not report them."""
+        return self.service != "public"
 
     @property
     def fraction(self) -> float:
@@ -188,11 +216,11 @@ class ImportProgressData:
 
     @property
     def job(self) -> ImportJob:
-        """The part of it that a job list tells too."""
+        """The part that a job list has too."""
         return ImportJob(self.job_id, self.collection_name, self.state, self.progress, self.reason)
 
     def to_dict(self) -> dict[str, Any]:
-        """The Go struct's JSON names in its order, then ``createTime`` and ``service``."""
+        """Return JSON-ready values: the names of the Go struct, ``createTime``, ``service``."""
         return {
             "collectionName": self.collection_name,
             "jobId": self.job_id,
@@ -211,39 +239,43 @@ class ImportProgressData:
 
 @dataclass(slots=True)
 class GetImportProgressResponse:
-    """The answer to ``get_import_progress``."""
+    """The response of ``get_import_progress``."""
 
     status: int
-    """Always 0: a refusal is raised as RefusedError."""
+    """Always 0: another status is raised as MilvusStatusError."""
     message: str
-    """The server's word beside the 0, usually ""."""
+    """The message of the status, usually ""."""
     data: ImportProgressData
+
+    __repr__ = _short_repr
 
     @property
     def service(self) -> Service:
-        """Which service answered."""
+        """The service that responded."""
         return self.data.service
 
     def to_dict(self) -> dict[str, Any]:
-        """``status``, ``message``, ``data`` as JSON-ready values."""
+        """Return ``status``, ``message`` and ``data`` as JSON-ready values."""
         return {"status": self.status, "message": self.message, "data": self.data.to_dict()}
 
 
 @dataclass(slots=True)
 class CallRecord:
-    """What happened in one RPC; handed to ``on_finish`` and kept by ``CallError.record``."""
+    """What happened in one RPC: the argument of ``on_finish``, and ``CallError.record``."""
 
     service: Service
     method: str
-    """The method's full name: ``milvus.proto.proxy.Proxy/GetImportProgress``."""
+    """``milvus.proto.proxy.Proxy/GetImportProgress``; for REST the path."""
     code: grpc.StatusCode
     details: str
     initial_metadata: tuple[tuple[str, str | bytes], ...] = field(repr=False)
-    """What the server sent ahead of its reply."""
+    """Metadata that the server sent before its reply; for REST the headers without cookies."""
     trailing_metadata: tuple[tuple[str, str | bytes], ...] = field(repr=False)
-    """What the server sent behind its reply."""
+    """Metadata that the server sent after its reply."""
     elapsed: float
     """Seconds from sending to the end."""
+
+    __repr__ = _short_repr
 
 
 def _fraction(percent: int) -> float:

@@ -1,11 +1,11 @@
-"""The decoders over random and mutated bytes; ``make soak`` has a longer run of the same."""
+"""Random and mutated replies of every gRPC method; ``make soak`` runs more of them."""
 
 from __future__ import annotations
 
 from fuzzing import fuzz
 
 
-def test_whatever_parses_is_mapped_as_written_down_or_ends_in_the_error_it_must() -> None:
+def test_any_reply_is_mapped_as_the_oracle_maps_it_or_ends_in_the_right_error() -> None:
     found = fuzz(6_000)
     assert found.wrong == []
     assert found.answers > 1_000

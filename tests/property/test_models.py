@@ -34,14 +34,14 @@ DATA = st.builds(
     file_size=INT,
     details=st.lists(DETAILS, max_size=3),
     create_time=TEXT | st.from_regex(r"[0-9TZ:.+-]{1,30}", fullmatch=True),
-    service=st.sampled_from(["internal", "public"]),
+    service=st.sampled_from(["internal", "public", "rest"]),
 )
 RESPONSES = st.builds(GetImportProgressResponse, INT, TEXT, DATA)
 JOBS = st.builds(ImportJob, TEXT, TEXT, STATE, INT, TEXT)
 
 
 def plain(value: Any) -> Any:
-    """What to_dict should hold for a value: the same, names in camel case."""
+    """Return what to_dict() must hold for a value: the same, names in camel case."""
     if isinstance(value, list):
         return [plain(entry) for entry in value]  # pyright: ignore[reportUnknownVariableType]
     if hasattr(value, "to_dict"):
@@ -58,20 +58,19 @@ def camel(name: str) -> str:
 def test_to_dict_holds_every_field_in_order_as_json(model: Any) -> None:
     found = model.to_dict()
     expected = plain(model)
-    # The detail's reason and the job's last fields are the additions; the order is the fields'.
     assert found == expected
     assert json.dumps(found) == json.dumps(expected)
     assert json.loads(json.dumps(found)) == found
 
 
 @given(st.one_of(RESPONSES, DATA, DETAILS, JOBS))
-def test_models_pickle(model: Any) -> None:
+def test_models_survive_pickling(model: Any) -> None:
     assert pickle.loads(pickle.dumps(model)) == model  # noqa: S301
 
 
 @given(DATA)
 @example(ImportProgressData("", "", "", ImportState.NONE, 0, 0, 0, "", 0, [], "24:00Z", "public"))
-def test_helpers_are_total(data: ImportProgressData) -> None:
+def test_properties_never_raise(data: ImportProgressData) -> None:
     for moment in (data.created_at, data.completed_at):
         assert moment is None or moment.utcoffset() is not None
     assert 0 <= data.fraction <= 1
@@ -80,7 +79,7 @@ def test_helpers_are_total(data: ImportProgressData) -> None:
 
 
 @given(TEXT)
-def test_any_text_is_a_state_and_stays_that_text(text: str) -> None:
+def test_any_text_is_a_state_and_is_kept(text: str) -> None:
     state = ImportState(text)
     assert (state, str(state), state.value, f"{state}") == (text, text, text, text)
     assert ImportState(state) == state
@@ -94,7 +93,7 @@ NAMES = st.from_regex(
 
 
 @given(st.lists(NAMES, min_size=1, max_size=4))
-def test_the_files_of_a_group_are_told_apart_even_with_blanks_in_their_names(
+def test_files_of_a_group_are_separated_even_if_their_names_contain_spaces(
     names: list[str],
 ) -> None:
     detail = ImportProgressDetail(f"[{' '.join(names)}]", 0, 0, "", "", 0, 0)
@@ -102,7 +101,7 @@ def test_the_files_of_a_group_are_told_apart_even_with_blanks_in_their_names(
 
 
 @given(st.text())
-def test_any_file_name_gives_paths_that_lose_nothing_but_blanks_and_brackets(name: str) -> None:
+def test_paths_of_any_file_name_lose_only_spaces_and_brackets(name: str) -> None:
     paths = ImportProgressDetail(name, 0, 0, "", "", 0, 0).paths
     inner = name.removeprefix("[").removesuffix("]")
     assert "".join("".join(paths).split()) == "".join(inner.split())

@@ -13,8 +13,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from replay import PROXY, Replay, ok
 
-from milvus_import import ImportClient
-from milvus_import._options import CallSettings, check_timeout, client_settings, merge
+from milvus_import import ArgumentError, ImportClient
+from milvus_import._rpc._options import (
+    CallSettings,
+    client_settings,
+    merge,
+    merge_rpc,
+    validate_timeout,
+)
 from milvus_import_pb import internal_pb2
 
 Options = dict[str, Any]
@@ -37,7 +43,6 @@ METADATA = st.builds(
     st.dictionaries(FEW_KEYS, PRINTABLE | st.none(), max_size=4),
     st.dictionaries(FEW_KEYS, st.binary(max_size=9) | st.none(), max_size=2),
 )
-COMPRESSIONS = [None, grpc.Compression.Gzip, grpc.Compression.NoCompression]
 OPTIONS: st.SearchStrategy[Options] = st.fixed_dictionaries(
     {},
     optional={
@@ -51,8 +56,13 @@ OPTIONS: st.SearchStrategy[Options] = st.fixed_dictionaries(
     },
 )
 BASES = OPTIONS.map(
-    lambda defaults: client_settings(secure=True, fixed=FIXED, defaults=as_options(defaults))
+    lambda defaults: client_settings(secure=True, fixed=FIXED, defaults=of_rpcs(defaults))
 )
+
+
+def of_rpcs(options: Options) -> Any:
+    """Return the same options for methods of many RPCs."""
+    return {"rpc_timeout" if key == "timeout" else key: value for key, value in options.items()}
 
 
 def as_options(options: Any) -> Any:
@@ -61,7 +71,7 @@ def as_options(options: Any) -> Any:
 
 def merged(base: CallSettings, *calls: Options) -> CallSettings:
     for call in calls:
-        base = merge(base, as_options(call))
+        base = merge(base, as_options(dict(call)))  # merge empties what it is given
     return base
 
 
@@ -70,17 +80,18 @@ def sent(result: CallSettings) -> dict[str, Any]:
 
 
 @given(BASES, OPTIONS)
-def test_each_key_is_the_calls_if_it_says_it_and_else_the_clients(
+def test_option_of_the_call_overrides_the_default_of_the_client(
     base: CallSettings, call: Options
 ) -> None:
     result = merged(base, call)
     for name in ("timeout", "wait_for_ready", "compression", "on_finish"):
         assert getattr(result, name) == (call[name] if name in call else getattr(base, name))
     assert result.secure == base.secure
+    assert merge_rpc(base, of_rpcs(call)) == result
 
 
 @given(BASES, OPTIONS)
-def test_metadata_merges_key_by_key(base: CallSettings, call: Options) -> None:
+def test_metadata_is_merged_key_by_key(base: CallSettings, call: Options) -> None:
     expected = sent(base)
     if "metadata" in call:
         if call["metadata"] is None:
@@ -91,7 +102,7 @@ def test_metadata_merges_key_by_key(base: CallSettings, call: Options) -> None:
 
 
 @given(BASES, OPTIONS)
-def test_merging_changes_neither_side(base: CallSettings, call: Options) -> None:
+def test_merging_changes_neither_defaults_nor_values(base: CallSettings, call: Options) -> None:
     base_before, call_before = deepcopy(base), deepcopy(call)
     result = merged(base, call)
     merged(result, {"timeout": 1, "metadata": {"a": "changed", "b": None}})
@@ -100,7 +111,7 @@ def test_merging_changes_neither_side(base: CallSettings, call: Options) -> None
 
 
 @given(BASES, OPTIONS)
-def test_nothing_said_changes_nothing_and_saying_it_twice_is_saying_it_once(
+def test_merging_nothing_changes_nothing_and_merging_twice_is_merging_once(
     base: CallSettings, call: Options
 ) -> None:
     assert merged(base, {}) == base
@@ -108,7 +119,7 @@ def test_nothing_said_changes_nothing_and_saying_it_twice_is_saying_it_once(
 
 
 @given(BASES, OPTIONS, OPTIONS)
-def test_two_sets_one_after_the_other_are_their_union(
+def test_merging_two_sets_of_options_is_merging_their_union(
     base: CallSettings, first: Options, second: Options
 ) -> None:
     union = first | second
@@ -122,20 +133,20 @@ def test_two_sets_one_after_the_other_are_their_union(
 
 
 @given(BASES, st.lists(OPTIONS, max_size=4))
-def test_the_token_and_the_database_go_only_under_their_own_keys(
+def test_only_their_own_keys_override_token_and_database(
     base: CallSettings, calls: list[Options]
 ) -> None:
     result = merged(base, *calls)
-    said: set[str] = set()
+    overridden: set[str] = set()
     for call in calls:
-        said |= set(call.get("metadata") or ())
+        overridden |= set(call.get("metadata") or ())
     for key, value in FIXED.items():
-        if key not in said and sent(base).get(key) == value:
+        if key not in overridden and sent(base).get(key) == value:
             assert sent(result)[key] == value
 
 
 @given(st.lists(st.tuples(FEW_KEYS, PRINTABLE | st.none()), max_size=8))
-def test_pairs_keep_every_value_of_a_key_since_its_last_none(pairs: list[tuple[str, Any]]) -> None:
+def test_pairs_keep_each_value_of_a_key_since_its_last_none(pairs: list[tuple[str, Any]]) -> None:
     expected: dict[str, list[Any]] = {}
     for key, value in pairs:
         expected[key] = [] if value is None else [*expected.get(key, []), value]
@@ -147,10 +158,10 @@ def test_pairs_keep_every_value_of_a_key_since_its_last_none(pairs: list[tuple[s
 
 
 @given(st.one_of(st.floats(), st.integers(), st.just(10**400), st.just(-(10**400))))
-def test_a_timeout_is_taken_or_refused_clearly(value: float) -> None:
-    seconds = attempt(lambda: check_timeout(value))
+def test_any_number_is_a_timeout_or_an_argument_error(value: float) -> None:
+    seconds = attempt(lambda: validate_timeout(value))
     if isinstance(seconds, Exception):
-        assert type(seconds) is ValueError
+        assert type(seconds) is ArgumentError
         assert "timeout" in str(seconds)
         assert not value <= 1e9  # too long, or NaN
     elif value == math.inf:
@@ -160,12 +171,14 @@ def test_a_timeout_is_taken_or_refused_clearly(value: float) -> None:
 
 
 @given(st.dictionaries(st.text(), st.one_of(st.none(), st.integers(), st.text(), st.binary())))
-def test_any_options_are_taken_or_refused_clearly(options: dict[str, Any]) -> None:
+def test_any_options_are_accepted_or_named_in_the_error(options: dict[str, Any]) -> None:
     for given_options in (options, {"metadata": options}):
         result = attempt(partial(merged, BARE, given_options))
         if isinstance(result, Exception):
-            assert type(result) in {TypeError, ValueError}
-            assert re.search("option|metadata", str(result))
+            assert type(result) in {TypeError, ArgumentError}
+            assert re.search(
+                "keyword argument|metadata|timeout|wait_|compression|on_fin", str(result)
+            )
 
 
 # ------------------------------------------------------- what is accepted here, gRPC accepts

@@ -1,19 +1,23 @@
-"""Watches fed from memory: what they ask comes as callables, so no server is needed."""
+"""Watches of a source in memory, without a server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+import asyncio
+import atexit
+import math
+import random
+from collections.abc import Callable, Container, Coroutine, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import grpc
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from times import GUARD
 
 from milvus_import import (
     DeadlineExceededError,
@@ -24,13 +28,18 @@ from milvus_import import (
     ImportState,
     JobNotFoundError,
     MilvusImportError,
-    RefusedError,
+    MilvusStatusError,
     UnavailableError,
     UnsupportedServerError,
 )
-from milvus_import._internal import JobRow
-from milvus_import._watch import ImportWatch, Patience, TimeLimit, wait_for
-from milvus_import._watch_many import CONCURRENT_POLLS, JobsWatch, collect
+from milvus_import._rpc._pauses import Pauses
+from milvus_import._services._replies import Snapshot
+from milvus_import._services._rows import JobRow
+from milvus_import._watch._follower import JobsFollower
+from milvus_import._watch._jobs import JobsWatch, wait_for_all
+from milvus_import._watch._one import ImportWatch, wait_for
+from milvus_import._watch._options import WatchSettings
+from milvus_import._watch._polls import CONCURRENT_POLLS
 
 TICK = 1e-9
 JOB_ID = "7"
@@ -55,21 +64,51 @@ percent = st.one_of(st.integers(0, 100), int64)
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """In a loop of its own, for Hypothesis calls a plain function; a hang is a failure."""
+    """Run a test in the event loop of this module; a test that hangs fails."""
 
     async def guarded() -> None:
-        with anyio.fail_after(60):
+        with anyio.fail_after(GUARD * 3):
             await test()
 
-    anyio.run(guarded)
+    _runner().run(guarded())
 
 
-def patience() -> Patience:
-    return Patience(lambda: True, anyio.sleep, interval=TICK, max_outage=60.0, on_fault=None)
+@lru_cache
+def _runner() -> asyncio.Runner:
+    runner = asyncio.Runner()
+    atexit.register(runner.close)
+    return runner
+
+
+def settings_of() -> WatchSettings:
+    return WatchSettings(timeout=math.inf, interval=TICK, max_outage=60.0, on_fault=None)
 
 
 def no_job() -> JobNotFoundError:
     return JobNotFoundError("import job does not exist", code=2100)
+
+
+def snapshot(previous: Snapshot | None, progress: ImportProgressData) -> Snapshot:
+    """Return ``previous`` if nothing has changed, as the services do."""
+    if previous is not None and previous.message == progress:
+        return previous
+    return Snapshot(b"", deepcopy(progress), lambda: deepcopy(progress), progress.service)
+
+
+class Source:
+    """The parts of a source that every test shares."""
+
+    def __init__(self) -> None:
+        self.pauses = Pauses()
+
+    def answered(self) -> bool:
+        return True
+
+    async def fetch_rows(self, wanted: Container[str] | None) -> dict[str, JobRow]:
+        raise UnsupportedServerError("no list", code=grpc.StatusCode.UNIMPLEMENTED)
+
+    async def list_job_ids(self) -> list[str]:
+        return []
 
 
 # One job.
@@ -78,7 +117,7 @@ FAULTS: list[Callable[[], MilvusImportError]] = [
     lambda: UnavailableError("away", code=grpc.StatusCode.UNAVAILABLE),
     lambda: DeadlineExceededError("slow", code=grpc.StatusCode.DEADLINE_EXCEEDED),
     lambda: UnsupportedServerError("older", code=grpc.StatusCode.UNIMPLEMENTED),
-    lambda: RefusedError("not ready", code=1),
+    lambda: MilvusStatusError("not ready", code=1, transient=True),
     no_job,
 ]
 faults = st.sampled_from(FAULTS).map(lambda make: make())
@@ -117,24 +156,25 @@ def snapshots(states: Sequence[str]) -> st.SearchStrategy[ImportProgressData]:
 Reply = ImportProgressData | MilvusImportError
 
 
-@dataclass
-class Replies:
-    """Gives its replies one after the other."""
+class Replies(Source):
+    """Returns its replies one after the other."""
 
-    replies: list[Reply]
-    asked: int = 0
+    def __init__(self, replies: list[Reply]) -> None:
+        super().__init__()
+        self.replies = replies
+        self.polls = 0
 
-    async def fetch(self) -> ImportProgressData:
-        reply = self.replies[self.asked]
-        self.asked += 1
+    async def fetch(self, job_id: str, previous: Snapshot | None) -> Snapshot:
+        reply = self.replies[self.polls]
+        self.polls += 1
         if isinstance(reply, MilvusImportError):
             raise reply
-        return deepcopy(reply)
+        return snapshot(previous, reply)
 
 
 @st.composite
 def reply_lists(draw: st.DrawFn) -> list[Reply]:
-    """Any replies, many of them twice, then an end, and what nobody should ask for any more."""
+    """Any replies, many of them twice, then an end, and replies that must not be polled."""
     running: st.SearchStrategy[Reply] = st.one_of(snapshots(RUNNING), faults)
     replies: list[Reply] = [draw(st.one_of(snapshots(list(STATES)), faults))]
     for reply in draw(st.lists(running, max_size=12)):
@@ -143,59 +183,67 @@ def reply_lists(draw: st.DrawFn) -> list[Reply]:
     return replies + draw(st.lists(snapshots(list(STATES)), max_size=3))
 
 
+def _progress(state: str = "Importing") -> ImportProgressData:
+    return ImportProgressData(
+        "books", JOB_ID, "", ImportState(state), 40, 0, 0, "", 0, [], "", "internal"
+    )
+
+
 def model(replies: Sequence[Reply]) -> tuple[list[ImportProgressData], bool, int]:
-    """What a watch gives, whether it ends in JobNotFoundError, and how often it asks."""
-    told: list[ImportProgressData] = []
+    """What a watch yields, whether it ends in JobNotFoundError, and its number of polls."""
+    seen: list[ImportProgressData] = []
     missing = False
-    for asked, reply in enumerate(replies, start=1):
+    for polls, reply in enumerate(replies, start=1):
         if isinstance(reply, JobNotFoundError):
-            if missing or not told:
-                return told, True, asked
+            if missing or not seen:
+                return seen, True, polls
             missing = True
         elif isinstance(reply, ImportProgressData):
             missing = False
-            if not told or told[-1] != reply:
-                told.append(reply)
+            if not seen or seen[-1] != reply:
+                seen.append(reply)
             if reply.done:
-                return told, False, asked
+                return seen, False, polls
     raise AssertionError("no end")
 
 
+@example([_progress(), no_job(), _progress(), no_job(), _progress("Completed")])
+@example([_progress(), no_job(), FAULTS[0](), no_job()])
 @given(reply_lists())
-def test_a_watch_gives_each_change_once_up_to_the_first_end(replies: list[Reply]) -> None:
+def test_watch_yields_each_change_once_up_to_the_first_end(replies: list[Reply]) -> None:
     source = Replies(replies)
 
     async def follow() -> None:
-        given_out: list[ImportProgressData] = []
+        yielded: list[ImportProgressData] = []
         lost: JobNotFoundError | None = None
-        watch = ImportWatch(JOB_ID, source.fetch, patience(), TimeLimit(None))
+        watch = ImportWatch(JOB_ID, source, settings_of())
         try:
             async for progress in watch:
-                given_out.append(progress)  # noqa: PERF401 - kept when the watch raises
+                yielded.append(progress)  # noqa: PERF401 - kept when the watch raises
         except JobNotFoundError as error:
             lost = error
-        expected, vanishes, asked = model(replies)
-        assert given_out == expected
-        assert all(len(list(group)) == 1 for _, group in groupby(given_out))
+        expected, vanishes, polls = model(replies)
+        assert yielded == expected
+        assert all(len(list(group)) == 1 for _, group in groupby(yielded))
         assert (lost is not None) == vanishes
-        assert source.asked == asked
+        assert source.polls == polls
         if lost is not None:
             assert lost.progress == (expected[-1] if expected else None)
         else:
-            assert [progress.done for progress in given_out].index(True) == len(given_out) - 1
+            assert [progress.done for progress in yielded].index(True) == len(yielded) - 1
 
     run(follow)
 
 
 @given(reply_lists(), st.sampled_from(["completed", "uncommitted"]))
-def test_a_wait_ends_as_the_job_does(replies: list[Reply], until: Any) -> None:
+def test_wait_ends_as_the_job_does(replies: list[Reply], until: Any) -> None:
     async def follow() -> None:
-        watch = ImportWatch(JOB_ID, Replies(replies).fetch, patience(), TimeLimit(None))
+        watch = ImportWatch(JOB_ID, Replies(replies), settings_of())
         stops = (
             {"Completed"} if until == "completed" else {"Completed", "Uncommitted", "Committing"}
         )
-        told, vanishes, _ = model(replies)
-        end = next((p for p in told if p.state in {"Failed", *stops}), None)
+        seen, vanishes, _ = model(replies)
+        end = next((p for p in seen if p.state in {"Failed", *stops}), None)
         if end is None:
             assert vanishes
             with pytest.raises(JobNotFoundError):
@@ -213,19 +261,19 @@ def test_a_wait_ends_as_the_job_does(replies: list[Reply], until: Any) -> None:
 # Many jobs.
 
 
-@dataclass
-class Server:
-    """Jobs that take one step of their history at each look."""
+class Server(Source):
+    """Jobs that advance by one entry of their history with each response."""
 
-    histories: dict[str, list[JobRow]]
-    lists: bool = True
-    """Whether it has ListImports."""
-    away: Sequence[int] = ()
-    """The calls, counted from 0, that fail."""
-    looks: dict[str, int] = field(default_factory=dict[str, int])
-    calls: int = 0
-    in_flight: int = 0
-    most: int = 0
+    def __init__(
+        self, histories: dict[str, list[JobRow]], lists: bool = True, away: Sequence[int] = ()
+    ) -> None:
+        """``lists``: whether it has ListImports. ``away``: the calls that fail, from 0."""
+        super().__init__()
+        self.histories = histories
+        self.lists = lists
+        self.away = away
+        self.looks: dict[str, int] = {}
+        self.calls = self.in_flight = self.most = 0
 
     def _look(self, job_id: str) -> JobRow:
         look = self.looks.get(job_id, 0)
@@ -238,25 +286,27 @@ class Server:
         if self.calls - 1 in self.away:
             raise UnavailableError("away", code=grpc.StatusCode.UNAVAILABLE)
 
-    async def list_rows(self) -> dict[str, JobRow]:
+    async def fetch_rows(self, wanted: Container[str] | None) -> dict[str, JobRow]:
         if not self.lists:
             raise UnsupportedServerError("no list", code=grpc.StatusCode.UNIMPLEMENTED)
-        await anyio.lowlevel.checkpoint()
+        await asyncio.sleep(0)
         self._call()
-        return {job_id: self._look(job_id) for job_id in reversed(list(self.histories))}
+        order = random.sample(list(self.histories), len(self.histories))
+        rows = {job_id: self._look(job_id) for job_id in order}
+        return {i: row for i, row in rows.items() if wanted is None or i in wanted}
 
-    async def list_jobs(self) -> list[ImportJob]:
-        return [ImportJob(job_id, "", ImportState.PENDING, 0, "") for job_id in self.histories]
+    async def list_job_ids(self) -> list[str]:
+        return list(self.histories)
 
-    async def fetch(self, job_id: str) -> ImportProgressData:
+    async def fetch(self, job_id: str, previous: Snapshot | None) -> Snapshot:
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
         try:
-            await anyio.lowlevel.checkpoint()
+            await asyncio.sleep(0)
             self._call()
             if job_id not in self.histories:
                 raise no_job()
-            if self.lists:  # the list has moved on; this only looks closer
+            if self.lists:  # the list has advanced; this fetches the same state in full
                 history = self.histories[job_id]
                 row = history[min(self.looks.get(job_id, 1), len(history)) - 1]
             else:
@@ -265,8 +315,11 @@ class Server:
             self.in_flight -= 1
         name, number, progress, reason = row
         state = next(state for state, known in STATES.items() if known == number)
-        return ImportProgressData(
-            name, job_id, "", ImportState(state), progress, 0, 0, reason, 0, [], "", "internal"
+        return snapshot(
+            previous,
+            ImportProgressData(
+                name, job_id, "", ImportState(state), progress, 0, 0, reason, 0, [], "", "internal"
+            ),
         )
 
 
@@ -275,7 +328,7 @@ ENDS: list[JobRow] = [("books", STATES["Completed"], 100, ""), ("books", STATES[
 
 @st.composite
 def job_histories(draw: st.DrawFn, *, flips: bool) -> list[JobRow]:
-    """What a job shows at each look; with ``flips`` also after its first end."""
+    """The states of a job; with ``flips`` also states after its first end."""
     numbers = st.sampled_from([STATES[state] for state in RUNNING])
     running: st.SearchStrategy[JobRow] = st.tuples(
         st.just("books"), numbers, st.integers(0, 3), st.just("")
@@ -289,7 +342,7 @@ calls = st.sets(st.integers(0, 30), max_size=5)
 
 
 def changes_of(history: Sequence[JobRow]) -> list[JobRow]:
-    """The differences between consecutive looks, up to the first end."""
+    """The differences between consecutive states, up to the first end."""
     return list(_changes(history))
 
 
@@ -305,32 +358,34 @@ def row_of(job: ImportJob) -> JobRow:
 
 
 @given(st.lists(job_histories(flips=True), max_size=80), st.booleans(), st.booleans(), calls)
-def test_every_change_of_every_job_is_told_once(
+def test_watch_all_yields_every_change_of_every_job_once(
     histories: list[list[JobRow]], lists: bool, discover: bool, away: set[int]
 ) -> None:
     by_id = {str(index + 1): history for index, history in enumerate(histories)}
     server = Server(by_id, lists, sorted(away))
 
     async def follow() -> None:
-        told: dict[str, list[JobRow]] = {job_id: [] for job_id in by_id}
+        seen: dict[str, list[JobRow]] = {job_id: [] for job_id in by_id}
         ids = None if discover else list(by_id)
-        async for job in JobsWatch(server, ids, patience(), TimeLimit(None)):
-            told[job.job_id].append(row_of(job))
-        assert told == {job_id: changes_of(history) for job_id, history in by_id.items()}
+        async for job in JobsWatch(JobsFollower(server, ids, settings_of())):
+            seen[job.job_id].append(row_of(job))
+        assert seen == {job_id: changes_of(history) for job_id, history in by_id.items()}
 
     run(follow)
     assert server.most <= CONCURRENT_POLLS
 
 
 @given(st.lists(job_histories(flips=False), max_size=80), st.booleans(), calls)
-def test_every_outcome_is_there(histories: list[list[JobRow]], lists: bool, away: set[int]) -> None:
+def test_wait_all_returns_every_outcome(
+    histories: list[list[JobRow]], lists: bool, away: set[int]
+) -> None:
     by_id = {str(index + 1): history for index, history in enumerate(histories)}
     server = Server(by_id, lists, sorted(away))
 
     async def wait() -> None:
         ids = [*by_id, "999"]
-        watch = JobsWatch(server, ids, patience(), TimeLimit(None), until="completed")
-        outcomes = await collect(watch, None)
+        follower = JobsFollower(server, ids, settings_of(), until="completed")
+        outcomes = await wait_for_all(follower, None)
         assert list(outcomes) == ids
         assert isinstance(outcomes.pop("999"), JobNotFoundError)
         for job_id, outcome in outcomes.items():
@@ -343,16 +398,16 @@ def test_every_outcome_is_there(histories: list[list[JobRow]], lists: bool, away
     run(wait)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.integers(0, 5000), st.integers(1, 12), st.booleans(), st.randoms(use_true_random=False))
-def test_any_partition_of_jobs_over_ticks_is_reported_in_full(
-    count: int, ticks: int, lists: bool, random: Any
+def test_watch_all_yields_any_distribution_of_changes_over_polls(
+    count: int, polls: int, lists: bool, numbers: Any
 ) -> None:
-    """Each job has its end, and perhaps one change before it, at ticks of its own."""
+    """Each job ends, and may change once before, at its own poll."""
     server = Server({}, lists)
     for number in range(count):
-        end = random.randrange(ticks)
-        change = random.randrange(end + 1)
+        end = numbers.randrange(polls)
+        change = numbers.randrange(end + 1)
         server.histories[str(number + 1)] = [
             *[("books", STATES["Pending"], 0, "")] * change,
             *[("books", STATES["Importing"], 40, "")] * (end - change),
@@ -360,10 +415,10 @@ def test_any_partition_of_jobs_over_ticks_is_reported_in_full(
         ]
 
     async def follow() -> None:
-        told: dict[str, list[JobRow]] = {job_id: [] for job_id in server.histories}
-        async for job in JobsWatch(server, list(told), patience(), TimeLimit(None)):
-            told[job.job_id].append(row_of(job))
-        assert told == {job: changes_of(history) for job, history in server.histories.items()}
+        seen: dict[str, list[JobRow]] = {job_id: [] for job_id in server.histories}
+        async for job in JobsWatch(JobsFollower(server, list(seen), settings_of())):
+            seen[job.job_id].append(row_of(job))
+        assert seen == {job: changes_of(history) for job, history in server.histories.items()}
 
     run(follow)
     assert server.most <= CONCURRENT_POLLS

@@ -1,4 +1,4 @@
-"""The tests of this folder run against a Milvus 2.3.5 of their own, where it can run."""
+"""The tests of this folder run against a real Milvus 2.3.5, where it can run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def shared_server() -> Generator[RealMilvus, None, None]:
-    """One for the whole session; a test that may kill its server starts another."""
+    """One server for the whole session; a test that may kill its server starts another one."""
     with RealMilvus() as server:
         yield server
 

@@ -1,3 +1,5 @@
+"""Credentials, on a real Milvus and on the simulated one."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
@@ -32,7 +34,7 @@ def guarded_server() -> Generator[RealMilvus, None, None]:
 
 @pytest.fixture(params=["real", "simulated"])
 async def guarded(request: pytest.FixtureRequest) -> AsyncGenerator[Ports, None]:
-    """A server that wants credentials: the simulated one has to say the same."""
+    """A server that requires credentials; the simulated one must respond in the same way."""
     if request.param == "real":
         server: RealMilvus = request.getfixturevalue("guarded_server")
         yield Ports(server.uri, server.internal_uri)
@@ -54,7 +56,7 @@ async def guarded(request: pytest.FixtureRequest) -> AsyncGenerator[Ports, None]
         ),
     ],
 )
-async def test_bad_credentials_are_refused_with_the_mend(
+async def test_wrong_credentials_raise_unauthenticated_error_with_a_hint(
     guarded: Ports, arguments: dict[str, Any], words: str
 ) -> None:
     async with ImportClient(guarded.public, **arguments) as client:
@@ -71,7 +73,9 @@ async def test_bad_credentials_are_refused_with_the_mend(
     [{"token": "root:Milvus"}, {"user": "root", "password": "Milvus"}],
     ids=["token", "user and password"],
 )
-async def test_good_credentials_get_an_answer(guarded: Ports, credentials: dict[str, Any]) -> None:
+async def test_valid_credentials_get_a_response(
+    guarded: Ports, credentials: dict[str, Any]
+) -> None:
     async with ImportClient(guarded.public, **credentials) as client:
         assert await client.check() == "public"
         with pytest.raises(JobNotFoundError) as caught:
@@ -79,7 +83,7 @@ async def test_good_credentials_get_an_answer(guarded: Ports, credentials: dict[
         assert caught.value.service == "public"
 
 
-async def test_the_internal_port_of_2_3_is_told_apart(guarded: Ports) -> None:
+async def test_the_internal_port_of_2_3_is_named_in_the_hint(guarded: Ports) -> None:
     async with ImportClient(guarded.internal, token="root:Milvus") as client:
         for attempt in (client.check(), client.get_import_progress("12345")):
             with pytest.raises(UnsupportedServerError, match=r"internal port of Milvus 2\.3"):

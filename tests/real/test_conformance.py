@@ -1,4 +1,4 @@
-"""FakeMilvus(version="2.3") answers as the real Milvus 2.3.5 does."""
+"""FakeMilvus(version="2.3") responds as the real Milvus 2.3.5 does."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ async def simulated() -> AsyncGenerator[FakeMilvus, None]:
         yield server
 
 
-async def ask_job(channel: grpc.aio.Channel) -> object:
+async def call_public(channel: grpc.aio.Channel) -> object:
     return await MilvusServiceStub(channel).GetImportState(
         milvus_pb2.GetImportStateRequest(task=12345), timeout=30
     )
 
 
-async def ask_native(channel: grpc.aio.Channel) -> object:
+async def call_internal(channel: grpc.aio.Channel) -> object:
     return await ProxyStub(channel).GetImportProgress(
         internal_pb2.GetImportProgressRequest(jobID="12345"), timeout=30
     )
 
 
-async def outcome(ask: Callable[[grpc.aio.Channel], Awaitable[object]], uri: str) -> object:
-    """The reply, or the status that came instead."""
+async def outcome(call: Callable[[grpc.aio.Channel], Awaitable[object]], uri: str) -> object:
+    """Return the reply, or the status of the failed call."""
     async with raw_channel(uri) as channel:
         try:
-            return await ask(channel)
+            return await call(channel)
         except grpc.aio.AioRpcError as error:
             return error.code(), error.details()
 
 
 @pytest.mark.parametrize("port", ["public", "internal"])
-@pytest.mark.parametrize("ask", [ask_job, ask_native])
-async def test_unknown_jobs_services_and_methods_are_told_in_the_same_words(
+@pytest.mark.parametrize("call", [call_public, call_internal])
+async def test_unknown_jobs_services_and_methods_have_the_same_status(
     place: Place,
     simulated: FakeMilvus,
-    ask: Callable[[grpc.aio.Channel], Awaitable[object]],
+    call: Callable[[grpc.aio.Channel], Awaitable[object]],
     port: str,
 ) -> None:
     real, fake = (
@@ -58,12 +58,10 @@ async def test_unknown_jobs_services_and_methods_are_told_in_the_same_words(
         if port == "public"
         else (place.server.internal_uri, simulated.internal_uri)
     )
-    assert await outcome(ask, fake) == await outcome(ask, real)
+    assert await outcome(call, fake) == await outcome(call, real)
 
 
-async def test_each_state_of_a_job_is_told_in_the_same_fields(
-    place: Place, simulated: FakeMilvus
-) -> None:
+async def test_each_state_of_a_job_has_the_same_fields(place: Place, simulated: FakeMilvus) -> None:
     books = await place.collection()
     good = await place.client.create_import(books, [await place.rows_file(200_000)])
     bad = await place.client.create_import(books, ["/nowhere.json"])
@@ -87,6 +85,7 @@ async def test_each_state_of_a_job_is_told_in_the_same_fields(
         common_pb2.ImportFailed,
     }
     for real in seen:
+        simulated.jobs.clear()
         simulated.add_job(as_fake(real, rows=200_000))
         async with raw_channel(simulated.public_uri) as channel:
             stub = MilvusServiceStub(channel)

@@ -1,4 +1,4 @@
-"""The demonstration keeps its word: it ends well, or says so, and leaves nothing behind."""
+"""The demonstration: its result, its exit code, and the files that it removes."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def start(tmp_path: Path) -> Start:
     return start
 
 
-def test_it_follows_a_real_import_to_completed_and_counts_the_rows(
+def test_demo_follows_a_real_import_to_completed_and_counts_the_rows(
     start: Start, tmp_path: Path
 ) -> None:
     with start("200000") as process:
-        said, _ = process.communicate()
-    assert process.returncode == 0, said
-    assert "Completed: the collection holds 200,000 rows, as many as the file" in said
-    assert "A SIMULATION" in said
-    assert "id.npy + v.npy" in said
+        output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert "Completed: the collection holds 200,000 rows, as many as the file" in output
+    assert "A SIMULATION" in output
+    assert "id.npy + v.npy" in output
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.anyio
-async def test_a_row_too_few_is_told_and_is_a_failure(
+async def test_demo_fails_if_a_row_is_missing(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = Path(await place.rows_file(1_000))
@@ -53,7 +53,7 @@ async def test_a_row_too_few_is_told_and_is_a_failure(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_stops_the_server_and_removes_its_files(
+def test_an_interrupted_demo_stops_the_server_and_removes_its_files(
     start: Start, tmp_path: Path, number: signal.Signals
 ) -> None:
     with start() as process:
@@ -63,7 +63,7 @@ def test_interrupted_it_stops_the_server_and_removes_its_files(
                 break
         assert list(tmp_path.iterdir()) != []
         process.send_signal(number)
-        said = process.stdout.read()
-    assert process.returncode == 130, said
-    assert "interrupted" in said
+        output = process.stdout.read()
+    assert process.returncode == 130, output
+    assert "interrupted" in output
     assert list(tmp_path.iterdir()) == []

@@ -1,3 +1,5 @@
+"""A wait over the restart of a real Milvus."""
+
 from __future__ import annotations
 
 import anyio
@@ -16,41 +18,41 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.timeout(240)
-async def test_a_watch_outlives_a_killed_server_and_learns_that_the_job_failed() -> None:
+async def test_wait_survives_a_killed_server_and_reports_that_the_job_failed() -> None:
     progress: list[ImportProgressData] = []
     faults: list[MilvusImportError] = []
-    runs, missed = anyio.Event(), anyio.Event()
+    running, failing = anyio.Event(), anyio.Event()
 
-    def note(seen: ImportProgressData) -> None:
+    def record(seen: ImportProgressData) -> None:
         progress.append(seen)
         if seen.state == "Importing" and seen.progress > 0:
-            runs.set()
+            running.set()
 
-    def bear(error: MilvusImportError, _: float) -> None:
+    def record_fault(error: MilvusImportError, _: float) -> None:
         faults.append(error)
-        missed.set()
+        failing.set()
 
     with RealMilvus() as server:
         async with place_at(server) as place:
             books, path = await place.collection(), await place.rows_file(1_000_000)
             job_id = await place.client.create_import(books, [path])
 
-            async def watch_to_the_end() -> None:
+            async def wait_to_the_end() -> None:
                 with pytest.raises(
                     ImportFailedError, match="task marked failed as service restarted"
                 ):
                     await place.client.wait(
                         job_id,
                         interval=0.5,
-                        on_progress=note,
-                        on_fault=bear,
+                        on_progress=record,
+                        on_fault=record_fault,
                     )
 
             async with anyio.create_task_group() as group:
-                group.start_soon(watch_to_the_end)
-                await runs.wait()
+                group.start_soon(wait_to_the_end)
+                await running.wait()
                 await anyio.to_thread.run_sync(server.kill)
-                await missed.wait()
+                await failing.wait()
                 await anyio.to_thread.run_sync(server.start, 120.0)
     assert isinstance(faults[0], UnavailableError)
     assert [seen.state for seen in progress][-2:] == ["Importing", "Failed"]

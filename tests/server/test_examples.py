@@ -1,3 +1,5 @@
+"""The programs in examples/, run against FakeMilvus."""
+
 from __future__ import annotations
 
 import asyncio
@@ -6,7 +8,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,8 @@ import httpx
 import leaks
 import pytest
 import uvicorn
-from ports import dead_port
+from network import dead_port
+from times import until
 
 from milvus_import.testing import FakeMilvus, Received
 
@@ -26,17 +30,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 BOOKS = {"collection": "books", "files": ["a.parquet"]}
 
 
-@pytest.fixture
-def guard(scale: float) -> float:
-    """Seconds after which a step has failed."""
-    return 30.0 * scale
-
-
 # submit_and_wait.py
 
 
 async def submit_and_wait(*arguments: str, token: str, guard: float) -> tuple[int, str]:
-    """How it ended, and what it said."""
+    """Return the exit code and the output."""
     with anyio.fail_after(guard):
         done = await anyio.run_process(
             [sys.executable, str(EXAMPLES / "submit_and_wait.py"), *arguments],
@@ -54,24 +52,24 @@ async def test_submit_and_wait_follows_its_import_to_the_end(
     fake.token = "root:Milvus"
     fake.import_seconds = 0.0
     uri = {"internal": fake.internal_uri, "public": fake.public_uri}[service]
-    code, said = await submit_and_wait(uri, "books", "a.parquet", token=fake.token, guard=guard)
-    assert (code, said) == (0, "Completed 100%\n1,000 rows imported\n")
+    code, output = await submit_and_wait(uri, "books", "a.parquet", token=fake.token, guard=guard)
+    assert (code, output) == (0, "Completed 100%\n1,000 rows imported\n")
     assert {call.service for call in fake.received} == {service}
     (job,) = fake.jobs.values()
     assert (job.collection_name, job.files[0].name) == ("books", "a.parquet")
 
 
-async def test_submit_and_wait_ends_with_the_servers_own_words(
+async def test_submit_and_wait_prints_the_status_of_the_server(
     fake: FakeMilvus, guard: float
 ) -> None:
     fake.inject("no-collection")
-    code, said = await submit_and_wait(fake.internal_uri, "nosuch", "a", token="", guard=guard)
+    code, output = await submit_and_wait(fake.internal_uri, "nosuch", "a", token="", guard=guard)
     assert code == 1
-    assert "collection not found[collection=nosuch]" in said
-    assert "Traceback" not in said
+    assert "collection not found[collection=nosuch]" in output
+    assert "Traceback" not in output
 
 
-async def test_submit_and_wait_ends_with_the_reason_of_a_failed_import(
+async def test_submit_and_wait_prints_the_reason_of_a_failed_import(
     fake: FakeMilvus, guard: float
 ) -> None:
     fake.import_seconds = None
@@ -82,39 +80,39 @@ async def test_submit_and_wait_ends_with_the_reason_of_a_failed_import(
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
-        await leaks.until(lambda: bool(fake.jobs), guard)
+        await until(lambda: bool(fake.jobs))
         (job,) = fake.jobs.values()
         job.reason, job.state = "the file 'a' is empty", "Failed"
-    ((code, said),) = ended
+    ((code, output),) = ended
     assert code == 1
-    assert "the file 'a' is empty" in said
-    assert "Traceback" not in said
+    assert "the file 'a' is empty" in output
+    assert "Traceback" not in output
 
 
 # service.py
 
 
 class Service:
-    """The example in uvicorn on a port of its own, and a browser that talks to it."""
+    """The example in uvicorn on its own port, and an HTTP client."""
 
-    def __init__(self, server: uvicorn.Server, browser: httpx.AsyncClient) -> None:
+    def __init__(self, server: uvicorn.Server, http: httpx.AsyncClient) -> None:
         self.server = server
-        self.browser = browser
+        self.http = http
 
-    async def post(self, order: Any = None, **arguments: Any) -> tuple[int, Any]:
-        reply = await self.browser.post("/imports", json=order, **arguments)
+    async def post(self, body: Any = None, **arguments: Any) -> tuple[int, Any]:
+        reply = await self.http.post("/imports", json=body, **arguments)
         return reply.status_code, reply.json()
 
     async def get(self, job_id: str, **arguments: Any) -> tuple[int, Any]:
-        """Where no stream is expected."""
-        reply = await self.browser.get(f"/imports/{job_id}/events", **arguments)
+        """Request the events when no stream is expected."""
+        reply = await self.http.get(f"/imports/{job_id}/events", **arguments)
         return reply.status_code, reply.json()
 
     @asynccontextmanager
     async def stream(
         self, job_id: str, **arguments: Any
     ) -> AsyncGenerator[AsyncIterator[tuple[str, Any]], None]:
-        async with self.browser.stream("GET", f"/imports/{job_id}/events", **arguments) as reply:
+        async with self.http.stream("GET", f"/imports/{job_id}/events", **arguments) as reply:
             assert reply.status_code == 200
             assert reply.headers["content-type"].startswith("text/event-stream")
             yield server_sent_events(reply)
@@ -124,7 +122,7 @@ Serve = Callable[[str], AbstractAsyncContextManager[Service]]
 
 
 async def server_sent_events(reply: httpx.Response) -> AsyncIterator[tuple[str, Any]]:
-    """Each event's name and data."""
+    """Yield the name and the data of each event."""
     event = ""
     async for line in reply.aiter_lines():
         field, _, value = line.partition(": ")
@@ -136,7 +134,7 @@ async def server_sent_events(reply: httpx.Response) -> AsyncIterator[tuple[str, 
 
 @asynccontextmanager
 async def serving(guard: float) -> AsyncGenerator[Service, None]:
-    """Run the service; after it nothing of it is left, the client of its requests included."""
+    """Run the service; afterwards nothing of it is left, including its client."""
     spec = importlib.util.spec_from_file_location("service", EXAMPLES / "service.py")
     assert spec is not None
     assert spec.loader is not None
@@ -146,15 +144,15 @@ async def serving(guard: float) -> AsyncGenerator[Service, None]:
         example.app, port=0, ws="none", log_config=None, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
-    async with leaks.nothing_left(guard):
+    async with leaks.nothing_left():
         running = asyncio.create_task(server.serve())
-        await leaks.until(lambda: server.started or running.done(), guard)
+        await until(lambda: server.started or running.done())
         port = server.servers[0].sockets[0].getsockname()[1]
         try:
             async with httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{port}", timeout=guard, trust_env=False
-            ) as browser:
-                yield Service(server, browser)
+            ) as http_client:
+                yield Service(server, http_client)
         finally:
             server.should_exit = True
             await asyncio.wait_for(running, guard)
@@ -171,12 +169,12 @@ def serve(monkeypatch: pytest.MonkeyPatch, guard: float) -> Serve:
     return serve
 
 
-def sent_with(calls: list[Received], request_id: str) -> list[str]:
-    """The methods called on behalf of a request."""
-    return [call.method for call in calls if call.values("client_request_id") == [request_id]]
+def sent_with(calls: Iterable[Received], request_id: str) -> list[str]:
+    """Return the methods that were called for a request."""
+    return [call.method for call in calls if call.values("x-request-id") == [request_id]]
 
 
-async def test_a_request_starts_an_import_with_its_own_deadline_id_and_key(
+async def test_post_passes_on_the_deadline_the_id_and_the_idempotency_key(
     fake: FakeMilvus, serve: Serve
 ) -> None:
     headers = {"X-Timeout-Seconds": "500", "X-Request-Id": "r-1", "Idempotency-Key": "k-1"}
@@ -185,13 +183,13 @@ async def test_a_request_starts_an_import_with_its_own_deadline_id_and_key(
     assert (status, list(fake.jobs)) == (202, [body["jobId"]])
     (call,) = fake.received
     assert call.method == "ImportV2"
-    assert call.values("client_request_id") == ["r-1"]
+    assert call.values("x-request-id") == ["r-1"]
     assert call.values("idempotency-key") == ["k-1"]
     assert call.time_remaining is not None
     assert 400 < call.time_remaining < 600
 
 
-async def test_requests_at_the_same_time_share_the_client_and_keep_their_ids(
+async def test_concurrent_requests_share_the_client_and_keep_their_ids(
     fake: FakeMilvus, serve: Serve
 ) -> None:
     ids = [f"r-{number}" for number in range(20)]
@@ -204,7 +202,7 @@ async def test_requests_at_the_same_time_share_the_client_and_keep_their_ids(
     assert [sent_with(fake.received, request_id) for request_id in ids] == [["Import"]] * 20
 
 
-async def test_a_stream_tells_each_change_and_ends_with_the_job(
+async def test_events_sends_each_change_and_ends_with_the_job(
     fake: FakeMilvus, serve: Serve
 ) -> None:
     job = fake.add_job(script=[("Importing", 40), ("Importing", 40), ("Completed", 100)])
@@ -213,8 +211,8 @@ async def test_a_stream_tells_each_change_and_ends_with_the_job(
         serve(fake.internal_uri) as service,
         service.stream(job.job_id, headers=headers) as events,
     ):
-        told = [(event, data["state"], data["jobId"]) async for event, data in events]
-    assert told == [
+        changes = [(event, data["state"], data["jobId"]) async for event, data in events]
+    assert changes == [
         ("progress", "Importing", job.job_id),
         ("progress", "Completed", job.job_id),
     ]
@@ -222,7 +220,7 @@ async def test_a_stream_tells_each_change_and_ends_with_the_job(
     assert all(400 < (call.time_remaining or 0) < 600 for call in fake.received)
 
 
-async def test_a_stream_ends_with_a_fault_that_waiting_does_not_mend(
+async def test_events_ends_with_an_error_that_is_not_transient(
     fake: FakeMilvus, serve: Serve
 ) -> None:
     job = fake.add_job(state="Importing", progress=40)
@@ -234,11 +232,11 @@ async def test_a_stream_ends_with_a_fault_that_waiting_does_not_mend(
         fake.inject("denied")
         assert event == "progress"
         (last,) = [event async for event in events]
-    assert last[0] == "fault"
+    assert last[0] == "error"
     assert "permission deny" in last[1]
 
 
-async def test_a_browser_that_leaves_a_stream_leaves_the_service_alive(
+async def test_events_whose_reader_disconnects_leaves_nothing_in_flight(
     fake: FakeMilvus, serve: Serve, guard: float
 ) -> None:
     job = fake.add_job(state="Importing", progress=40)
@@ -248,15 +246,13 @@ async def test_a_browser_that_leaves_a_stream_leaves_the_service_alive(
         async with service.stream(job.job_id) as events:
             await anext(events)
             assert leaks.holdings().tasks > before
-        await leaks.until(lambda: leaks.holdings().tasks <= before, guard)
+        await until(lambda: leaks.holdings().tasks <= before)
         status, _ = await service.post(BOOKS)
     assert status == 202
     assert not any(call.reset for call in fake.received)
 
 
-async def test_a_shutdown_in_the_middle_of_a_stream_leaves_nothing(
-    fake: FakeMilvus, serve: Serve
-) -> None:
+async def test_a_shutdown_during_events_leaves_nothing(fake: FakeMilvus, serve: Serve) -> None:
     job = fake.add_job(state="Importing", progress=40)
     async with (
         serve(fake.internal_uri) as service,
@@ -264,7 +260,7 @@ async def test_a_shutdown_in_the_middle_of_a_stream_leaves_nothing(
     ):
         await anext(events)
         service.server.should_exit = True
-        with pytest.raises(httpx.RemoteProtocolError):  # cut, and not ended as if all were told
+        with pytest.raises(httpx.RemoteProtocolError):  # cut, not ended as if it were complete
             await anext(events)
 
 
@@ -275,25 +271,27 @@ async def test_an_unknown_job_is_404(fake: FakeMilvus, serve: Serve) -> None:
     assert "42" in body["error"]
 
 
-ORDER = b'{"collection": "books", "files": ["a"]}'
+REQUEST = b'{"collection": "books", "files": ["a"]}'
 
 
-BAD_ORDERS: list[tuple[bytes, dict[str, str | bytes], str]] = [
+BAD_REQUESTS: list[tuple[bytes, dict[str, str | bytes], str]] = [
     (b"books", {}, "Expecting value"),
     (b"[]", {}, 'send {"collection"'),
     (b'{"collection": "books"}', {}, 'send {"collection"'),
-    (b'{"collection": "", "files": ["a"]}', {}, "collection_name is empty"),
-    (b'{"collection": "books", "files": "a"}', {}, "write files=['a']"),
-    (ORDER, {"X-Timeout-Seconds": "soon"}, "soon"),
-    (ORDER, {"X-Timeout-Seconds": "nan"}, "timeout"),
-    (ORDER, {"X-Request-Id": b"\xfc"}, "client_request_id"),
-    (ORDER, {"Idempotency-Key": "k" * 300}, "idempotency_key"),
+    (b'{"collection": "", "files": ["a"]}', {}, "collection_name must not be empty"),
+    (b'{"collection": "books", "files": "a"}', {}, 'send {"collection"'),
+    (b'{"collection": "books", "files": [7]}', {}, 'send {"collection"'),
+    (b'{"collection": "books", "files": []}', {}, "files must name at least one file"),
+    (REQUEST, {"X-Timeout-Seconds": "soon"}, "soon"),
+    (REQUEST, {"X-Timeout-Seconds": "nan"}, "timeout"),
+    (REQUEST, {"X-Request-Id": b"\xfc"}, "x-request-id"),
+    (REQUEST, {"Idempotency-Key": "k" * 300}, "idempotency_key"),
 ]
 
 
-async def test_a_bad_order_is_400_and_never_sent(fake: FakeMilvus, serve: Serve) -> None:
+async def test_a_bad_request_is_400_and_nothing_is_sent(fake: FakeMilvus, serve: Serve) -> None:
     async with serve(fake.internal_uri) as service:
-        for content, headers, words in BAD_ORDERS:
+        for content, headers, words in BAD_REQUESTS:
             status, body = await service.post(content=content, headers=headers)
             assert (status, words) == (400, words if words in body["error"] else body["error"])
     assert fake.received == []
@@ -307,15 +305,15 @@ async def test_a_bad_job_id_is_400(fake: FakeMilvus, serve: Serve) -> None:
 
 
 @pytest.mark.usefixtures("fake")  # gRPC's own descriptors are then there before the service
-async def test_a_milvus_that_is_away_is_502(serve: Serve) -> None:
+async def test_a_milvus_that_does_not_listen_is_503(serve: Serve) -> None:
     with dead_port() as port:
         async with serve(f"http://127.0.0.1:{port}") as service:
             replies = [await service.post(BOOKS), await service.get("42")]
-    assert [status for status, _ in replies] == [502, 502]
+    assert [status for status, _ in replies] == [503, 503]
     assert all(f"127.0.0.1:{port}" in body["error"] for _, body in replies)
 
 
-async def test_a_milvus_that_hangs_is_504_at_the_requests_deadline(
+async def test_a_milvus_that_hangs_is_504_at_the_deadline_of_the_request(
     fake: FakeMilvus, serve: Serve, scale: float
 ) -> None:
     fake.inject("hang", times=None)
@@ -326,3 +324,30 @@ async def test_a_milvus_that_hangs_is_504_at_the_requests_deadline(
             await service.get("42", headers=headers),
         ]
     assert [status for status, _ in replies] == [504, 504]
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [("not-ready", 503), ("job-limit", 503), ("denied", 502), ("no-collection", 502)],
+)
+async def test_other_errors_are_503_if_transient_and_502_if_not(
+    fake: FakeMilvus, serve: Serve, fault: str, expected: int
+) -> None:
+    fake.inject(fault)
+    async with serve(fake.internal_uri) as service:
+        status, body = await service.post(BOOKS)
+    assert (status, body["mayHaveRun"]) == (expected, False)
+
+
+async def test_an_error_of_the_service_itself_is_500(
+    fake: FakeMilvus, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> uuid.UUID:
+        raise ValueError("a bug of the service")
+
+    monkeypatch.setattr(uuid, "uuid4", broken)
+    async with serve(fake.internal_uri) as service:
+        reply = await service.http.post("/imports", json=BOOKS)
+    assert reply.status_code == 500
+    assert "a bug" not in reply.text
+    assert list(fake.received) == []

@@ -1,4 +1,4 @@
-"""FakeMilvus against recorded replies: it says what the real servers said."""
+"""FakeMilvus against recorded replies: the same requests get the same replies."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ pytestmark = pytest.mark.anyio
 
 VECTORS = {vector.name: vector for vector in load()}
 GO, REAL = "grpc-go-2.6.22:", "milvus-2.3.5:"
+JOB_IDS = (
+    "",
+    "abc",
+    "1.5",
+    " 7",
+    "0x10",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-1",
+    r"\u0663",
+)
 JOBS_OF_2_3 = [
     vector
     for name, vector in VECTORS.items()
@@ -28,19 +39,19 @@ JOBS_OF_2_3 = [
 ]
 
 
-async def asked(server: FakeMilvus, vector: Vector) -> Any:
-    """The simulated server's reply to a recorded request, or the status that came instead."""
+async def replayed(server: FakeMilvus, vector: Vector) -> Any:
+    """Return the reply of the fake server to a recorded request, or its gRPC status."""
     internal = vector.method.startswith(PROXY)
     uri = server.internal_uri if internal else server.public_uri
     async with grpc.aio.insecure_channel(uri.removeprefix("http://")) as channel:
         request, reply = METHODS.get(vector.method, METHODS[PROXY + "GetImportProgress"])
-        ask: grpc.aio.UnaryUnaryMultiCallable[Any, Any] = channel.unary_unary(
+        call: grpc.aio.UnaryUnaryMultiCallable[Any, Any] = channel.unary_unary(
             vector.method,
             request_serializer=request.SerializeToString,
             response_deserializer=reply.FromString,
         )
         try:
-            return await ask(
+            return await call(
                 request.FromString(vector.request_bytes), timeout=10, metadata=vector.metadata
             )
         except grpc.aio.AioRpcError as error:
@@ -53,18 +64,18 @@ def recorded(name: str) -> Any:
 
 
 @pytest.mark.parametrize("vector", JOBS_OF_2_3, ids=[vector.name for vector in JOBS_OF_2_3])
-async def test_each_reply_of_a_real_2_3_is_said_again(vector: Vector) -> None:
+async def test_jobs_of_milvus_2_3_have_the_recorded_replies(vector: Vector) -> None:
     async with FakeMilvus(version="2.3") as server:
         server.add_job(as_fake(vector.reply, rows=vector.reply.row_count))
-        said = await asked(server, vector)
-    assert comparable(said) == comparable(vector.reply)
+        reply = await replayed(server, vector)
+    assert comparable(reply) == comparable(vector.reply)
 
 
 @pytest.mark.parametrize(
     ("name", "version", "token"),
     [
         (GO + "unknown-job", "2.6", None),
-        (GO + 'job-id/"9223372036854775807"', "2.6", None),
+        *((f'{GO}job-id/"{job_id}"', "2.6", None) for job_id in JOB_IDS),
         (GO + "public/unknown-job", "2.6", None),
         (GO + "public/auth-missing", "2.6", "root:Milvus"),
         (REAL + "auth/none/GetImportState", "2.3", "root:Milvus"),
@@ -73,29 +84,27 @@ async def test_each_reply_of_a_real_2_3_is_said_again(vector: Vector) -> None:
         (REAL + "fail/unknown-task-12345", "2.3", None),
     ],
 )
-async def test_what_is_refused_is_refused_in_the_recorded_words(
-    name: str, version: Any, token: str | None
-) -> None:
+async def test_errors_have_the_recorded_status(name: str, version: Any, token: str | None) -> None:
     async with FakeMilvus(version=version, token=token) as server:
-        assert await asked(server, VECTORS[name]) == recorded(name)
+        assert await replayed(server, VECTORS[name]) == recorded(name)
 
 
-async def test_an_unknown_method_is_refused_in_the_recorded_words() -> None:
+async def test_unknown_method_has_the_recorded_details() -> None:
     async with FakeMilvus() as server:
-        assert await asked(server, VECTORS[GO + "unknown-method"]) == recorded(
+        assert await replayed(server, VECTORS[GO + "unknown-method"]) == recorded(
             GO + "unknown-method"
         )
 
 
-async def test_the_internal_service_is_unknown_to_the_public_port_in_the_recorded_words(
+async def test_internal_service_on_the_public_port_has_the_recorded_details(
     fake: FakeMilvus,
 ) -> None:
     fake.internal_port = fake.public_port
-    assert await asked(fake, VECTORS[GO + "unknown-service"]) == recorded(GO + "unknown-service")
+    assert await replayed(fake, VECTORS[GO + "unknown-service"]) == recorded(GO + "unknown-service")
 
 
 @pytest.mark.parametrize("files", [0, 1, 3, 10])
-async def test_a_completed_job_is_told_as_recorded(fake: FakeMilvus, files: int) -> None:
+async def test_completed_job_has_the_recorded_reply(fake: FakeMilvus, files: int) -> None:
     vector = VECTORS[f"{GO}tasks/{files}"]
     parts = [f"data/part-{index:05}.parquet" for index in range(files)]
     fake.add_job(
@@ -109,24 +118,25 @@ async def test_a_completed_job_is_told_as_recorded(fake: FakeMilvus, files: int)
             ],
         )
     )
-    said, real = await asked(fake, vector), vector.reply
-    assert [task.file_name for task in said.task_progresses] == [f"[{part}]" for part in parts]
-    for reply in (said, real):
+    fake_reply, real = await replayed(fake, vector), vector.reply
+    assert [task.file_name for task in fake_reply.task_progresses] == [
+        f"[{part}]" for part in parts
+    ]
+    for reply in (fake_reply, real):
         assert reply.complete_time
         reply.complete_time = ""
         for task in reply.task_progresses:
             assert task.complete_time
             task.complete_time = ""
-    assert said == real
+    assert fake_reply == real
 
 
 @pytest.mark.parametrize("name", ["list/0", "list/1", "list/3"])
-async def test_a_job_list_is_told_as_recorded(fake: FakeMilvus, name: str) -> None:
+async def test_job_list_has_the_recorded_rows(fake: FakeMilvus, name: str) -> None:
     vector = VECTORS[GO + name]
-    asked_for, real = vector.request.collection_name, vector.reply
-    real.collection_names[:] = [asked_for] * len(
-        real.jobIDs
-    )  # the recorder's server made up others
+    requested, real = vector.request.collection_name, vector.reply
+    # The recorded server made up other names.
+    real.collection_names[:] = [requested] * len(real.jobIDs)
     for job_id, state, progress, collection_name, reason in rows_of(real):
         fake.add_job(
             job_id=job_id,
@@ -135,9 +145,9 @@ async def test_a_job_list_is_told_as_recorded(fake: FakeMilvus, name: str) -> No
             collection_name=collection_name,
             reason=reason,
         )
-    said = await asked(fake, vector)
-    assert said.status == real.status
-    assert sorted(rows_of(said)) == sorted(rows_of(real))
+    reply = await replayed(fake, vector)
+    assert reply.status == real.status
+    assert sorted(rows_of(reply)) == sorted(rows_of(real))
 
 
 def rows_of(reply: Any) -> list[tuple[Any, ...]]:
@@ -146,9 +156,7 @@ def rows_of(reply: Any) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", ["public/state-new-shape", "public/state-failed"])
-async def test_the_public_service_of_2_4_tells_what_was_recorded(
-    fake: FakeMilvus, name: str
-) -> None:
+async def test_public_service_of_2_4_has_the_recorded_replies(fake: FakeMilvus, name: str) -> None:
     real = recorded(GO + name)
     infos = {info.key: info.value for info in real.infos}
     fake.add_job(
@@ -159,7 +167,7 @@ async def test_the_public_service_of_2_4_tells_what_was_recorded(
         create_ts=real.create_ts,
         files=[],
     )
-    assert await asked(fake, VECTORS[GO + name]) == real
+    assert await replayed(fake, VECTORS[GO + name]) == real
 
 
 @pytest.mark.parametrize(
@@ -172,28 +180,28 @@ async def test_the_public_service_of_2_4_tells_what_was_recorded(
         ("denied", REAL + "auth/rbac/bob-no-role/Import"),
     ],
 )
-async def test_a_fault_by_name_is_the_one_recorded(fault: str, name: str) -> None:
+async def test_fault_by_name_is_the_recorded_one(fault: str, name: str) -> None:
     vector = VECTORS[name]
     async with FakeMilvus(version="2.6") as server:
         server.inject(fault)
-        said = await asked(server, vector)
+        reply = await replayed(server, vector)
     real = recorded(name)
     if vector.reply_bytes is None:
-        assert said[0] is real[0]
-        assert said[1].startswith(real[1])
+        assert reply[0] is real[0]
+        assert reply[1].startswith(real[1])
         return
-    for status in (said.status, real.status):
+    for status in (reply.status, real.status):
         status.reason = status.reason.partition("[collection=")[0]
         status.detail = status.detail.partition("[collection=")[0]
-    assert said == real
+    assert reply == real
 
 
-def test_each_fault_with_a_status_is_named_here_or_known_only_from_the_source() -> None:
+def test_every_fault_with_a_status_is_compared_or_known_from_source() -> None:
     compared = {"not-ready", "rate-limit", "no-collection", "legacy"}
-    read_only = {"coordinator-away", "job-limit"}  # no recorder met them
+    read_only = {"coordinator-away", "job-limit"}  # never recorded
     assert {name for name, fault in FAULTS.items() if fault.status} == compared | read_only
 
 
-def test_the_fault_that_ends_the_rpc_as_unknown_service_has_the_recorded_text() -> None:
+def test_unimplemented_has_the_recorded_details() -> None:
     assert FAULTS["unimplemented"].code is grpc.StatusCode.UNIMPLEMENTED
     assert FAULTS["unimplemented"].details == recorded(GO + "unknown-service")[1]

@@ -60,7 +60,7 @@ async def internal(fake: FakeMilvus) -> AsyncGenerator[ImportClient, None]:
         (6000, ("Completed", 100, 2000, 2)),
     ],
 )
-async def test_a_job_of_ten_minutes_follows_the_clock(
+async def test_job_with_seconds_follows_the_clock(
     fake: FakeMilvus,
     internal: ImportClient,
     clock: ManualClock,
@@ -76,7 +76,7 @@ async def test_a_job_of_ten_minutes_follows_the_clock(
     assert (data.complete_time != "") is (data.state == "Completed")
 
 
-async def test_a_wait_of_ten_minutes_takes_no_time(
+async def test_manual_clock_shortens_a_wait(
     fake: FakeMilvus, internal: ImportClient, clock: ManualClock
 ) -> None:
     fake.clock = clock
@@ -87,7 +87,7 @@ async def test_a_wait_of_ten_minutes_takes_no_time(
     assert len(fake.received) == 7
 
 
-async def test_a_job_may_fail_or_stop_before_its_commit(
+async def test_job_with_seconds_may_fail_or_stop_at_uncommitted(
     fake: FakeMilvus, internal: ImportClient, clock: ManualClock
 ) -> None:
     fake.clock = clock
@@ -107,7 +107,7 @@ async def test_a_job_may_fail_or_stop_before_its_commit(
         assert (waiting.state, waiting.progress) == ("Uncommitted", 99)
 
 
-async def test_a_script_gives_an_entry_to_each_answer_and_stays_at_its_last(
+async def test_script_has_one_entry_per_reply_and_repeats_the_last(
     fake: FakeMilvus, internal: ImportClient
 ) -> None:
     job = fake.add_job(script=[("Pending", 0), ("Importing", 40), ("11", 50), ("Completed", 100)])
@@ -117,7 +117,7 @@ async def test_a_script_gives_an_entry_to_each_answer_and_stays_at_its_last(
     assert job.answered == 5
 
 
-async def test_a_job_added_is_the_job_itself(fake: FakeMilvus, internal: ImportClient) -> None:
+async def test_add_job_keeps_the_object(fake: FakeMilvus, internal: ImportClient) -> None:
     job = FakeJob(job_id="7", state="Importing", progress=40)
     assert fake.add_job(job) is job
     job.files[0].reason = "bad row"
@@ -128,20 +128,22 @@ async def test_a_job_added_is_the_job_itself(fake: FakeMilvus, internal: ImportC
         await internal.get_import_progress("7")
 
 
-async def test_jobs_get_ascending_ids(fake: FakeMilvus) -> None:
+async def test_job_ids_ascend_and_skip_existing_ones(fake: FakeMilvus) -> None:
+    first = int(fake.add_job().job_id)
+    fake.add_job(job_id=str(first + 2))
     ids = [int(fake.add_job().job_id) for _ in range(3)]
-    assert ids == sorted(set(ids))
+    assert ids == [first + 1, first + 3, first + 4]
 
 
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
         ({"job_id": "seven"}, "job_id"),
-        ({"state": "Impotring"}, "unknown state 'Impotring'; there are None, Pending"),
-        ({"script": [("Pending", 0), ("Done", 100)]}, "unknown state 'Done'"),
+        ({"state": "Impotring"}, "state must be one of None, Pending.*got 'Impotring'"),
+        ({"script": [("Pending", 0), ("Done", 100)]}, "got 'Done'"),
     ],
 )
-async def test_a_job_no_milvus_could_have_is_refused(
+async def test_invalid_job_is_a_value_error(
     fake: FakeMilvus, fields: dict[str, Any], error: str
 ) -> None:
     with pytest.raises(ValueError, match=error):
@@ -149,12 +151,13 @@ async def test_a_job_no_milvus_could_have_is_refused(
     assert fake.jobs == {}
 
 
-async def test_a_job_and_fields_are_one_too_many(fake: FakeMilvus) -> None:
+async def test_add_job_takes_a_job_or_fields(fake: FakeMilvus) -> None:
     with pytest.raises(TypeError, match="not both"):
         fake.add_job(FakeJob(), state="Importing")
 
 
-async def test_create_import_makes_a_job(fake: FakeMilvus, clock: ManualClock) -> None:
+async def test_create_import_adds_a_job(fake: FakeMilvus, clock: ManualClock) -> None:
+    fake.version = "3.0"
     fake.clock = clock
     fake.import_seconds = 60
     async with ImportClient(fake.internal_uri, db_name="shop") as client:
@@ -170,12 +173,14 @@ async def test_create_import_makes_a_job(fake: FakeMilvus, clock: ManualClock) -
 # -------------------------------------------------------------------------------- faults
 
 
-async def test_the_page_names_each_fault() -> None:
-    assert [row[0].strip("`") for row in table("testing.md", "Faults")] == sorted(FAULTS)
+async def test_docs_list_every_fault() -> None:
+    names = [row[0].strip("`") for row in table("testing.md", "Faults")]
+    names += [row[0].strip("`") for row in table("testing.md", "HTTP faults")]
+    assert sorted(names) == sorted(FAULTS)
 
 
 @pytest.mark.parametrize("row", table("testing.md", "Faults"), ids=lambda row: row[0].strip("`"))
-async def test_a_fault_by_name(
+async def test_fault_by_name(
     fake: FakeMilvus, internal: ImportClient, scale: float, row: Sequence[str]
 ) -> None:
     name, error = row[0].strip("`"), getattr(milvus_import, row[2].strip("`"))
@@ -185,11 +190,11 @@ async def test_a_fault_by_name(
     with pytest.raises(MilvusImportError) as caught:
         await internal.get_import_progress(job.job_id, timeout=timeout * scale)
     assert type(caught.value) is error
-    fake.heal()
+    fake.clear_faults()
     await internal.get_import_progress(job.job_id, timeout=30 * scale)
 
 
-async def test_faults_come_in_order_as_often_as_asked_for(
+async def test_faults_apply_in_order_and_count_calls(
     fake: FakeMilvus, internal: ImportClient
 ) -> None:
     job = fake.add_job()
@@ -202,12 +207,10 @@ async def test_faults_come_in_order_as_often_as_asked_for(
             seen.append("OK")
         except MilvusImportError as error:
             seen.append(type(error).__name__)
-    assert seen == ["AccessDeniedError", "AccessDeniedError", "RefusedError", "OK"]
+    assert seen == ["AccessDeniedError", "AccessDeniedError", "MilvusStatusError", "OK"]
 
 
-async def test_a_fault_of_one_method_leaves_the_others_alone(
-    fake: FakeMilvus, internal: ImportClient
-) -> None:
+async def test_fault_of_one_method(fake: FakeMilvus, internal: ImportClient) -> None:
     job = fake.add_job()
     fake.inject("denied", method="ListImports")
     await internal.get_import_progress(job.job_id)
@@ -216,7 +219,7 @@ async def test_a_fault_of_one_method_leaves_the_others_alone(
     await internal.list_imports()
 
 
-async def test_a_fault_may_be_asked_for_on_a_method_the_port_lacks(fake: FakeMilvus) -> None:
+async def test_fault_of_a_method_that_the_port_does_not_have(fake: FakeMilvus) -> None:
     job = fake.add_job()
     fake.inject("denied", method="GetImportProgress")
     async with ImportClient(fake.public_uri) as client:
@@ -224,44 +227,46 @@ async def test_a_fault_may_be_asked_for_on_a_method_the_port_lacks(fake: FakeMil
             await client.get_import_progress(job.job_id)
 
 
-async def test_an_unknown_fault_is_refused_with_the_known_ones(fake: FakeMilvus) -> None:
-    with pytest.raises(ValueError, match=r"unknown fault 'unavailabel'.*unavailable"):
+async def test_unknown_fault_is_a_value_error(fake: FakeMilvus) -> None:
+    with pytest.raises(ValueError, match=r"must be one of.*unavailable.*got 'unavailabel'"):
         fake.inject("unavailabel")
 
 
 # ------------------------------------------------------------------------ the server itself
 
 
-async def test_a_restarted_server_has_its_ports_and_its_jobs(fake: FakeMilvus) -> None:
+async def test_restarted_server_keeps_ports_and_jobs(fake: FakeMilvus) -> None:
     job = fake.add_job(state="Importing", progress=40)
-    uris = (fake.public_uri, fake.internal_uri)
+    uris = (fake.public_uri, fake.internal_uri, fake.rest_uri)
     for _ in range(2):
         await fake.stop()
         async with ImportClient(fake.internal_uri) as client:
             with pytest.raises(UnavailableError):
                 await client.get_import_progress(job.job_id)
         await fake.start()
-        assert (fake.public_uri, fake.internal_uri) == uris
+        assert (fake.public_uri, fake.internal_uri, fake.rest_uri) == uris
         async with ImportClient(fake.internal_uri) as client:
-            assert (await client.get_import_progress(job.job_id)).data.progress == 40
+            # gRPC shares the back-off of an address between channels.
+            response = await client.get_import_progress(job.job_id, wait_for_ready=True)
+            assert response.data.progress == 40
 
 
-async def test_stop_with_grace_lets_a_call_end(fake: FakeMilvus, scale: float) -> None:
+async def test_stop_with_grace_waits_for_calls(fake: FakeMilvus, scale: float) -> None:
     job = fake.add_job(state="Importing", progress=40)
     fake.inject(Fault(delay=0.3 * scale))
     async with ImportClient(fake.internal_uri) as client, anyio.create_task_group() as tasks:
 
-        async def ask() -> None:
+        async def call() -> None:
             assert (await client.get_import_progress(job.job_id)).data.progress == 40
 
-        tasks.start_soon(ask)
+        tasks.start_soon(call)
         with anyio.fail_after(20 * scale):
             while not fake.received:  # noqa: ASYNC110 - a list has no event to wait for
                 await anyio.sleep(0.01)
         await fake.stop(grace=20 * scale)
 
 
-async def test_a_start_that_fails_leaves_nothing_behind(fake: FakeMilvus) -> None:
+async def test_failed_start_closes_its_ports(fake: FakeMilvus) -> None:
     other = FakeMilvus(public_port=fake.public_port)
     with pytest.raises(RuntimeError):
         await other.start()
@@ -270,16 +275,16 @@ async def test_a_start_that_fails_leaves_nothing_behind(fake: FakeMilvus) -> Non
         assert third.internal_port == other.internal_port
 
 
-def test_a_loop_that_is_not_asyncios_is_refused() -> None:
+def test_start_needs_asyncio() -> None:
     async def serve() -> None:
         async with FakeMilvus():
             pass
 
-    with pytest.raises(RuntimeError, match="FakeMilvus works on asyncio"):
+    with pytest.raises(RuntimeError, match="FakeMilvus needs asyncio"):
         trio.run(serve)
 
 
-async def test_two_servers_live_side_by_side(fake: FakeMilvus) -> None:
+async def test_two_servers_are_independent(fake: FakeMilvus) -> None:
     async with FakeMilvus() as other:
         job = other.add_job()
         assert fake.internal_port != other.internal_port
@@ -288,31 +293,39 @@ async def test_two_servers_live_side_by_side(fake: FakeMilvus) -> None:
                 await client.get_import_progress(job.job_id)
 
 
-async def test_unknown_calls_are_answered_in_a_real_servers_words(fake: FakeMilvus) -> None:
-    said: list[str] = []
+async def test_unknown_methods_have_the_details_of_grpc_go(fake: FakeMilvus) -> None:
+    details: list[str] = []
     for target, path in (
         (fake.public_port, "/milvus.proto.proxy.Proxy/GetImportProgress"),
         (fake.internal_port, "/milvus.proto.milvus.MilvusService/GetImportState"),
         (fake.internal_port, "/milvus.proto.proxy.Proxy/Nonsense"),
         (fake.internal_port, "/grpc.health.v1.Health/Check"),
+        (fake.internal_port, "/a/b/GetImportProgress"),
+        (fake.internal_port, "/GetImportProgress"),
     ):
         async with grpc.aio.insecure_channel(f"127.0.0.1:{target}") as channel:
             method: Any = cast("Any", channel).unary_unary(path)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await method(b"", timeout=30)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        said.append(caught.value.details() or "")
-    assert said == [
+        details.append(caught.value.details() or "")
+    assert details == [
         "unknown service milvus.proto.proxy.Proxy",
         "unknown service milvus.proto.milvus.MilvusService",
         "unknown method Nonsense for service milvus.proto.proxy.Proxy",
         "unknown service grpc.health.v1.Health",
+        "unknown service a/b",
+        'malformed method name: "/GetImportProgress"',
     ]
-    assert [received.service for received in fake.refused[:3]] == ["internal", "public", "internal"]
+    assert [received.service for received in fake.unimplemented[:3]] == [
+        "internal",
+        "public",
+        "internal",
+    ]
     assert fake.received == []
 
 
-async def test_received_tells_of_a_reset(fake: FakeMilvus, scale: float) -> None:
+async def test_received_records_a_reset(fake: FakeMilvus, scale: float) -> None:
     job = fake.add_job()
     fake.inject("hang")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{fake.internal_port}") as channel:
@@ -343,7 +356,7 @@ async def test_received_tells_of_a_reset(fake: FakeMilvus, scale: float) -> None
         ({"authorization": "Bearer cm9vdDpNaWx2dXM="}, "invalid token format"),
     ],
 )
-async def test_wrong_credentials_are_refused_in_a_real_servers_words(
+async def test_wrong_credentials_have_the_details_of_milvus(
     fake: FakeMilvus, sent: dict[str, str], text: str
 ) -> None:
     fake.token = "root:Milvus"
@@ -351,11 +364,11 @@ async def test_wrong_credentials_are_refused_in_a_real_servers_words(
     async with ImportClient(fake.public_uri) as client:
         with pytest.raises(UnauthenticatedError, match=text):
             await client.get_import_progress(job.job_id, metadata=sent)
-    async with ImportClient(fake.internal_uri) as client:  # which asks for none
+    async with ImportClient(fake.internal_uri) as client:  # requires no credentials
         await client.get_import_progress(job.job_id, metadata=sent)
 
 
-async def test_mutual_tls_demands_a_certificate_of_the_client() -> None:
+async def test_mutual_tls_requires_a_client_certificate() -> None:
     certificates = make_certificates()
     key, cert = certificates.client
     async with FakeMilvus(tls=certificates.server, client_ca=certificates.ca) as fake:
@@ -369,67 +382,73 @@ async def test_mutual_tls_demands_a_certificate_of_the_client() -> None:
                 await client.get_import_progress(job.job_id)
 
 
-# --------------------------------------------------------------------------- used wrongly
+# ----------------------------------------------------------------------- wrong arguments
 
 
-@pytest.mark.parametrize("version", ["2.2", "2.4", "3.0", "", 2.3, None])
-async def test_a_version_it_cannot_play_is_refused(fake: FakeMilvus, version: Any) -> None:
-    words = re.escape(f"version is '2.3' or '2.6', not {version!r}")
-    with pytest.raises(ValueError, match=words):
+@pytest.mark.parametrize("version", ["2.2", "3.1", "", 2.3, None])
+async def test_unknown_version_is_a_value_error(fake: FakeMilvus, version: Any) -> None:
+    text = re.escape(f"version must be one of '2.3', '2.4', '2.5', '2.6', '3.0', got {version!r}")
+    with pytest.raises(ValueError, match=text):
         FakeMilvus(version=version)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=text):
         fake.version = version
 
 
-async def test_a_fault_that_would_never_come_is_refused(fake: FakeMilvus) -> None:
-    with pytest.raises(ValueError, match="unknown method 'GetImportProgres'; there are GetImport"):
+async def test_fault_that_could_never_apply_is_an_error(fake: FakeMilvus) -> None:
+    with pytest.raises(
+        ValueError, match=r"method must be one of GetImport.*got 'GetImportProgres'"
+    ):
         fake.inject("unavailable", method="GetImportProgres")
     with pytest.raises(
-        TypeError, match=r"a Fault or the name of one, not <StatusCode\.UNAVAILABLE"
+        TypeError, match=r"a Fault or a name in FAULTS, got <StatusCode\.UNAVAILABLE"
     ):
         fake.inject(cast("Any", grpc.StatusCode.UNAVAILABLE))
+    with pytest.raises(ValueError, match="REST method for an HTTP fault, got 'ListImports'"):
+        fake.inject("http-500", method="ListImports")
+    with pytest.raises(ValueError, match="times must be at least 1"):
+        fake.inject("hang", times=0)
 
 
-async def test_a_file_that_is_only_a_name_is_refused(fake: FakeMilvus) -> None:
-    with pytest.raises(TypeError, match=re.escape("write FakeFile('a.parquet')")):
+async def test_files_must_be_fake_files(fake: FakeMilvus) -> None:
+    with pytest.raises(TypeError, match="files must contain FakeFile objects, got"):
         fake.add_job(files=["a.parquet"])
     assert not fake.jobs
 
 
-async def test_a_server_has_no_address_before_it_starts_and_starts_once() -> None:
+async def test_server_has_no_uri_before_start_and_starts_once() -> None:
     fake = FakeMilvus()
-    for uri in ("internal_uri", "public_uri"):
-        with pytest.raises(RuntimeError, match="no port yet: start it"):
+    for uri in ("internal_uri", "public_uri", "rest_uri"):
+        with pytest.raises(RuntimeError, match="no port before it is started"):
             getattr(fake, uri)
     async with fake:
-        with pytest.raises(RuntimeError, match="running already"):
+        with pytest.raises(RuntimeError, match="already running"):
             await fake.start()
         async with ImportClient(fake.internal_uri) as client:
             assert await client.check() == "internal"
 
 
-# ------------------------------------------------------------------------ as users meet it
+# ---------------------------------------------------------------------------------- docs
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
 
 
-def test_the_pages_code_is_a_suite_that_passes(tmp_path: Path) -> None:
+def test_code_blocks_of_the_docs_pass(tmp_path: Path) -> None:
     blocks = code_blocks("testing.md")
     for block in blocks:
         name = block.splitlines()[0].removeprefix("# ")
         (tmp_path / name).write_text(block, "utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", "utf-8")
-    done = _run("-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path))
+    done = _run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     count = sum(block.count("def test_") for block in blocks)
     assert f"{count} passed" in done.stdout
-    followed = _run(str(tmp_path / "follow.py"))
-    assert followed.stdout.endswith("1,000 rows, told by the internal service\n"), followed.stderr
+    output = _run(str(tmp_path / "follow.py"))
+    assert output.stdout.endswith("1,000 rows, from the internal service\n"), output.stderr
 
 
-def test_the_kit_itself_needs_no_pytest() -> None:
+def test_package_does_not_import_pytest() -> None:
     code = "import sys; sys.modules['pytest'] = None; import milvus_import.testing"
     done = _run("-c", code)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,8 @@
-"""The Python blocks of the guide and of the page on services, run one after the other."""
+"""The Python blocks of the guide and of the page on services, run one by one."""
 
 from __future__ import annotations
+
+import asyncio
 
 import pytest
 from pages import code_blocks, run
@@ -10,26 +12,49 @@ from milvus_import.testing import FakeMilvus
 
 pytestmark = pytest.mark.anyio
 
+REST = 'service="rest"'
 BLOCKS = [
-    pytest.param(block, id=f"{page.removesuffix('.md')}-{number}")
+    pytest.param(block, id=f"{page.removesuffix('.md')}-{number}{'-rest' if REST in block else ''}")
     for page in ("guide.md", "services.md")
     for number, block in enumerate(code_blocks(page), start=1)
 ]
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-async def test_block(fake: FakeMilvus, block: str, capsys: pytest.CaptureFixture[str]) -> None:
-    fake.import_seconds = 0
+async def test_the_code_of_the_page_runs(
+    fake: FakeMilvus, block: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.import_seconds = fake.commit_seconds = 0
     jobs = [
         fake.add_job(state="Completed", progress=100),
         fake.add_job(state="Failed", reason="no such file", collection_name="films"),
     ]
+    uri = fake.internal_uri
+    if REST in block:
+        fake.version, uri = "3.0", fake.rest_uri
     if "on_fault" in block:
         fake.inject("not-ready")
-    source = block.replace("http://localhost:19530", fake.internal_uri)
+    source = block.replace("http://localhost:19530", uri).replace("timeout(0.5)", "timeout(20)")
     async with ImportClient(fake.internal_uri) as client:
         await run(
-            source, client=client, job_id=jobs[0].job_id, job_ids=[job.job_id for job in jobs]
+            source,
+            client=client,
+            job_id=jobs[0].job_id,
+            job_ids=[job.job_id for job in jobs],
+            asyncio=asyncio,
+            ImportClient=ImportClient,
         )
     assert fake.received
     assert ("on_fault" in block) == ("service not ready" in capsys.readouterr().out)
+
+
+def test_the_guide_has_a_block_per_subject() -> None:
+    guide = "\n".join(code_blocks("guide.md"))
+    for name in (
+        "commit_import",
+        "max_outage=60",
+        "rpc_timeout",
+        "all_databases",
+        "queue.put_nowait",
+    ):
+        assert name in guide

@@ -1,3 +1,5 @@
+"""Interceptors of the user, and OpenTelemetry."""
+
 from __future__ import annotations
 
 import sys
@@ -31,7 +33,7 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "tracing.py"
 
 
 class Tagging(grpc.aio.UnaryUnaryClientInterceptor):
-    """Adds its tag to the metadata, and keeps what it saw."""
+    """Adds its tag to the metadata, and records the calls."""
 
     def __init__(self, tag: str = "one") -> None:
         self.tag = tag
@@ -63,7 +65,7 @@ class Tagging(grpc.aio.UnaryUnaryClientInterceptor):
 
 
 class Idle(grpc.aio.UnaryStreamClientInterceptor):
-    """For streams, which no call here is."""
+    """For streams; all calls of the client are unary."""
 
     async def intercept_unary_stream(
         self,
@@ -71,7 +73,7 @@ class Idle(grpc.aio.UnaryStreamClientInterceptor):
         client_call_details: grpc.aio.ClientCallDetails,
         request: Any,
     ) -> Any:
-        raise AssertionError("a unary call came by")
+        raise AssertionError("called for a unary call")
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def job_id(fake: FakeMilvus) -> str:
     return fake.add_job(state="Importing", progress=40).job_id
 
 
-async def test_an_interceptor_sees_the_call_and_may_change_its_metadata(
+async def test_an_interceptor_receives_the_call_and_may_change_its_metadata(
     fake: FakeMilvus, job_id: str
 ) -> None:
     tagging = Tagging()
@@ -103,7 +105,7 @@ async def test_the_first_interceptor_is_the_outermost(fake: FakeMilvus, job_id: 
     assert fake.received[0].values("x-tag") == ["outer", "inner"]
 
 
-async def test_an_interceptor_sees_each_rpc_of_a_call(fake: FakeMilvus, job_id: str) -> None:
+async def test_an_interceptor_receives_each_rpc_of_a_call(fake: FakeMilvus, job_id: str) -> None:
     tagging = Tagging()
     records: list[CallRecord] = []
     async with ImportClient(
@@ -113,7 +115,7 @@ async def test_an_interceptor_sees_each_rpc_of_a_call(fake: FakeMilvus, job_id: 
     methods = [method for method, _, _ in tagging.seen]
     assert methods == [f"/{record.method}" for record in records]
     assert [record.service for record in records] == ["internal", "public"]
-    for received in (*fake.refused, *fake.received):
+    for received in (*fake.unimplemented, *fake.received):
         assert received.values("x-tag") == ["one"]
 
 
@@ -148,7 +150,7 @@ async def test_a_client_with_interceptors_can_be_cancelled(
         assert (await client.get_import_progress(job_id)).data.progress == 40
 
 
-def test_what_is_no_interceptor_is_refused() -> None:
+def test_an_object_that_is_no_interceptor_is_a_type_error() -> None:
     for nonsense in (object(), Tagging):
         with pytest.raises(TypeError, match="UnaryUnaryClientInterceptor"):
             ImportClient("localhost", interceptors=[nonsense])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
@@ -184,7 +186,7 @@ def _traceparent(span: ReadableSpan) -> str:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}"
 
 
-async def test_opentelemetry_traces_each_rpc_and_the_server_gets_the_traceparent(
+async def test_opentelemetry_traces_each_rpc_and_the_server_receives_the_traceparent(
     fake: FakeMilvus, job_id: str, spans: InMemorySpanExporter, provider: TracerProvider
 ) -> None:
     interceptors = _interceptors(provider)
@@ -199,7 +201,7 @@ async def test_opentelemetry_traces_each_rpc_and_the_server_gets_the_traceparent
         "/milvus.proto.milvus.MilvusService/GetImportState",
         "look",
     ]
-    for span, received in zip((probe, answer), (*fake.refused, *fake.received), strict=True):
+    for span, received in zip((probe, answer), (*fake.unimplemented, *fake.received), strict=True):
         assert span.kind is SpanKind.CLIENT
         assert span.parent is not None
         assert span.parent.span_id == ours.get_span_context().span_id

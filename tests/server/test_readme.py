@@ -1,4 +1,4 @@
-"""README.md's Python, run as it stands: only the servers' addresses are those of the test's."""
+"""The Python of README.md, run as it is: only the addresses are those of the test's servers."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ pytestmark = pytest.mark.anyio
 
 README = Path(__file__).parents[2] / "README.md"
 LOCAL, REMOTE = "http://localhost:19530", "https://milvus.example/"
+MARKS = ("books.parquet", "GetImportProgressOption", "client.watch_all", "commit_import")
 
 
 def snippets() -> Iterator[str]:
-    """Each block of Python, behind as many empty lines as it has above it in the file."""
+    """Yield each block of Python, after as many empty lines as precede it in the file."""
     text = README.read_text()
     for block in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         yield "\n" * text.count("\n", 0, block.start(1)) + block[1]
 
 
 def snippet(mark: str) -> str:
-    """The one block with this in it."""
-    (found,) = [block for block in snippets() if mark in block]
+    """Return the one block that contains a text."""
+    [found] = [block for block in snippets() if mark in block]
     return found
 
 
 async def run(code: str, addresses: dict[str, str], **names: str) -> None:
-    """Run a block that may await, with nothing but these names."""
+    """Run a block that may await, with only these names."""
     for written, real in addresses.items():
         assert written in code
         code = code.replace(written, real)
@@ -45,51 +46,71 @@ async def run(code: str, addresses: dict[str, str], **names: str) -> None:
     await running
 
 
-async def test_the_first_screen(fake: FakeMilvus, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_first_snippet(fake: FakeMilvus, capsys: pytest.CaptureFixture[str]) -> None:
     fake.token, fake.import_seconds = "root:Milvus", 0.0
-    await run(snippet("create_import"), {LOCAL: fake.public_uri})
-    assert capsys.readouterr().out == "1,000 rows, told by the public service\n"
-    (job,) = fake.jobs.values()
+    await run(snippet("books.parquet"), {LOCAL: fake.public_uri})
+    assert capsys.readouterr().out == "1,000 rows, reported by the public service\n"
+    [job] = fake.jobs.values()
     assert (job.collection_name, job.files[0].name) == ("books", "books.parquet")
 
 
-async def test_asking_once(fake: FakeMilvus, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_one_call(fake: FakeMilvus, capsys: pytest.CaptureFixture[str]) -> None:
     fake.add_job(job_id="449839014328146739", state="Importing", progress=40)
     await run(snippet("GetImportProgressOption"), {LOCAL: fake.internal_uri}, request_id="r-1")
     assert capsys.readouterr().out == "Importing 40 internal\n"
-    assert fake.received[0].values("client_request_id") == ["r-1"]
+    assert fake.received[0].values("x-request-id") == ["r-1"]
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "lines"),
     [
         ("Completed", ["Completed 100%", "{job_id} Completed"]),
         (
             "Failed",
-            ["Failed 100%", "import job {job_id} failed: no such file []", "{job_id} Failed"],
+            [
+                "Failed 100%",
+                (
+                    "import job {job_id} failed: no such file or directory. Pass a path on the "
+                    "server's disk, or a key of Milvus' bucket without the bucket's name: "
+                    "Milvus reads the files, not the client. []"
+                ),
+                "{job_id} Failed",
+            ],
         ),
     ],
 )
-async def test_one_client_of_a_service(
-    fake: FakeMilvus, capsys: pytest.CaptureFixture[str], state: str, told: list[str]
+async def test_a_service_with_one_client(
+    fake: FakeMilvus, capsys: pytest.CaptureFixture[str], state: str, lines: list[str]
 ) -> None:
-    reason = "no such file" if state == "Failed" else ""
-    job = fake.add_job(state=state, progress=100, reason=reason, files=[FakeFile("books.parquet")])
-    token = "root:Milvus"
+    reason = "no such file or directory" if state == "Failed" else ""
+    job = fake.add_job(
+        state=state,
+        progress=100,
+        reason=reason,
+        files=[FakeFile("books.parquet")],
+        db_name="books",
+    )
     await run(
         snippet("client.watch_all"),
         {REMOTE: fake.internal_uri + "/"},
-        token=token,
+        token="root:Milvus",
         job_id=job.job_id,
+        request_id="r-1",
     )
-    said = capsys.readouterr().out.splitlines()
-    assert said == [line.format(job_id=job.job_id) for line in told]
+    output = capsys.readouterr().out.splitlines()
+    assert output == [line.format(job_id=job.job_id) for line in lines]
     assert {call.method for call in fake.received} == {"GetImportProgress", "ListImports"}
     assert all(call.values("dbname") == ["books"] for call in fake.received)
+    assert [call.values("x-request-id") for call in fake.received].count(["r-1"]) == 1
+
+
+async def test_rest(fake: FakeMilvus) -> None:
+    fake.version, fake.import_seconds = "3.0", 0.0
+    await run(snippet("commit_import"), {LOCAL: fake.rest_uri}, token="root:Milvus")
+    [job] = fake.jobs.values()
+    assert [file.name for file in job.files] == ["a.parquet", "b.parquet"]
+    assert [call.method for call in fake.received][-1] == "commit"
 
 
 def test_every_snippet_is_run() -> None:
-    known = {
-        snippet(mark) for mark in ("create_import", "GetImportProgressOption", "client.watch_all")
-    }
-    assert set(snippets()) == known
+    assert set(snippets()) == {snippet(mark) for mark in MARKS}

@@ -1,8 +1,8 @@
-"""No secret in any repr, str, log line, record, traceback or output of the command line.
+"""No secret in any repr, str, log record, CallRecord, traceback or output of the command line.
 
-Tokens, passwords, metadata values, private keys and secret import options are planted everywhere;
-then all that the package shows is searched for them, in every spelling. Tracebacks are searched
-with the variables of our frames, because that is what error reporters send away.
+Tokens, passwords, metadata values, private keys and secret import options are passed everywhere;
+then all output of the package is searched for them, in every encoding. Tracebacks are searched
+with the local variables of the frames, because error reporters send those.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from typing import Any
 
 import anyio
 import grpc
-import leaks
+import interceptors
 import pytest
 from certificates import make_certificates
 
 import milvus_import
 from milvus_import import (
-    CallOptions,
     CallRecord,
     GetImportProgressOption,
     ImportClient,
@@ -53,15 +52,15 @@ METADATA: dict[str, str | bytes | None] = {"x-secret": VALUE, "x-secret-bin": BI
 
 
 def found(shown: str) -> list[str]:
-    """The secrets in a text."""
+    """Return the secrets in a text."""
     return [spelling for spelling in SPELLINGS if spelling in shown]
 
 
 def frames(error: BaseException, *packages: ModuleType) -> list[str]:
-    """The packages' frames that an error and its causes have passed, with their variables."""
+    """Return the frames of these packages in the traceback of an error, with their variables."""
     folders = tuple(str(Path(package.__file__ or "").parent) for package in packages)
-    told = traceback.TracebackException.from_exception(error, capture_locals=True)
-    links, found = [told], list[str]()
+    exception = traceback.TracebackException.from_exception(error, capture_locals=True)
+    links, found = [exception], list[str]()
     while links:
         link = links.pop()
         links += [cause for cause in (link.__cause__, link.__context__) if cause is not None]
@@ -75,24 +74,24 @@ def frames(error: BaseException, *packages: ModuleType) -> list[str]:
 
 
 def our_frames(error: BaseException) -> list[str]:
-    """Those of this package and of gRPC's."""
+    """Return the frames of this package and of gRPC."""
     return frames(error, milvus_import, grpc)
 
 
-Ask = Callable[[ImportClient, CallOptions], Awaitable[Any]]
+Method = Callable[[ImportClient, Any], Awaitable[Any]]
 
 
-async def watch(client: ImportClient, call: CallOptions) -> None:
-    async for _ in client.watch(JOB, timeout=1, interval=0.01, call=call):
+async def watch(client: ImportClient, call: Any) -> None:
+    async for _ in client.watch(JOB, timeout=1, interval=0.01, **call):
         pass
 
 
-async def watch_all(client: ImportClient, call: CallOptions) -> None:
-    async for _ in client.watch_all([JOB], timeout=1, interval=0.01, call=call):
+async def watch_all(client: ImportClient, call: Any) -> None:
+    async for _ in client.watch_all([JOB], timeout=1, interval=0.01, **call):
         pass
 
 
-ASKS: dict[str, Ask] = {
+METHODS: dict[str, Method] = {
     "get_import_progress": lambda client, call: client.get_import_progress(JOB, **call),
     "check": lambda client, call: client.check(**call),
     "list_imports": lambda client, call: client.list_imports("books", **call),
@@ -100,16 +99,16 @@ ASKS: dict[str, Ask] = {
         "books", ["a.parquet"], options={"ezk": OPTION}, idempotency_key="7", **call
     ),
     "watch": watch,
-    "wait": lambda client, call: client.wait(JOB, timeout=1, max_outage=0, call=call),
+    "wait": lambda client, call: client.wait(JOB, timeout=1, max_outage=0, **call),
     "watch_all": watch_all,
-    "wait_all": lambda client, call: client.wait_all([JOB], timeout=1, max_outage=0, call=call),
+    "wait_all": lambda client, call: client.wait_all([JOB], timeout=1, max_outage=0, **call),
 }
 
 
 @pytest.mark.parametrize("fault", ["", "denied", "not-ready", "garbage", "job-limit", "aborted"])
-@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
-async def test_nothing_that_a_call_shows_holds_a_secret(
-    fake: FakeMilvus, caplog: pytest.LogCaptureFixture, ask: Ask, fault: str
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+async def test_no_output_of_a_call_contains_a_secret(
+    fake: FakeMilvus, caplog: pytest.LogCaptureFixture, method: Method, fault: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
     fake.token = TOKEN
@@ -122,33 +121,38 @@ async def test_nothing_that_a_call_shows_holds_a_secret(
     client = ImportClient(fake.internal_uri, token=TOKEN, metadata=METADATA)
     async with client:
         try:
-            answer = await ask(client, {"metadata": METADATA, "on_finish": records.append})
+            result = await method(client, {"metadata": METADATA, "on_finish": records.append})
         except MilvusImportError as error:
             shown += [str(error), repr(error), repr(getattr(error, "record", None))]
             shown += our_frames(error)
         else:
-            assert not fault or ask is ASKS["wait_all"]  # which returns each job's error
-            shown += [str(answer), repr(answer)]
+            assert not fault or method is METHODS["wait_all"]  # it returns the error of each job
+            shown += [str(result), repr(result)]
             if fault:
-                shown += our_frames(answer[JOB])
+                shown += our_frames(result[JOB])
     assert records
-    assert VALUE in str(fake.received[0].metadata)  # it was sent, and with it all the others
+    assert VALUE in str(fake.received[0].metadata)  # all metadata was sent
     shown += [repr(client), str(client), *map(repr, records), *map(str, records), caplog.text]
     assert found("\n".join(shown)) == []
 
 
-async def test_our_frame_around_an_interceptor_that_raises_holds_none(fake: FakeMilvus) -> None:
-    """gRPC's own frames do: what they are given is not ours to take away."""
+async def test_no_frame_around_an_interceptor_that_raises_contains_a_secret(
+    fake: FakeMilvus,
+) -> None:
+    """The frames of gRPC do: it owns what it receives."""
     client = ImportClient(
-        fake.internal_uri, token=TOKEN, metadata=METADATA, interceptors=[leaks.Raise(LookupError())]
+        fake.internal_uri,
+        token=TOKEN,
+        metadata=METADATA,
+        interceptors=[interceptors.Raise(LookupError())],
     )
     async with client:
         with pytest.raises(LookupError) as caught:
-            await ASKS["create_import"](client, {"metadata": METADATA})
+            await METHODS["create_import"](client, {"metadata": METADATA})
     assert found("\n".join(frames(caught.value, milvus_import))) == []
 
 
-async def test_the_function_form_shows_no_secret() -> None:
+async def test_no_output_of_the_function_contains_a_secret() -> None:
     option = GetImportProgressOption("http://127.0.0.1:1", JOB, user="root", password=PASSWORD)
     with pytest.raises(MilvusImportError) as caught:
         await get_import_progress(option, metadata=METADATA)
@@ -169,15 +173,15 @@ async def test_the_function_form_shows_no_secret() -> None:
         {"tls": {"key": PASSWORD}},
     ],
 )
-def test_what_is_refused_is_refused_without_showing_it(connect: dict[str, Any]) -> None:
+def test_argument_errors_do_not_contain_the_secret(connect: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError)) as caught:
         ImportClient("http://127.0.0.1:1", **connect)
     shown = "".join(traceback.format_exception(caught.value))
     assert found(shown) == []
-    assert frames(caught.value, milvus_import)  # a client that was refused has a repr, too
+    assert frames(caught.value, milvus_import)  # a client that was not created has a repr, too
 
 
-def test_a_uri_with_a_password_is_not_shown() -> None:
+def test_argument_errors_do_not_contain_a_uri_with_a_password() -> None:
     uri = f"http://{TOKEN}@127.0.0.1:1"
     with pytest.raises(ValueError, match="credentials") as of_client:
         ImportClient(uri)
@@ -187,7 +191,7 @@ def test_a_uri_with_a_password_is_not_shown() -> None:
         assert found("".join(traceback.format_exception(caught.value))) == []
 
 
-def test_certificates_are_not_shown() -> None:
+def test_no_repr_or_error_contains_a_certificate() -> None:
     key, cert = make_certificates().client
     shown = repr(TLSConfig(ca=cert, cert=cert, key=key))
     assert "BEGIN" not in shown
@@ -196,20 +200,13 @@ def test_certificates_are_not_shown() -> None:
     assert found("".join(traceback.format_exception(caught.value))) == []
 
 
-@pytest.mark.parametrize("fault", ["", "denied", "unavailable"])
+@pytest.mark.parametrize("fault", ["", "denied"])
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ("get", JOB),
-        ("get", JOB, "--json"),
-        ("watch", JOB, "--json"),
-        ("wait", JOB, "--timeout", "1"),
-        ("list",),
-        ("create", "books", "a.parquet", "--option", f"ezk={OPTION}"),
-    ],
+    [("create", "books", "a.parquet", "--option", f"ezk={OPTION}")],  # the others: test_cli
     ids=" ".join,
 )
-async def test_the_command_line_shows_no_secret(
+async def test_no_output_of_the_command_line_contains_a_secret(
     fake: FakeMilvus, arguments: tuple[str, ...], fault: str, scale: float
 ) -> None:
     fake.token = TOKEN

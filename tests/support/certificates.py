@@ -27,6 +27,10 @@ class Certificates:
     client: KeyAndChain
     other_ca: bytes
     """Signed none of these."""
+    rotated_ca: bytes
+    """The authority of ``rotated``."""
+    rotated: KeyAndChain
+    """For localhost, 127.0.0.1 and ::1."""
     https: ssl.SSLContext
     """The server's, for a server that does not speak HTTP/2."""
 
@@ -41,6 +45,7 @@ def make_certificates() -> Certificates:
     https = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.configure_cert(https)  # pyright: ignore[reportUnknownMemberType]
     start, end = _LONG_AGO
+    next_authority = trustme.CA()
     return Certificates(
         ca=authority.cert_pem.bytes(),
         server=_pem(server),
@@ -48,6 +53,8 @@ def make_certificates() -> Certificates:
         expired=_pem(authority.issue_cert(*here, not_before=start, not_after=end)),
         client=_pem(authority.issue_cert("client@example.org")),
         other_ca=trustme.CA().cert_pem.bytes(),
+        rotated_ca=next_authority.cert_pem.bytes(),
+        rotated=_pem(next_authority.issue_cert(*here)),
         https=https,
     )
 

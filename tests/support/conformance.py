@@ -1,4 +1,4 @@
-"""What a simulated server must say where a real one said something."""
+"""Compare the replies of a simulated server with those of a real one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STATES = {
 
 
 def as_fake(real: State, rows: int) -> FakeJob:
-    """The simulated job that stands where a job of a real Milvus 2.3 stood."""
+    """Return a simulated job in the state that a real Milvus 2.3 reported."""
     infos = {info.key: info.value for info in real.infos}
     return FakeJob(
         job_id=str(real.id),
@@ -30,7 +30,7 @@ def as_fake(real: State, rows: int) -> FakeJob:
 
 
 def comparable(reply: State) -> State:
-    """A reply without what only a server that stores rows can know."""
+    """Return a reply without the fields that need stored rows."""
     copy = State()
     copy.CopyFrom(reply)
     copy.collection_id = 0

@@ -1,4 +1,4 @@
-"""Random and mutated replies to the decoders, each held against the mapping of oracle.py."""
+"""Random and mutated replies, read by the methods and compared with the mapping of oracle.py."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from google.protobuf.message import DecodeError
 from replay import METHODS, PUBLIC
 from vectors import load
 
-from milvus_import import ImportJob, MilvusImportError
-from milvus_import._call import Rpc
-from milvus_import._internal import GET_IMPORT_PROGRESS, IMPORT_V2, LIST_IMPORTS
-from milvus_import._public import GET_IMPORT_STATE, IMPORT, LIST_IMPORT_TASKS
-from milvus_import._status import refusal
+from milvus_import import CallError, ImportJob
+from milvus_import._rpc._call import Method
+from milvus_import._rpc._context import CallContext, ReplyError
+from milvus_import._services._internal import GET_IMPORT_PROGRESS, IMPORT_V2, LIST_IMPORTS
+from milvus_import._services._public import GET_IMPORT_STATE, IMPORT, LIST_IMPORT_TASKS
+from milvus_import._services._requests import JobParams, ListParams
 
-RPCS: tuple[Rpc[Any, Any, Any, Any], ...] = (
+FUZZED: tuple[Method[Any, Any], ...] = (
     GET_IMPORT_PROGRESS,
     LIST_IMPORTS,
     IMPORT_V2,
@@ -25,36 +26,38 @@ RPCS: tuple[Rpc[Any, Any, Any, Any], ...] = (
     LIST_IMPORT_TASKS,
     IMPORT,
 )
+LISTS = (LIST_IMPORTS, LIST_IMPORT_TASKS)
+CONTEXT = CallContext("Method", "public", True, "milvus:19530", False, 10.0, True, False)
 UNPARSEABLE = (DecodeError, UnicodeDecodeError)  # the second by the pure-Python backend
 _INTERESTING = (b"\x00", b"\x7f", b"\x80", b"\xff" * 9 + b"\x01", b"\xff" * 10, b"\x10\x01", b"99")
 
 
 @dataclass
 class Fuzzed:
-    """What came of it."""
+    """The outcomes, counted."""
 
     answers: int = 0
     refused: int = 0
-    """Parsed, and ended in one of our errors, as it must."""
+    """Replies that parsed and ended in the error that they must end in."""
     unparseable: int = 0
     wrong: list[str] = field(default_factory=list[str])
-    """Bytes that were mapped in another way than the oracle's, or ended in a foreign error."""
+    """Replies that were mapped in another way than the oracle's, or ended in another error."""
 
 
 def fuzz(count: int, *, seed: int = 1) -> Fuzzed:
-    """So many messages, over all methods."""
+    """Read so many replies, of all methods in turn."""
     rng = random.Random(seed)
     seeds = _seeds()
     found = Fuzzed()
     for index in range(count):
-        rpc = RPCS[index % len(RPCS)]
-        _try(rpc, _made(rng, seeds[rpc.path]), found)
+        method = FUZZED[index % len(FUZZED)]
+        _try(method, _made(rng, seeds[method.path]), found)
     return found
 
 
 def _seeds() -> dict[str, list[bytes]]:
-    """The recorded replies of each method; ListImportTasks, never recorded, lists what was."""
-    seeds: dict[str, list[bytes]] = {rpc.path: [b""] for rpc in RPCS}
+    """Return the recorded replies of each method; ListImportTasks lists recorded jobs."""
+    seeds: dict[str, list[bytes]] = {method.path: [b""] for method in FUZZED}
     for vector in load():
         if vector.reply_bytes is not None:
             seeds.setdefault(vector.method.removeprefix("/"), []).append(vector.reply_bytes)
@@ -71,7 +74,7 @@ def _seeds() -> dict[str, list[bytes]]:
 
 
 def _made(rng: random.Random, seeds: list[bytes]) -> bytes:
-    """Random bytes, or a recorded reply with some of it changed, dropped, added or repeated."""
+    """Return random bytes, or a recorded reply with parts changed, removed, added or repeated."""
     if rng.random() < 0.1:
         return rng.randbytes(rng.randrange(80))
     data = bytearray(rng.choice(seeds))
@@ -85,48 +88,52 @@ def _made(rng: random.Random, seeds: list[bytes]) -> bytes:
         elif how == 2:
             data[at:at] = rng.choice(_INTERESTING)
         else:
-            data += rng.choice(seeds)  # protobuf merges messages that stand in a row
+            data += rng.choice(seeds)  # protobuf merges concatenated messages
     return bytes(data)
 
 
-def _try(rpc: Rpc[Any, Any, Any, Any], data: bytes, found: Fuzzed) -> None:
+def _try(method: Method[Any, Any], data: bytes, found: Fuzzed) -> None:
     try:
-        reply = METHODS["/" + rpc.path][1].FromString(data)
+        expected = _expected(method, data)
     except UNPARSEABLE:
-        found.unparseable += 1
-        return
+        expected = None
     try:
-        said: object = _answer(rpc, reply)
-    except MilvusImportError as error:
-        said = type(error)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
-        said = repr(error)
-    if said != _expected(rpc, reply):
-        found.wrong.append(f"{rpc.name} {data.hex()}: {said}")
-    elif isinstance(said, type):
+        outcome = _outcome(method, data)
+    except Exception as error:  # noqa: BLE001 - any exception is a finding
+        outcome = repr(error)
+    if expected is None:
+        found.unparseable += 1
+        expected = CallError
+    elif isinstance(expected, type):
         found.refused += 1
     else:
         found.answers += 1
+    if outcome != expected:
+        found.wrong.append(f"{method.name} {data.hex()}: {outcome}")
 
 
-def _answer(rpc: Rpc[Any, Any, Any, Any], reply: Any) -> object:
-    """What the client makes of a reply, in a form that can be compared."""
-    if reply.status.code or reply.status.error_code:
-        raise refusal(reply.status, rpc.name, "milvus:19530", rpc.service)
-    answer = rpc.answer(reply, ("7", ""), "milvus:19530")
-    if rpc in {LIST_IMPORTS, LIST_IMPORT_TASKS}:
-        return _by_id(answer)
-    return answer if isinstance(answer, str) else asdict(answer.data)
+def _outcome(method: Method[Any, Any], data: bytes) -> object:
+    """Return what the client reads from a reply, in a form that can be compared."""
+    params = ListParams("", "") if method in LISTS else JobParams("7", "")
+    try:
+        result = method.read_reply(data, params)
+    except ReplyError as error:
+        return type(error.make(CONTEXT))
+    if method in LISTS:
+        return _by_id(result)
+    return result if isinstance(result, str) else asdict(result.data)
 
 
-def _expected(rpc: Rpc[Any, Any, Any, Any], reply: Any) -> object:
-    if failure := oracle.failure(reply):
+def _expected(method: Method[Any, Any], data: bytes) -> object:
+    """Return what the oracle reads from a reply. Raises what protobuf raises."""
+    reply: Any = METHODS["/" + method.path][1].FromString(data)
+    if failure := oracle.failure(reply, data):
         return failure
-    if rpc in {LIST_IMPORTS, LIST_IMPORT_TASKS}:
+    if method in LISTS:
         return _by_id(oracle.jobs(reply))
-    if rpc is IMPORT_V2:
+    if method is IMPORT_V2:
         return reply.jobID
-    if rpc is IMPORT:
+    if method is IMPORT:
         return str(reply.tasks[0])
     return oracle.progress(reply, "7")
 

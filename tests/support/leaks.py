@@ -1,4 +1,4 @@
-"""What is left behind: tasks, timers, gRPC calls, descriptors, and what the loop complains of."""
+"""Tasks, timers, gRPC calls and descriptors that are left, and errors logged by the loop."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ import gc
 import os
 import re
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
+from times import GUARD
 
 from milvus_import import ImportClient
-from milvus_import._channel import Connection
+from milvus_import._rpc._channel import Connection, LazyChannel
+from milvus_import._services._select import GrpcServices
 
-# A server under test in the same loop comes and goes at its own pace.
+# The tasks of a server in the same loop start and end at any time.
 _SERVERS_TASK = r"AioServer|server\.pyx"
-_SLEEP = "_set_result_unless_cancelled"  # whose sleep it is, its task tells
+_SLEEP = "_set_result_unless_cancelled"  # of asyncio.sleep, whose task is found anyway
 
 
 @dataclass(slots=True)
 class Holdings:
-    """What the process holds at one moment, each as a line of text where it can be told."""
+    """What the process holds at one moment."""
 
     tasks: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
     timers: set[asyncio.TimerHandle] = field(default_factory=set[asyncio.TimerHandle])
@@ -33,7 +35,7 @@ class Holdings:
     descriptors: set[str] = field(default_factory=set[str])
 
     def beyond(self, before: Holdings) -> dict[str, Any]:
-        """What is here now and was not before."""
+        """Return what was not there before."""
         more = {
             "tasks": self.tasks - before.tasks,
             "timers": self.timers - before.timers,
@@ -44,13 +46,13 @@ class Holdings:
 
 
 def descriptors() -> set[str]:
-    """The open descriptors, each with what it is open on."""
+    """Return the open descriptors, each with its target."""
     found: set[str] = set()
-    for entry in os.listdir("/dev/fd"):  # noqa: PTH208 - the listing's own descriptor is in it
+    for entry in os.listdir("/dev/fd"):  # noqa: PTH208 - it includes the descriptor of the listing
         try:
             found.add(f"{entry} {Path('/dev/fd', entry).readlink()}")
         except OSError:
-            continue  # it was the listing's own
+            continue  # the descriptor of the listing itself
     return found
 
 
@@ -70,30 +72,28 @@ def holdings() -> Holdings:
 
 
 def connection(client: ImportClient) -> Connection:
-    """The client's connection, with the calls in flight on it."""
-    return client._channel.connection()  # pyright: ignore[reportPrivateUsage]
+    """Return the connection of a client of a gRPC service, with its calls in flight."""
+    return channel(client).connection()
 
 
-async def until(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait for something that must come true."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come true"
-        await asyncio.sleep(0.005)
+def channel(client: ImportClient) -> LazyChannel:
+    services = client._services  # pyright: ignore[reportPrivateUsage]
+    assert isinstance(services, GrpcServices)
+    return services.channel
 
 
 @asynccontextmanager
-async def nothing_left(seconds: float, *, at_once: bool = False) -> AsyncGenerator[None, None]:
-    """Fails if the block leaves anything behind.
+async def nothing_left(*, immediately: bool = False) -> AsyncGenerator[None, None]:
+    """Fail if anything that the block created is left.
 
-    Tasks, timers and calls: at its end where ``at_once``. Descriptors, which gRPC's own threads
-    close: within ``seconds``.
+    Tasks, timers and calls must be gone at the end of the block if ``immediately``. Descriptors
+    are closed by gRPC's own threads, soon afterwards.
     """
     before = holdings()
     yield
     left = holdings().beyond(before)
-    assert not at_once or left.keys() <= {"descriptors"}, left
-    end = time.monotonic() + seconds
+    assert not immediately or left.keys() <= {"descriptors"}, left
+    end = time.monotonic() + GUARD
     while left:
         assert time.monotonic() < end, left
         await asyncio.sleep(0.02)
@@ -102,43 +102,15 @@ async def nothing_left(seconds: float, *, at_once: bool = False) -> AsyncGenerat
 
 @asynccontextmanager
 async def quiet_loop() -> AsyncGenerator[None, None]:
-    """Fails if the running loop has anything to complain of, tasks never awaited among them."""
+    """Fail if the event loop logs an error, such as an exception that was never retrieved."""
     loop = asyncio.get_running_loop()
-    complaints: list[dict[str, Any]] = []
+    errors: list[dict[str, Any]] = []
     usual = loop.get_exception_handler()
-    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    loop.set_exception_handler(lambda _, context: errors.append(context))
     try:
         yield
         gc.collect()
         await asyncio.sleep(0)
     finally:
         loop.set_exception_handler(usual)
-    assert not complaints
-
-
-class Pass(grpc.aio.UnaryUnaryClientInterceptor):
-    """Does nothing; with an interceptor gRPC runs a call in another way."""
-
-    async def intercept_unary_unary(
-        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
-    ) -> Any:
-        return await continuation(client_call_details, request)
-
-
-class Raise(Pass):
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-    async def intercept_unary_unary(
-        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
-    ) -> Any:
-        raise self.error
-
-
-class HoldBack(Pass):
-    """Never lets a call start."""
-
-    async def intercept_unary_unary(
-        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
-    ) -> Any:
-        await asyncio.Event().wait()
+    assert not errors

@@ -1,4 +1,4 @@
-"""What must come out of a reply, worked out apart from the package's own mapping."""
+"""What must come out of a reply, computed independently of the package's own mapping."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from milvus_import import (
     JobLimitError,
     JobNotFoundError,
     MilvusImportError,
-    RefusedError,
+    MilvusStatusError,
     UnsupportedServerError,
 )
 
@@ -41,47 +41,63 @@ PUBLIC_STATES = {
 
 
 def is_job_id(text: str) -> bool:
-    return 0 < len(text) <= 19 and set(text) <= DIGITS and int(text) < 2**63
+    """Return whether it is a decimal int64 without a sign; leading zeros are accepted."""
+    return 0 < len(text) <= 38 and set(text) <= DIGITS and int(text) < 2**63
 
 
 def refusal(status: Any) -> type[MilvusImportError] | None:
-    """The class of the error that a Status must end in, or None for success."""
+    """Return the class of the error that a Status must end in, or None for success."""
     if not status.code and not status.error_code:
         return None
     text = f"{status.reason}\n{status.detail}".lower()
     of_imports = status.code in {0, 2100, 2101}
-    if (of_imports and "import job does not exist" in text) or (
-        "key not found" in text and "/importtask/" in text
-    ):
+    keys = [part.partition("]")[0] for part in text.split("key not found[key=")[1:]]
+    if of_imports and "import job does not exist" in text:
+        return JobNotFoundError
+    if any("/importtask/" in key for key in keys):  # Milvus 2.3
         return JobNotFoundError
     if of_imports and "number of jobs has reached the limit" in text:
         return JobLimitError
-    return RefusedError
+    if status.code in {0, 65535} and "import task queue max size" in text:  # Milvus 2.2 and 2.3
+        return JobLimitError
+    return MilvusStatusError
 
 
-def failure(reply: Any) -> type[MilvusImportError] | None:
-    """The class of the error that a whole reply must end in, or None for an answer."""
+def failure(reply: Any, data: bytes | None = None) -> type[MilvusImportError] | None:
+    """Return the class of the error that a whole reply must end in, or None for a result.
+
+    ``data`` are the bytes of the reply, if they may hold what a message does not write again.
+    """
     if error := refusal(reply.status):
         return error
-    if not reply.SerializeToString():
+    if not (reply.SerializeToString() if data is None else data):
         return CallError
     name = reply.DESCRIPTOR.name
     if name == "ImportResponse":
         return None if any(getattr(reply, f, None) for f in ("jobID", "tasks")) else CallError
     if name == "ListImportTasksResponse" and not all(task.id for task in reply.tasks):
         return UnsupportedServerError
-    if name == "ListImportsResponse":
-        columns = (reply.states, reply.reasons, reply.progresses, reply.collection_names)
-        return CallError if any(len(c) != len(reply.jobIDs) for c in columns) else None
-    return None
+    return None if _is_valid_list(reply) else CallError
+
+
+def _is_valid_list(reply: Any) -> bool:
+    """Return whether the columns are equally long and the ids are job ids; True for no list."""
+    if "tasks" in _fields(reply):
+        return all(task.id > 0 for task in reply.tasks)
+    if "jobIDs" not in _fields(reply):
+        return True
+    columns = (reply.states, reply.reasons, reply.progresses, reply.collection_names)
+    equal = all(len(column) == len(reply.jobIDs) for column in columns)
+    return equal and all(map(is_job_id, reply.jobIDs))
 
 
 def progress(reply: Any, job_id: str) -> dict[str, Any]:
-    """The fields of ImportProgressData, details as dicts."""
+    """Return the fields of ImportProgressData, details as dicts."""
     return _internal(reply, job_id) if "progress" in _fields(reply) else _public(reply, job_id)
 
 
 def jobs(reply: Any) -> list[ImportJob]:
+    """Return the jobs of a list that is valid; of a job listed twice, the last row counts."""
     if "tasks" in _fields(reply):
         names = ("job_id", "collection_name", "state", "progress", "reason")
         parts = [_public(task, str(task.id)) for task in reply.tasks]
@@ -89,16 +105,12 @@ def jobs(reply: Any) -> list[ImportJob]:
     else:
         states = [_internal_state(number) for number in reply.states]
         columns = (reply.jobIDs, reply.collection_names, states, reply.progresses, reply.reasons)
-        rows = list(zip(*columns, strict=True))
+        by_id = {str(int(row[0])): row[1:] for row in zip(*columns, strict=True)}
+        rows = [(job_id, *row) for job_id, row in by_id.items()]
     return [
         ImportJob(job_id, collection, ImportState(state), percent, reason)
-        for job_id, collection, state, percent, reason in sorted(rows, key=_by_number)
+        for job_id, collection, state, percent, reason in sorted(rows, key=lambda r: int(r[0]))
     ]
-
-
-def _by_number(row: tuple[str, ...]) -> tuple[int, str]:
-    """Sorts job ids as numbers, and what is no number by its text."""
-    return (int(row[0]) if is_job_id(row[0]) else 0, row[0])
 
 
 def _fields(message: Any) -> Any:
@@ -160,6 +172,6 @@ def _time(seconds: int) -> str:
         return ""
     try:
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    except OverflowError:  # no year of four digits
+    except OverflowError:  # beyond the year 9999
         return ""
     return moment.isoformat().removesuffix("+00:00") + "Z"

@@ -1,4 +1,4 @@
-"""A real Milvus with what a test needs beside the client: collections, files, raw stubs."""
+"""A real Milvus with collections, files, and stubs of gRPC alone."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _names = count(1)
 
 
 def raw_channel(uri: str) -> grpc.aio.Channel:
-    """A channel without anything of ours on it."""
+    """A channel without any option of the client."""
     options = [("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0)]
     return grpc.aio.insecure_channel(uri.removeprefix("http://"), options=options)
 
 
 @dataclass
 class Place:
-    """What the tests of one server share."""
+    """Shared by the tests of one server."""
 
     server: RealMilvus
     client: ImportClient
@@ -36,24 +36,24 @@ class Place:
     folder: Path
 
     async def collection(self) -> str:
-        """A new, empty collection."""
+        """Create an empty collection."""
         name = f"books_{next(_names)}"
         await demo.create_collection(self.stub, name)
         return name
 
     async def count_rows(self, collection: str) -> int:
-        """The rows in it by the server's own count."""
+        """Return the server's own count of the rows."""
         return await demo.count_rows(self.stub, collection)
 
     async def rows_file(self, rows: int) -> str:
-        """A JSON file of so many rows."""
+        """Write a JSON file of this number of rows."""
         path = self.folder / f"rows-{rows}.json"
         if not path.exists():
             await anyio.to_thread.run_sync(demo.write_rows, path, rows)
         return str(path)
 
     def file(self, name: str, text: str) -> str:
-        """A file of this text."""
+        """Write a file of this text."""
         path = self.folder / name
         path.write_text(text)
         return str(path)
@@ -61,10 +61,10 @@ class Place:
 
 @asynccontextmanager
 async def place_at(server: RealMilvus, *, timeout: float = 30.0) -> AsyncGenerator[Place, None]:
-    """A client of the server, a raw stub beside it, and a folder; all gone afterwards."""
+    """Create a client of the server, a stub and a folder, and close and delete them afterwards."""
     with tempfile.TemporaryDirectory(prefix="milvus-import-") as folder:
         async with (
             raw_channel(server.uri) as channel,
-            ImportClient(server.uri, timeout=timeout) as client,
+            ImportClient(server.uri, rpc_timeout=timeout) as client,
         ):
             yield Place(server, client, MilvusServiceStub(channel), Path(folder))

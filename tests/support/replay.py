@@ -1,4 +1,4 @@
-"""A server that answers any method with given bytes, and a port where any connection is counted."""
+"""A server that replies to any method with given bytes, and a port that counts connections."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Received:
         return [value for name, value in self.metadata if name == key]
 
     def message(self) -> Any:
-        """The request, parsed."""
+        """Return the request, parsed."""
         return METHODS[self.method][0].FromString(self.request)
 
 
@@ -57,9 +57,9 @@ def ok(reply: Message | bytes) -> Answer:
 
 @dataclass
 class Replay(grpc.GenericRpcHandler):
-    """Answers from a table by method path, or by a function of path and request.
+    """Replies from a table by method path, or from a function of path and request.
 
-    A method that is not in the table is answered as grpc-go does: unknown method or service.
+    The response to a method that is not in the table is grpc-go's: unknown method or service.
     """
 
     answers: Table
@@ -89,7 +89,7 @@ class Replay(grpc.GenericRpcHandler):
         return f"http://127.0.0.1:{self.port}"
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """gRPC asks this for each call; without serializers the messages stay bytes."""
+        """Return the handler of a call; without serializers the messages stay bytes."""
         path = str(handler_call_details.method)
 
         async def answer(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
@@ -119,7 +119,7 @@ class Replay(grpc.GenericRpcHandler):
 
 @dataclass
 class Listener:
-    """A port that accepts and counts connections, and hangs up on each."""
+    """A port that accepts, counts and closes connections."""
 
     port: int
     connections: int = 0

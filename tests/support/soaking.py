@@ -1,9 +1,9 @@
-"""Many calls through a bad network to a bad server, each of which must end in one known way.
+"""Many calls through a bad network to a bad server, each of which must end in a documented way.
 
-The server runs in a process of its own (``python soaking.py SEED RATE``) and ends a share of its
-calls in a fault; a relay breaks connections; some callers leave; the server is killed, frozen and
-started again; the event loop is blocked; the client is closed under its callers, and another takes
-its place. What the clients then hold is counted after the last close.
+The server runs in its own process (``python soaking.py SEED RATE``) and ends a share of its calls
+in a fault; a relay breaks connections; some callers are cancelled; the server is killed, frozen and
+restarted; the event loop is blocked; the client is closed during calls and replaced by another.
+Tasks and descriptors are counted after the last close.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-from relay import Relay
+from network import Relay
 
-from milvus_import import CallError, ClientClosedError, ImportClient, RefusedError
+from milvus_import import CallError, ClientClosedError, ImportClient, MilvusStatusError
 from milvus_import.testing import FAULTS, FakeFile, FakeMilvus, Fault
 
 JOBS = 500
@@ -36,7 +35,7 @@ _FAULTS = (
 )
 
 _LARGE = 25
-"""Each so many-th job has many files: a reply of some 20 kB, for a cut in the middle."""
+"""Every 25th job has many files: a reply of 20 kB, for a cut in the middle."""
 _FILES = 250
 
 _OF_CONNECTIONS = ("reset", "cut", "drop", "garbage", "oversized frame", "half-close", "delay")
@@ -47,23 +46,41 @@ _BREAKS = (*_OF_CONNECTIONS, *_OF_SERVERS, *_OF_THE_CLIENT)
 
 @dataclass
 class Outcome:
-    """What came of a soak."""
+    """The result of a soak."""
 
     calls: Counter[str] = field(default_factory=Counter[str])
-    """How many calls ended in what: "answer", an error class, "left"."""
+    """How many calls ended in a "response", in each error class, or "cancelled"."""
     wrong: list[str] = field(default_factory=list[str])
-    """Answers that are not the job's, and ends that are not documented."""
+    """Responses that are not the job's, and ends that are not documented."""
     breaks: Counter[str] = field(default_factory=Counter[str])
-    """What was done to the connections and to the server."""
+    """What was done to the connections, the server and the client."""
     seconds: float = 0.0
-    grown: float = 0.0
-    """Megabytes of memory more at the end than after the first tenth."""
+    undisturbed: int = 0
+    """Calls over connections that nothing broke."""
+    grown_undisturbed: float = 0.0
+    """Megabytes by which the memory of the process grew during these."""
+    disturbed: int = 0
+    """Calls while connections were broken, after the first tenth."""
+    grown_disturbed: float = 0.0
+    connections: int = 0
+    """Connections that were made during these."""
     left_behind: list[str] = field(default_factory=list[str])
-    """Tasks and descriptors that are still there after the close."""
+    """Tasks and descriptors that are left after the close."""
+
+    @property
+    def per_call(self) -> float:
+        """Bytes by which the memory grew per call."""
+        return self.grown_undisturbed * 1e6 / max(self.undisturbed, 1)
+
+    @property
+    def per_connection(self) -> float:
+        """Bytes by which the memory grew per broken connection, besides its calls."""
+        rest = self.grown_disturbed * 1e6 - self.per_call * self.disturbed
+        return rest / max(self.connections, 1)
 
 
 class Server:
-    """The server's process; it keeps its port."""
+    """The process of the server; it keeps its port."""
 
     def __init__(self, seed: int, rate: float) -> None:
         self._command = [sys.executable, "-P", __file__, str(seed), str(rate)]
@@ -71,7 +88,7 @@ class Server:
         self.port = 0
 
     async def start(self) -> None:
-        """Returns when it listens."""
+        """Start it; return when it listens."""
         await anyio.to_thread.run_sync(self._spawn)
 
     def _spawn(self) -> None:
@@ -85,12 +102,12 @@ class Server:
         self.port = int(self._process.stdout.readline())
 
     def send(self, number: signal.Signals) -> None:
-        """A signal to the process."""
+        """Send a signal to the process."""
         assert self._process is not None
         self._process.send_signal(number)
 
     async def kill(self) -> None:
-        """SIGKILL, and wait for its end."""
+        """SIGKILL it, and wait for its end."""
         if self._process is not None:
             self._process.kill()
             await anyio.to_thread.run_sync(self._process.wait)
@@ -99,8 +116,15 @@ class Server:
             self._process = None
 
 
-async def soak(calls: int, *, seed: int = 1, rate: float = 0.01, seconds: float = 600.0) -> Outcome:
-    """So many calls, 64 at once, for at most so long; ``rate`` is the share of injected faults."""
+async def soak(
+    calls: int, *, seed: int = 1, rate: float = 0.01, seconds: float = 600.0, pause: float = 0.0
+) -> Outcome:
+    """Make this many calls, 64 at once, for at most so long; ``rate`` of them end in a fault.
+
+    The first tenth warms up. Then four tenths run over connections that nothing breaks, which
+    gives the growth per call; the rest gives the growth per broken connection. ``pause`` is the
+    longest pause of a caller while they are broken, so that few calls meet many faults.
+    """
     outcome = Outcome()
     rng = random.Random(seed)
     tasks, descriptors = asyncio.all_tasks(), _descriptors()
@@ -110,7 +134,7 @@ async def soak(calls: int, *, seed: int = 1, rate: float = 0.01, seconds: float 
     try:
         async with Relay(server.port) as relay:
             with anyio.move_on_after(seconds):
-                await _run(calls, relay, server, rng, outcome)
+                await _run(calls, relay, server, rng, outcome, pause=pause)
         outcome.seconds = time.monotonic() - start
     finally:
         await server.kill()
@@ -122,93 +146,124 @@ async def soak(calls: int, *, seed: int = 1, rate: float = 0.01, seconds: float 
 
 
 async def _run(
-    calls: int, relay: Relay, server: Server, rng: random.Random, outcome: Outcome
+    calls: int,
+    relay: Relay,
+    server: Server,
+    rng: random.Random,
+    outcome: Outcome,
+    *,
+    pause: float,
 ) -> None:
-    left = iter(range(calls))
-    memory = 0.0
     place = Place(relay)
-
-    async def caller() -> None:
-        nonlocal memory
-        for index in left:
-            if index == calls // 10:
-                memory = _resident()
-            outcome.calls[await _call(place.client, rng, outcome)] += 1
-
+    warm_up, undisturbed = calls // 10, calls * 4 // 10
     try:
-        async with anyio.create_task_group() as breaking:
-            breaking.start_soon(_break, place, server, rng, outcome)
-            async with anyio.create_task_group() as callers:
-                for _ in range(64):
-                    callers.start_soon(caller)
-            breaking.cancel_scope.cancel()
+        await _phase(warm_up, place, rng, outcome, server, pause=pause)
+        before = _resident()
+        await _phase(undisturbed, place, rng, outcome)
+        outcome.undisturbed = undisturbed
+        outcome.grown_undisturbed = (_resident() - before) / 1e6
+        before, connections = _resident(), relay.connections
+        await _phase(calls - warm_up - undisturbed, place, rng, outcome, server, pause=pause)
+        outcome.disturbed = calls - warm_up - undisturbed
+        outcome.grown_disturbed = (_resident() - before) / 1e6
+        outcome.connections = relay.connections - connections
     finally:
         await place.client.close()
-    gc.collect()
-    outcome.grown = (_resident() - memory) / 1e6
+
+
+async def _phase(
+    calls: int,
+    place: Place,
+    rng: random.Random,
+    outcome: Outcome,
+    server: Server | None = None,
+    *,
+    pause: float = 0.0,
+) -> None:
+    """Make this many calls; with ``server``, break connections and the server meanwhile."""
+    left = iter(range(calls))
+    stop = asyncio.Event()
+
+    async def caller() -> None:
+        for _ in left:
+            if pause:
+                await anyio.sleep(rng.uniform(0, pause))
+            outcome.calls[await _call(place.client, rng, outcome)] += 1
+
+    async with anyio.create_task_group() as breaking:
+        if server is not None:
+            breaking.start_soon(_break, place, server, rng, outcome, stop)
+        async with anyio.create_task_group() as callers:
+            for _ in range(64):
+                callers.start_soon(caller)
+        stop.set()
 
 
 class Place:
-    """The way to the server, and the client that is in use now."""
+    """The relay to the server, and the client in use."""
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
-        self.client = self._made()
+        self.client = self._create()
 
-    def _made(self) -> ImportClient:
+    def _create(self) -> ImportClient:
         options = [
             ("grpc.keepalive_time_ms", 2_000),
             ("grpc.keepalive_timeout_ms", 1_000),
             ("grpc.http2.ping_timeout_ms", 1_000),
         ]
-        return ImportClient(self.relay.uri, timeout=2, channel_options=options)
+        return ImportClient(self.relay.uri, rpc_timeout=2, channel_options=options)
 
     async def replace(self) -> None:
-        """Close the client under its callers; the next calls go to another."""
-        closing, self.client = self.client, self._made()
+        """Close the client during calls; the next calls use another."""
+        closing, self.client = self.client, self._create()
         await closing.close()
 
 
 async def _call(client: ImportClient, rng: random.Random, outcome: Outcome) -> str:
-    """One call; what it ended in."""
+    """Make one call; return how it ended."""
     number = rng.randrange(JOBS)
-    leaving = rng.random() < 0.005
+    cancelling = rng.random() < 0.005
     try:
-        with anyio.move_on_after(rng.random() * 0.02 if leaving else None) as scope:
+        with anyio.move_on_after(rng.random() * 0.02 if cancelling else None) as scope:
             data = (await client.get_import_progress(str(FIRST + number))).data
             files = [detail.file_name for detail in data.details]
             if (data.progress, data.collection_name, files) != expected(number):
                 outcome.wrong.append(f"job {number}: {data}")
-            return "answer"
-    except (CallError, RefusedError, ClientClosedError) as error:
+            return "response"
+    except (CallError, MilvusStatusError, ClientClosedError) as error:
         return type(error).__name__
     except BaseException as error:
         task = asyncio.current_task()
-        if task is None or not task.cancelling():  # else the soak's own time is over
+        if task is None or not task.cancelling():  # else the time of the soak has expired
             outcome.wrong.append(repr(error))
         raise
-    if not (leaving and scope.cancelled_caught):
-        outcome.wrong.append("a call ended without an answer")
-    return "left"
+    if not (cancelling and scope.cancelled_caught):
+        outcome.wrong.append("a call ended without a response")
+    return "cancelled"
 
 
 def expected(number: int) -> tuple[int, str, list[str]]:
-    """What the server says of a job: percent, collection and files."""
+    """What the server reports for a job: percent, collection and files."""
     files = _FILES if number % _LARGE == 0 else 1
     return number % 90, f"c{number}", [f"[{number}-{index}.parquet]" for index in range(files)]
 
 
-async def _break(place: Place, server: Server, rng: random.Random, outcome: Outcome) -> None:
-    """Every half second or so something breaks, each thing as often as the others."""
-    while True:
+async def _break(
+    place: Place, server: Server, rng: random.Random, outcome: Outcome, stop: asyncio.Event
+) -> None:
+    """Break something every half second, each thing as often as the others, until ``stop``."""
+    while not stop.is_set():
         for what in rng.sample(_BREAKS, len(_BREAKS)):
             await anyio.sleep(rng.uniform(0.2, 0.8))
+            if stop.is_set():
+                return
             outcome.breaks[what] += 1
             if what in _OF_CONNECTIONS:
                 await _break_connections(what, place.relay, rng)
             elif what == "blocked loop":
-                # Now and then beyond the calls' deadlines.
-                time.sleep(rng.choice((0.1, 0.5, 2.5)))  # noqa: ASYNC251 - that is the fault
+                # At times beyond the deadlines of the calls.
+                time.sleep(rng.choice((0.1, 0.5, 2.5)))  # noqa: ASYNC251 - the fault itself
             elif what == "close":
                 await place.replace()
             else:
@@ -216,23 +271,22 @@ async def _break(place: Place, server: Server, rng: random.Random, outcome: Outc
 
 
 async def _break_connections(what: str, relay: Relay, rng: random.Random) -> None:
-    with suppress(RuntimeError):  # one is half-closed already
-        if what == "reset":
-            relay.reset()
-        elif what == "cut":
-            relay.cut(rng.randrange(1, 40_000))
-        elif what == "drop":
-            relay.drop()
-        elif what == "garbage":
-            relay.garbage(rng.randbytes(200))
-        elif what == "oversized frame":
-            relay.oversized_frame()
-        elif what == "half-close":
-            relay.half_close()
-        else:
-            relay.delay = 0.05
-            await anyio.sleep(0.5)
-            relay.delay = 0.0
+    if what == "reset":
+        relay.reset()
+    elif what == "cut":
+        relay.cut(rng.randrange(1, 40_000))
+    elif what == "drop":
+        relay.drop()
+    elif what == "garbage":
+        relay.garbage(rng.randbytes(200))
+    elif what == "oversized frame":
+        relay.oversized_frame()
+    elif what == "half-close":
+        relay.half_close()
+    else:
+        relay.delay = 0.05
+        await anyio.sleep(0.5)
+        relay.delay = 0.0
 
 
 async def _break_server(what: str, relay: Relay, server: Server) -> None:
@@ -252,7 +306,7 @@ async def _break_server(what: str, relay: Relay, server: Server) -> None:
 
 
 def _descriptors() -> set[str]:
-    """The sockets and files this process holds, but for gRPC's own wake-up descriptors."""
+    """Return the sockets and files of this process, without gRPC's wake-up descriptors."""
     found: set[str] = set()
     for entry in Path("/proc/self/fd").iterdir():
         try:
@@ -269,24 +323,10 @@ def _resident() -> float:
     return pages * float(os.sysconf("SC_PAGE_SIZE"))
 
 
-class _BadMilvus(FakeMilvus):
-    """Ends a share of its calls in a fault."""
-
-    def __init__(self, rng: random.Random, rate: float, port: int) -> None:
-        super().__init__(internal_port=port)
-        self._rng = rng
-        self._rate = rate
-
-    def take_fault(self, method: str, *, named: bool = False) -> Fault | None:
-        del method
-        self.received.clear()
-        if named or self._rng.random() >= self._rate:
-            return None
-        return self._rng.choice(_FAULTS)
-
-
 async def _serve(seed: int, rate: float, port: int) -> None:
-    server = _BadMilvus(random.Random(seed), rate, port)
+    rng = random.Random(seed)
+    server = FakeMilvus(internal_port=port, max_received=1)
+    server.choose_fault = lambda _: rng.choice(_FAULTS) if rng.random() < rate else None
     for number in range(JOBS):
         percent, collection, files = expected(number)
         server.add_job(

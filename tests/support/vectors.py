@@ -25,9 +25,9 @@ class Vector:
     details: str
     reply_bytes: bytes | None
     reply_text: str
-    """The reply as protobuf text, where the recorder wrote that."""
+    """The reply as protobuf text, if the recorder wrote that."""
     reply_fields: dict[str, Any] | None
-    """The reply field by field, where the recorder wrote that."""
+    """The reply field by field, if the recorder wrote that."""
 
     @property
     def answer(self) -> Answer:
@@ -78,14 +78,14 @@ def _code(code: str | int) -> grpc.StatusCode:
 
 
 def _pairs(metadata: list[Any]) -> tuple[tuple[str, str], ...]:
-    """Recorded as pairs, or as keys and values in turn."""
+    """Return metadata that was recorded as pairs, or as alternating keys and values."""
     if metadata and isinstance(metadata[0], str):
         return tuple(zip(metadata[::2], metadata[1::2], strict=True))
     return tuple((key, value) for key, value in metadata)
 
 
 def matches(value: Any, recorded: Any) -> bool:
-    """Whether a value of a parsed message is the recorded one."""
+    """Return whether a value of a parsed message equals the recorded one."""
     if isinstance(recorded, dict):
         parts = cast("dict[str, Any]", recorded)
         if isinstance(value, Message):
@@ -99,7 +99,7 @@ def matches(value: Any, recorded: Any) -> bool:
 
 def _field_matches(message: Message, name: str, recorded: Any) -> bool:
     if name not in message.DESCRIPTOR.fields_by_name:
-        return True  # ours has only the fields we need
+        return True  # our messages have only the fields that the package needs
     if recorded is None:
         return not message.HasField(name)
     return matches(getattr(message, name), recorded)

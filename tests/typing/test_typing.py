@@ -42,7 +42,7 @@ def pyright(folder: Path) -> set[tuple[str, int]]:
 
 @pytest.mark.timeout(240)  # a first run of mypy reads all of grpc and protobuf
 @pytest.mark.parametrize("checker", [mypy, pyright])
-def test_the_marked_lines_are_refused_and_no_others(
+def test_type_checker_reports_the_marked_lines_and_no_others(
     tmp_path: Path, checker: Callable[[Path], set[tuple[str, int]]]
 ) -> None:
     marked: set[tuple[str, int]] = set()

@@ -1,11 +1,15 @@
+"""The errors: their classes, their text, what programs read from them, copies and pickles."""
+
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import grpc
 import pytest
@@ -13,6 +17,7 @@ import pytest
 import milvus_import
 from milvus_import import (
     AccessDeniedError,
+    ArgumentError,
     CallError,
     CallRecord,
     ClientClosedError,
@@ -24,12 +29,14 @@ from milvus_import import (
     JobLimitError,
     JobNotFoundError,
     MilvusImportError,
-    RefusedError,
+    MilvusStatusError,
     UnauthenticatedError,
     UnavailableError,
     UnsupportedServerError,
     WaitTimeoutError,
 )
+from milvus_import._errors import ErrorContext
+from milvus_import._hints import Hint
 
 SECRET = "s3cr3t-Milvus"
 RECORD = CallRecord(
@@ -55,99 +62,255 @@ PROGRESS = ImportProgressData(
     "2026-01-02T03:04:05Z",
     "internal",
 )
-OF_A_CALL: dict[str, Any] = {
+CALL: dict[str, Any] = {
     "code": grpc.StatusCode.UNAVAILABLE,
     "details": "Socket closed",
     "record": RECORD,
-    "may_have_run": True,
+    "http_status": 503,
 }
-OF_A_REFUSAL: dict[str, Any] = {
+STATUS: dict[str, Any] = {
     "code": 2100,
     "error_code": 1,
     "reason": "no",
     "detail": "a chain of causes",
     "retriable": True,
-    "service": "public",
+    "http_status": 200,
 }
-TREE: dict[type[MilvusImportError], tuple[tuple[type[Exception], ...], dict[str, Any]]] = {
-    MilvusImportError: ((Exception,), {}),
-    CallError: ((MilvusImportError,), OF_A_CALL),
-    DeadlineExceededError: ((CallError, TimeoutError), OF_A_CALL),
-    UnavailableError: ((CallError,), OF_A_CALL),
-    UnauthenticatedError: ((CallError,), OF_A_CALL),
-    AccessDeniedError: ((CallError,), OF_A_CALL),
-    UnsupportedServerError: ((CallError,), OF_A_CALL),
-    RefusedError: ((MilvusImportError,), OF_A_REFUSAL),
-    JobNotFoundError: ((RefusedError,), OF_A_REFUSAL),
-    JobLimitError: ((RefusedError,), OF_A_REFUSAL),
-    ImportFailedError: ((MilvusImportError,), {"progress": PROGRESS}),
-    WaitTimeoutError: ((MilvusImportError, TimeoutError), {"progress": PROGRESS}),
-    ClientClosedError: ((MilvusImportError,), {}),
+CONTEXT: dict[str, Any] = {
+    "hint": Hint.RECONNECT,
+    "transient": True,
+    "may_have_run": True,
+    "job_id": "7",
+    "method": "GetImportProgress",
+    "service": "internal",
+    "target": "milvus:19529",
 }
 
 
-def pickled(error: Any, protocol: int) -> Any:
-    return pickle.loads(pickle.dumps(error, protocol))  # noqa: S301
+class Row(NamedTuple):
+    """What an error class is, and what it accepts."""
 
+    bases: tuple[type[Exception], ...]
+    transient: bool = False
+    """Unless it is given."""
+    own: Mapping[str, Any] = MappingProxyType({})
+    """The arguments that only this class accepts."""
+    context: Mapping[str, Any] = CONTEXT
+    code: str | int | None = None
+    """The code in to_dict()."""
+
+
+FAILED_CONTEXT = {"hint": Hint.JOB_FILE_PATH}
+TREE: dict[type[MilvusImportError], Row] = {
+    MilvusImportError: Row((Exception,)),
+    ArgumentError: Row((MilvusImportError, ValueError)),
+    CallError: Row((MilvusImportError,), own=CALL, code="UNAVAILABLE"),
+    DeadlineExceededError: Row((CallError, TimeoutError), True, CALL, code="UNAVAILABLE"),
+    UnavailableError: Row((CallError,), True, CALL, code="UNAVAILABLE"),
+    UnauthenticatedError: Row((CallError,), own=CALL, code="UNAVAILABLE"),
+    AccessDeniedError: Row((CallError,), own=CALL, code="UNAVAILABLE"),
+    UnsupportedServerError: Row((CallError,), own=CALL, code="UNAVAILABLE"),
+    MilvusStatusError: Row((MilvusImportError,), own=STATUS, code=2100),
+    JobNotFoundError: Row((MilvusStatusError,), own=STATUS, code=2100),
+    JobLimitError: Row((MilvusStatusError,), True, STATUS, code=2100),
+    ImportFailedError: Row(
+        (MilvusImportError,), own={"progress": PROGRESS}, context=FAILED_CONTEXT
+    ),
+    WaitTimeoutError: Row((MilvusImportError, TimeoutError), True, {"progress": PROGRESS}),
+    ClientClosedError: Row((MilvusImportError,)),
+}
+KEYS = [
+    *("type", "message", "hint", "transient", "may_have_run", "job_id", "method", "service"),
+    *("target", "code", "error_code", "http_status", "progress"),
+]
 
 each_error = pytest.mark.parametrize("kind", TREE)
 
 
-def test_the_tree_is_the_one_drawn() -> None:
+def made(kind: type[MilvusImportError]) -> Any:
+    """Return an error with everything that its class accepts."""
+    row = TREE[kind]
+    return kind("what was tried", **row.own, **row.context)
+
+
+def bare(kind: type[MilvusImportError]) -> Any:
+    """Return an error with its message alone, or with what it needs besides."""
+    if kind is ImportFailedError:
+        return ImportFailedError("what was tried", progress=PROGRESS)
+    return kind("what was tried")
+
+
+def pickled(error: Any, protocol: int = pickle.DEFAULT_PROTOCOL) -> Any:
+    return pickle.loads(pickle.dumps(error, protocol))  # noqa: S301
+
+
+# -------------------------------------------------------------------------------- the classes
+
+
+def test_class_tree_is_the_documented_one() -> None:
     public = {value for value in vars(milvus_import).values() if isinstance(value, type)}
     assert {kind for kind in public if issubclass(kind, BaseException)} == set(TREE)
-    for kind, (bases, _) in TREE.items():
-        assert kind.__bases__ == bases
+    for kind, row in TREE.items():
+        assert kind.__bases__ == row.bases
 
 
-@each_error
-@pytest.mark.parametrize(
-    "again",
-    [
-        copy.copy,
-        copy.deepcopy,
-        partial(pickled, protocol=2),
-        partial(pickled, protocol=pickle.HIGHEST_PROTOCOL),
-    ],
-)
-def test_an_error_survives_copies_and_pickles_with_all_it_knows(
-    kind: type[MilvusImportError], again: Callable[[Any], Any]
-) -> None:
-    attributes = TREE[kind][1]
-    error = kind("what was tried", **attributes)
-    error.add_note("a note")
-    twin = again(error)
-    assert type(twin) is kind
-    assert (str(twin), twin.args, twin.__notes__) == (str(error), error.args, ["a note"])
-    for name, value in attributes.items():
-        assert getattr(twin, name) == getattr(error, name) == value
-
-
-@each_error
-def test_an_error_needs_only_its_message(kind: type[MilvusImportError]) -> None:
-    error = kind("what was tried")
-    assert str(error) == "what was tried"
-    for name, value in TREE[kind][1].items():
-        assert getattr(error, name) != value
-    with pytest.raises(MilvusImportError, match="what was tried"):
-        raise error
-
-
-def test_a_vanished_job_keeps_its_last_progress_when_pickled() -> None:
-    error = JobNotFoundError("gone", code=2100)
-    assert error.progress is None
-    error.progress = PROGRESS
-    assert pickled(error, pickle.DEFAULT_PROTOCOL).progress == PROGRESS
+def test_argument_error_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match=r"^job_id must be"):
+        raise ArgumentError("job_id must be a decimal integer")
 
 
 @pytest.mark.parametrize("kind", [DeadlineExceededError, WaitTimeoutError])
-def test_what_ran_out_of_time_is_a_timeout_error(kind: type[MilvusImportError]) -> None:
+def test_expired_deadline_is_a_timeout_error(kind: type[MilvusImportError]) -> None:
     with pytest.raises(TimeoutError, match="too late"):
         raise kind("too late")
 
 
+# ----------------------------------------------------------------------- what programs read
+
+
 @each_error
-def test_no_text_of_an_error_shows_metadata(kind: type[MilvusImportError]) -> None:
-    error = kind("what was tried", **TREE[kind][1])
+def test_error_needs_only_its_message(kind: type[MilvusImportError]) -> None:
+    error = bare(kind)
+    assert str(error) == error.message == "what was tried"
+    assert error.args == ("what was tried",)
+    assert error.hint == ""
+    assert error.transient is TREE[kind].transient
+    assert error.may_have_run is False
+    assert error.outage is None
+    if kind is not ImportFailedError:
+        assert (error.job_id, error.service) == (None, None)
+    assert (error.method, error.target) == (None, None)
+
+
+@each_error
+def test_error_keeps_everything_that_it_is_made_with(kind: type[MilvusImportError]) -> None:
+    row, error = TREE[kind], made(kind)
+    for name, value in row.own.items():
+        assert getattr(error, name) == value
+    for name, value in row.context.items():
+        assert getattr(error, name) == (value.python if name == "hint" else value)
+
+
+def test_error_context_names_exactly_what_every_constructor_accepts() -> None:
+    assert ErrorContext.__optional_keys__ == set(CONTEXT)
+    assert not ErrorContext.__required_keys__
+    error = ImportFailedError("x", progress=PROGRESS)
+    assert (error.job_id, error.service) == ("7", "internal")  # of the progress
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TREE if TREE[kind].transient])
+def test_given_transient_overrides_the_one_of_the_class(kind: type[MilvusImportError]) -> None:
+    assert kind("x", transient=False).transient is False
+
+
+@each_error
+def test_to_dict_has_the_same_keys_for_every_error_and_is_json(
+    kind: type[MilvusImportError],
+) -> None:
+    for error in (made(kind), bare(kind)):
+        found = error.to_dict()
+        assert list(found) == KEYS
+        assert json.loads(json.dumps(found)) == found
+        assert SECRET not in json.dumps(found)
+
+
+@each_error
+def test_to_dict_holds_what_the_error_knows(kind: type[MilvusImportError]) -> None:
+    row, found = TREE[kind], made(kind).to_dict()
+    failed = kind is ImportFailedError
+    assert found == {
+        "type": kind.__name__,
+        "message": "what was tried",
+        "hint": row.context["hint"].python,
+        "transient": not failed,
+        "may_have_run": not failed,
+        "job_id": "7",
+        "method": None if failed else "GetImportProgress",
+        "service": "internal",
+        "target": None if failed else "milvus:19529",
+        "code": row.code,
+        "error_code": row.own.get("error_code"),
+        "http_status": row.own.get("http_status"),
+        "progress": PROGRESS.to_dict() if "progress" in row.own else None,
+    }
+
+
+def test_to_dict_of_a_job_that_no_longer_exists_has_its_last_progress() -> None:
+    error = JobNotFoundError("gone", code=2100)
+    assert error.to_dict()["progress"] is None
+    error.progress = PROGRESS
+    assert error.to_dict()["progress"] == PROGRESS.to_dict()
+
+
+# ------------------------------------------------------------------------------------ the text
+
+
+@each_error
+def test_text_is_the_message_followed_by_the_hint(kind: type[MilvusImportError]) -> None:
+    error = made(kind)
+    assert str(error) == f"what was tried. {TREE[kind].context['hint'].python}"
+    assert error.message == "what was tried"
+
+
+def test_text_names_the_outage_between_message_and_hint() -> None:
+    error = UnavailableError("no connection", hint=Hint.CHECK_ADDRESS)
+    error.outage = 301.25
+    retried = "(retried for 301 s without a successful response; the import itself may continue)"
+    assert str(error) == f"no connection {retried}. {Hint.CHECK_ADDRESS.python}"
+    assert str(pickled(error)) == str(error)
+    error.outage = None
+    assert str(error) == f"no connection. {Hint.CHECK_ADDRESS.python}"
+
+
+def test_text_of_a_job_that_no_longer_exists_names_its_last_state() -> None:
+    error = JobNotFoundError("gone", code=2100, hint=Hint.CHECK_JOB_ID)
+    assert str(error) == f"gone. {Hint.CHECK_JOB_ID.python}"
+    error.progress = PROGRESS
+    assert str(error) == f"gone. {Hint.CHECK_JOB_ID.python} It was last 11 at 40 %."
+    error = JobNotFoundError("gone")
+    error.progress = PROGRESS
+    assert str(error) == "gone. It was last 11 at 40 %."
+
+
+# ------------------------------------------------------------------------- copies and pickles
+
+
+@each_error
+def test_error_survives_copying_and_pickling(kind: type[MilvusImportError]) -> None:
+    copies: list[Callable[[Any], Any]] = [
+        copy.copy,
+        copy.deepcopy,
+        partial(pickled, protocol=2),
+        partial(pickled, protocol=pickle.HIGHEST_PROTOCOL),
+    ]
+    error = made(kind)
+    error.outage = 1.5
+    error.add_note("a note")
+    for again in copies:
+        twin: Any = again(error)
+        assert type(twin) is kind
+        assert sorted(twin.__dict__) == sorted(error.__dict__)
+        assert (str(twin), twin.args, twin.__notes__) == (str(error), error.args, ["a note"])
+        assert twin.to_dict() == error.to_dict()
+        assert twin.outage == 1.5
+        for name, value in TREE[kind].own.items():
+            assert getattr(twin, name) == value
+
+
+def test_last_progress_of_a_job_that_no_longer_exists_is_pickled() -> None:
+    error = JobNotFoundError("gone", code=2100)
+    error.progress = PROGRESS
+    assert pickled(error).progress == PROGRESS
+
+
+def test_import_failed_error_requires_its_progress() -> None:
+    untyped: Any = ImportFailedError
+    with pytest.raises(TypeError, match="progress"):
+        untyped("failed")
+
+
+@each_error
+def test_text_of_an_error_shows_no_metadata(kind: type[MilvusImportError]) -> None:
+    error = made(kind)
     shown = "".join(traceback.format_exception(error))
     assert SECRET not in f"{error} {error!r} {shown} {vars(error)!r}"

@@ -16,23 +16,24 @@ each_package = pytest.mark.parametrize("package", PACKAGES, ids=lambda package: 
 
 
 def public_names(package: ModuleType) -> set[str]:
-    """What a user finds: neither private names nor the modules that the package is made of."""
+    """Return what a user finds: neither private names nor the modules of the package."""
     return {
         name
         for name, value in vars(package).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType) and name != "annotations"
+        if not (name.startswith("_") or name in {"annotations", "TYPE_CHECKING"})
+        and not isinstance(value, ModuleType)
     }
 
 
 @each_package
-def test_all_is_the_namespace(package: ModuleType) -> None:
+def test_all_lists_every_public_name_in_order(package: ModuleType) -> None:
     assert sorted(package.__all__) == package.__all__
     assert set(package.__all__) == public_names(package)
 
 
 @each_package
-def test_all_is_written_out(package: ModuleType) -> None:
-    """A literal, so that type checkers and readers see it too."""
+def test_all_is_a_literal(package: ModuleType) -> None:
+    """So that type checkers and readers see it too."""
     assert package.__file__ is not None
     tree = ast.parse(Path(package.__file__).read_text("utf-8"))
     assigned = [
@@ -58,7 +59,7 @@ def test_every_public_name_is_documented(package: ModuleType) -> None:
 
 
 def is_defined(value: Any) -> bool:
-    """A class or a function, not another name for a type."""
+    """Return whether it is a class or a function, not another name for a type."""
     return inspect.isfunction(value) or (
         inspect.isclass(value) and not isinstance(value, GenericAlias)
     )
@@ -68,17 +69,18 @@ def own_members(kind: type) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(kind).items()
-        if not name.startswith("_") and (inspect.isroutine(value) or isinstance(value, property))
+        if not (name.startswith("_") or name in {"annotations", "TYPE_CHECKING"})
+        and (inspect.isroutine(value) or isinstance(value, property))
     }
 
 
 def written_doc(value: Any) -> str | None:
-    """The docstring, unless it is the signature that dataclasses write themselves."""
+    """Return the docstring, unless it is the signature that dataclasses write themselves."""
     doc: str | None = value.__doc__
     return None if doc and doc.startswith(f"{value.__name__}(") else doc
 
 
-def test_public_names_say_that_they_are_of_the_package_when_looked_up() -> None:
+def test_public_names_are_defined_in_the_package() -> None:
     for name in milvus_import.__all__:
         value = getattr(milvus_import, name)
         if is_defined(value):

@@ -47,7 +47,7 @@ MODELS = [DETAIL, DATA, RESPONSE, JOB, RECORD, replace(DATA, state=ImportState("
 # -------------------------------------------------------------------------- names and order
 
 
-def test_fields_come_in_the_order_of_the_go_structs_then_the_additions() -> None:
+def test_fields_have_the_order_of_the_go_structs_then_the_additions() -> None:
     def names(model: Any) -> str:
         return " ".join(field.name for field in fields(model))
 
@@ -78,24 +78,25 @@ def test_to_dict_has_the_names_and_the_order_of_the_go_json() -> None:
     )
 
 
-def test_to_dict_is_a_copy() -> None:
+def test_to_dict_returns_a_copy() -> None:
     DATA.to_dict()["details"].clear()
     assert DATA.details == [DETAIL]
     assert type(DATA.to_dict()["state"]) is str
 
 
-def test_the_job_of_a_progress_is_what_a_list_tells() -> None:
+def test_job_of_a_progress_has_the_fields_of_a_list() -> None:
     assert DATA.job == JOB
 
 
-def test_the_response_says_which_service_answered() -> None:
+def test_response_names_the_service_that_responded() -> None:
     assert RESPONSE.service == "internal"
     assert DATA.detailed
+    assert replace(DATA, service="rest").detailed
     assert not replace(DATA, service="public").detailed
 
 
 @pytest.mark.parametrize("model", MODELS, ids=[str(n) for n in range(len(MODELS))])
-def test_models_survive_copies_and_pickles(model: Any) -> None:
+def test_models_survive_copying_and_pickling(model: Any) -> None:
     for twin in (
         copy.copy(model),
         copy.deepcopy(model),
@@ -106,13 +107,13 @@ def test_models_survive_copies_and_pickles(model: Any) -> None:
         assert twin is not model
 
 
-def test_a_deep_copy_shares_no_detail() -> None:
+def test_deep_copy_shares_no_detail() -> None:
     twin = copy.deepcopy(DATA)
     twin.details[0].progress = 99
     assert DATA.details[0].progress == 40
 
 
-def test_models_take_no_attribute_that_is_none_of_theirs() -> None:
+def test_unknown_attribute_of_a_model_raises_attribute_error() -> None:
     for model in MODELS:
         untyped: Any = model
         with pytest.raises(AttributeError):
@@ -122,7 +123,7 @@ def test_models_take_no_attribute_that_is_none_of_theirs() -> None:
 # ------------------------------------------------------------------------------------ states
 
 
-def test_states_are_their_names() -> None:
+def test_states_are_strings() -> None:
     assert [str(state) for state in ImportState] == [
         "None",
         "Pending",
@@ -140,7 +141,7 @@ def test_states_are_their_names() -> None:
 
 
 @pytest.mark.parametrize("value", ["11", "-1", "", "Paused"])
-def test_an_unknown_state_is_kept_and_has_not_ended(value: str) -> None:
+def test_unknown_state_is_kept_and_is_not_done(value: str) -> None:
     state = ImportState(value)
     assert state == value
     assert (str(state), state.value, state.name, json.dumps(state)) == (
@@ -159,12 +160,12 @@ def test_an_unknown_state_is_kept_and_has_not_ended(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", [11, None, b"Failed"])
-def test_a_state_is_made_from_text_only(value: Any) -> None:
+def test_state_of_wrong_type_raises_value_error(value: Any) -> None:
     with pytest.raises(ValueError, match="is not a valid ImportState"):
         ImportState(value)
 
 
-def test_only_completed_and_failed_are_ends() -> None:
+def test_only_completed_and_failed_are_done() -> None:
     ended = {state for state in ImportState if state.done}
     assert ended == {ImportState.COMPLETED, ImportState.FAILED}
     for state in ImportState:
@@ -178,7 +179,7 @@ def test_only_completed_and_failed_are_ends() -> None:
     ("percent", "fraction"),
     [(0, 0.0), (1, 0.01), (50, 0.5), (100, 1.0), (101, 1.0), (-1, 0.0), (2**63 - 1, 1.0)],
 )
-def test_the_fraction_is_clamped_and_the_percentage_raw(percent: int, fraction: float) -> None:
+def test_fraction_is_clamped_and_progress_is_raw(percent: int, fraction: float) -> None:
     for model in (DATA, JOB, DETAIL):
         changed = replace(model, progress=percent)
         assert (changed.progress, changed.fraction) == (percent, fraction)
@@ -198,14 +199,14 @@ def test_the_fraction_is_clamped_and_the_percentage_raw(percent: int, fraction: 
             datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(-timedelta(hours=3, minutes=30))),
         ),
         ("2026-01-02T03:04:05.25Z", datetime(2026, 1, 2, 3, 4, 5, 250_000, UTC)),
-        ("2026-01-02T03:04:05", None),  # no zone: nobody knows when that was
+        ("2026-01-02T03:04:05", None),  # no time zone
         ("2026-01-02", None),
         ("yesterday", None),
         ("2026-13-01T00:00:00Z", None),
         ("0", None),
     ],
 )
-def test_times_are_aware_or_none(text: str, moment: datetime | None) -> None:
+def test_times_are_aware_datetimes_or_none(text: str, moment: datetime | None) -> None:
     data = replace(DATA, create_time=text, complete_time=text)
     assert data.created_at == data.completed_at == moment
     if moment is not None:
@@ -230,14 +231,43 @@ def test_times_are_aware_or_none(text: str, moment: datetime | None) -> None:
         ("", ()),
     ],
 )
-def test_the_files_of_a_group(file_name: str, paths: tuple[str, ...]) -> None:
+def test_paths_are_the_files_of_a_group(file_name: str, paths: tuple[str, ...]) -> None:
     assert replace(DETAIL, file_name=file_name).paths == paths
+
+
+# -------------------------------------------------------------------------------------- reprs
+
+
+def test_repr_is_the_one_of_a_dataclass() -> None:
+    assert repr(JOB) == (
+        "ImportJob(job_id='449839014328146739', collection_name='books', "
+        "state=<ImportState.IMPORTING: 'Importing'>, progress=40, reason='')"
+    )
+    for model in (JOB, DETAIL, DATA, replace(DATA, details=[DETAIL] * 3)):
+        assert eval(repr(model).replace("<ImportState.IMPORTING: 'Importing'>", "'Importing'"))  # noqa: S307
+    assert repr(DATA).count("ImportProgressDetail(") == 1
+
+
+def test_repr_of_a_response_with_many_files_is_short() -> None:
+    many = replace(RESPONSE, data=replace(DATA, details=[DETAIL] * 100_000))
+    assert len(repr(many)) < 1_200
+    assert "[ImportProgressDetail(file_name='[id.npy v.npy]', " in repr(many)
+    assert ", ... 99,997 more]" in repr(many)
+
+
+def test_repr_cuts_long_texts() -> None:
+    reason = "x" * 1_000_000
+    for model in (JOB, DATA, DETAIL):
+        assert len(repr(replace(model, reason=reason))) < 10_000
+        assert f"reason={'x' * 8192!r}..." in repr(replace(model, reason=reason))
+        assert f"reason={'x' * 8192!r}" in repr(replace(model, reason=reason[:8192]))
+        assert "..." not in repr(replace(model, reason=reason[:8192]))
 
 
 # ------------------------------------------------------------------------------------ secrets
 
 
-def test_no_repr_shows_a_secret() -> None:
+def test_repr_shows_no_secret() -> None:
     secret = "s3cr3t-Milvus"
     option = GetImportProgressOption("host", "7", token=secret, password=secret)
     tls = TLSConfig(cert=b"the chain", key=secret.encode())

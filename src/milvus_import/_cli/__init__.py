@@ -1,5 +1,1 @@
-"""The command line; needs the ``[cli]`` extra."""
-
-from ._commands import run
-
-__all__ = ["run"]
+"""The command line, and the progress bars; needs the ``[cli]`` extra."""

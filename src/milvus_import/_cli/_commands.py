@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import click
-from rich.console import Console
 
 from .._client import ImportClient
-from .._errors import JobNotFoundError, RefusedError
-from ._exit import INTERRUPTED, OK, USAGE, complain, exit_code, leave_with
-from ._follow import Following
+from ._actions import follow_and_print, follow_targets, for_each, new_follower, request_each
+from ._exit import OK, USAGE, print_message, run_and_exit
+from ._params import parse_collection, parse_import_options, parse_job_ids
 from ._settings import (
-    Settings,
     TimeLeft,
-    check_collection,
-    check_job_ids,
     connection_options,
     follow_options,
-    pairs,
-    take_settings,
-    usage,
+    parse_follow_settings,
+    parse_settings,
+    target_options,
 )
+from ._signals import Signals
 from ._tables import print_job, print_jobs
-from ._view import json_line, to_json, view
+from ._views import json_line, to_json
 
 EPILOG = """\b
 Exit codes:
   0 completed        1 a job failed       2 wrong usage
-  3 server out of reach, or it refused    4 no such job
-  5 the time ran out; the job goes on     130 interrupted; the job goes on
+  3 the connection failed, or Milvus rejected the request
+  4 no such job      5 timed out; the job continues
+  130, 143, 129 interrupted (SIGINT, SIGTERM, SIGHUP); the job continues
 """
 
-_UNSURE = "the job may have been started: see milvus-import list, or send it again with its key"
+_MAY_EXIST = (
+    "the job may have been started: check milvus-import list, or resend the request with its "
+    "--idempotency-key"
+)
+
+
+def _print_versions(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value or context.resilient_parsing:
+        return
+    for name in ("milvus-import", "Python", "grpcio", "protobuf", "anyio", "httpx2"):
+        try:
+            number = platform.python_version() if name == "Python" else version(name)
+        except PackageNotFoundError:  # httpx2 is an extra
+            continue
+        click.echo(f"{name} {number}")
+    context.exit()
 
 
 @click.group(
@@ -42,18 +57,23 @@ _UNSURE = "the job may have been started: see milvus-import list, or send it aga
     epilog=EPILOG,
     invoke_without_command=True,
 )
-@click.version_option(package_name="milvus-import")
+@connection_options
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False,
+              callback=_print_versions, help="Show the installed versions and exit.")  # fmt: skip
 @click.pass_context
-def cli(context: click.Context) -> None:
+def cli(context: click.Context, /, **options: Any) -> None:
     """Start Milvus bulk-import jobs and follow them.
+
+    The options may be given before or after the command; after it they take precedence.
 
     \b
     Examples:
       milvus-import create books a.parquet --wait
       milvus-import watch 449839014328146739
-      milvus-import watch --collection books --json | jq .state
+      milvus-import watch books --json | jq .state
       milvus-import COMMAND --help
     """
+    del options  # parse_settings reads them from the context
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(USAGE)
@@ -63,223 +83,193 @@ def cli(context: click.Context) -> None:
 @click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
 @connection_options
 def get(job_ids: tuple[str, ...], **options: Any) -> None:
-    """Show a job and its files, once. Exits with 0 whatever the job's state.
+    """Show jobs and their files, once. Exits with 0 whatever the jobs' states.
 
     \b
     Examples:
       milvus-import get 449839014328146739
       milvus-import get 449839014328146739 --json | jq .progress
     """
-    settings = take_settings(options)
-    ids = check_job_ids(job_ids)
-    client, time_left = settings.client(), TimeLeft(settings.timeout)
+    settings = parse_settings(options)
+    shown = False
 
-    async def ask() -> int:
-        refusals: list[RefusedError] = []
-        async with client:
-            for index, job_id in enumerate(ids):
-                try:
-                    response = await time_left.ask(client.get_import_progress(job_id))
-                except RefusedError as error:  # the others may be there
-                    refusals.append(error)
-                    continue
-                if settings.as_json:
-                    click.echo(json_line(response.data))
-                    continue
-                if index:
-                    click.echo()
-                print_job(response.data)
-        complain(refusals, debug=settings.debug)
-        return exit_code(refusals)
+    async def get_one(client: ImportClient, time_left: TimeLeft, job_id: str) -> None:
+        nonlocal shown
+        response = await time_left.wait(client.get_import_progress(job_id))
+        if settings.as_json:
+            click.echo(json_line(response.data))
+            return
+        if shown:
+            click.echo()
+        shown = True
+        print_job(response.data)
 
-    leave_with(ask, (), debug=settings.debug)
+    for_each(settings, parse_job_ids(job_ids), get_one)
 
 
 @cli.command(epilog=EPILOG)
-@click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
-@click.option("--collection", metavar="NAME", help="All jobs of a collection.")
+@click.argument("targets", nargs=-1, metavar="[JOB_ID... | COLLECTION]")
+@target_options
 @follow_options
 @connection_options
-def watch(job_ids: tuple[str, ...], collection: str | None, **options: Any) -> None:
-    """Follow jobs with bars until they have ended.
+def watch(targets: tuple[str, ...], **options: Any) -> None:
+    """Follow jobs with progress bars until they have ended.
 
     \b
     Examples:
       milvus-import watch 449839014328146739
-      milvus-import watch --collection books --json | jq .state
+      milvus-import watch books --json | jq .state
     """
-    _follow(job_ids, collection, options, quiet=False)
+    follow_targets(targets, options, quiet=False)
 
 
 @cli.command(epilog=EPILOG)
-@click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
-@click.option("--collection", metavar="NAME", help="All jobs of a collection.")
+@click.argument("targets", nargs=-1, metavar="[JOB_ID... | COLLECTION]")
+@target_options
 @follow_options
 @connection_options
-def wait(job_ids: tuple[str, ...], collection: str | None, **options: Any) -> None:
-    """Wait until jobs have ended, and show only what they ended in.
+def wait(targets: tuple[str, ...], **options: Any) -> None:
+    """Wait until jobs have ended, and show only their outcome.
 
     \b
     Examples:
-      milvus-import wait 449839014328146739 --timeout 3600 && echo imported
-      milvus-import wait --collection books
+      milvus-import wait 449839014328146739 --timeout 1h && echo imported
+      milvus-import wait books
     """
-    _follow(job_ids, collection, options, quiet=True)
+    follow_targets(targets, options, quiet=True)
 
 
 @cli.command("list", epilog=EPILOG)
-@click.argument("collection", required=False)
+@click.argument("names", nargs=-1, metavar="[COLLECTION]")
+@target_options
 @connection_options
-def list_jobs(collection: str | None, **options: Any) -> None:
-    """List the jobs of a collection, or of all.
+def list_jobs(
+    names: tuple[str, ...], collection: str | None, all_databases: bool, **options: Any
+) -> None:
+    """List the jobs of a collection, or all jobs.
 
     \b
     Examples:
       milvus-import list books
       milvus-import list --json | jq -r 'select(.state == "Failed") | .jobId'
     """
-    settings = take_settings(options)
-    check_collection(collection)
+    settings = parse_settings(options)
+    targets = parse_collection(names, collection, everything=all_databases)
     client, time_left = settings.client(), TimeLeft(settings.timeout)
 
-    async def ask() -> int:
+    async def list_all() -> int:
         async with client:
-            jobs = await time_left.ask(client.list_imports(collection))
+            jobs = await time_left.wait(
+                client.list_imports(targets.collection, all_databases=targets.all_databases)
+            )
         if settings.as_json:
             for job in jobs:
                 click.echo(json_line(job))
         elif jobs:
             print_jobs(jobs)
         else:
-            where = f"the collection {collection!r}" if collection else "the server"
-            click.echo(f"milvus-import: {where} has no import jobs", err=True)
+            print_message(f"{targets.description} has no import jobs")
         return OK
 
-    leave_with(ask, (), debug=settings.debug)
+    run_and_exit(list_all, (), debug=settings.debug)
 
 
 @cli.command(epilog=EPILOG)
 @click.argument("collection")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--partition", default="", metavar="NAME", help="The partition to import into.")
-@click.option("--together", is_flag=True, help="All files are one group: .npy columns.")
+@click.option("--together", is_flag=True,
+              help="All files are one group, such as the .npy files of the columns.")  # fmt: skip
 @click.option("--option", "pairs", multiple=True, metavar="KEY=VALUE",
               help="A Milvus import option, such as timeout=300 or auto_commit=false.")  # fmt: skip
-@click.option("--idempotency-key", metavar="KEY", help="Lets the same request be sent again.")
+@click.option("--idempotency-key", metavar="KEY",
+              help="Lets the request be resent safely (Milvus 2.6.24, 3.0.2).")  # fmt: skip
 @click.option("--wait", "follow", is_flag=True, help="Follow the job to its end, on stderr.")
 @follow_options
 @connection_options
 def create(collection: str, files: tuple[str, ...], **options: Any) -> None:
-    """Start an import of files the server can read, and print its job id.
+    """Start an import job and print its job id.
+
+    Each FILE is a key in Milvus' own bucket, or an absolute path on its disk. The server reads it;
+    nothing is uploaded.
 
     \b
     Examples:
       milvus-import create books a.parquet --wait
       milvus-import create books id.npy vector.npy --together
     """
-    settings = take_settings(options)
-    import_options = _import_options(options["pairs"])
+    settings = parse_settings(options)
+    follow_settings = parse_follow_settings(options)
+    import_options = parse_import_options(options["pairs"])
     client, time_left = settings.client(), TimeLeft(settings.timeout)
     followed: list[str] = []
 
     async def start() -> int:
         async with client:
-            try:
-                job_id = await time_left.ask(
-                    client.create_import(
-                        collection,
-                        [list(files)] if options["together"] else list(files),
-                        partition_name=options["partition"],
-                        options=import_options,
-                        idempotency_key=options["idempotency_key"],
-                    )
-                )
-            except (ValueError, TypeError) as error:
-                raise usage(error) from error
-            followed.append(job_id)
-            click.echo(to_json({"jobId": job_id}) if settings.as_json else job_id)
+            request = client.create_import(
+                collection,
+                [list(files)] if options["together"] else list(files),
+                partition_name=options["partition"],
+                options=import_options,
+                idempotency_key=options["idempotency_key"],
+            )
+            followed.append(await time_left.wait(request, may_have_run=True))
+            click.echo(to_json({"jobId": followed[0]}) if settings.as_json else followed[0])
             if not options["follow"]:
                 return OK
-            seconds = time_left.seconds
-            return await _show(client, followed, settings, options, seconds=seconds, stderr=True)
+            follower = new_follower(client, followed, settings, follow_settings, stderr=True)
+            return await follow_and_print(follower, settings, time_left, stderr=True)
 
-    leave_with(start, followed, debug=settings.debug, unsure=_UNSURE)
-
-
-def _follow(
-    job_ids: Sequence[str], collection: str | None, options: dict[str, Any], *, quiet: bool
-) -> NoReturn:
-    settings = take_settings(options)
-    if bool(job_ids) == bool(collection):
-        raise usage("name job ids or --collection, one of the two")
-    followed = check_job_ids(job_ids)
-    check_collection(collection)
-    client, time_left = settings.client(), TimeLeft(settings.timeout)
-
-    async def follow() -> int:
-        async with client:
-            if collection:
-                jobs = await time_left.ask(client.list_imports(collection))
-                followed.extend(job.job_id for job in jobs)
-                if not jobs:
-                    raise JobNotFoundError(f"the collection {collection!r} has no import jobs")
-            seconds = time_left.seconds
-            return await _show(client, followed, settings, options, seconds=seconds, quiet=quiet)
-
-    leave_with(follow, followed, debug=settings.debug)
+    run_and_exit(start, followed, debug=settings.debug, unsure=_MAY_EXIST)
 
 
-async def _show(
-    client: ImportClient,
-    job_ids: list[str],
-    settings: Settings,
-    options: dict[str, Any],
-    *,
-    seconds: float | None,
-    quiet: bool = False,
-    stderr: bool = False,
-) -> int:
-    console = Console(stderr=stderr)
-    following = Following(
-        client,
-        view(console, job_ids, as_json=settings.as_json, quiet=quiet),
-        job_ids,
-        options["until"],
-        seconds,
-        options["interval"],
-    )
-    await following.run()
-    if settings.as_json and quiet:
-        for progress in following.last.values():
-            click.echo(json_line(progress))
-    elif following.last and not settings.as_json:
-        click.echo(following.summary(), err=stderr)
-    complain(following.errors.values(), debug=settings.debug)
-    return exit_code(following.errors.values())
+@cli.command(epilog=EPILOG)
+@click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
+@connection_options
+def commit(job_ids: tuple[str, ...], **options: Any) -> None:
+    """Commit jobs that were created with auto_commit=false and wait for their commit.
+
+    Needs --service rest and Milvus 3.0. It returns when the server has accepted the commit; wait
+    for the jobs then.
+
+    \b
+    Examples:
+      milvus-import commit 449839014328146739 --service rest
+    """
+    request_each(job_ids, options, ImportClient.commit_import, "commit")
 
 
-def _import_options(texts: Sequence[str]) -> list[tuple[str, str | bool | float]]:
-    """Text as the client wants it: auto_commit as a bool, a bare timeout as seconds."""
-    options: list[tuple[str, str | bool | float]] = []
-    for key, value in pairs("--option", texts):
-        if key.lower() == "auto_commit" and value.lower() in {"true", "false"}:
-            options.append((key, value.lower() == "true"))
-        elif key.lower() == "timeout" and value.replace(".", "", 1).isdecimal():
-            options.append((key, float(value)))
-        else:
-            options.append((key, value))
-    return options
+@cli.command(epilog=EPILOG)
+@click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
+@connection_options
+def abort(job_ids: tuple[str, ...], **options: Any) -> None:
+    """Abort jobs that were created with auto_commit=false, before they are committed.
+
+    Needs --service rest and Milvus 3.0. The jobs are Failed afterwards.
+
+    \b
+    Examples:
+      milvus-import abort 449839014328146739 --service rest
+    """
+    request_each(job_ids, options, ImportClient.abort_import, "abort")
+
+
+def main(arguments: Sequence[str] | None = None, signals: Signals | None = None) -> int:
+    """Run a command and return its exit code, or raise SystemExit with it."""
+    try:
+        code: int = cli.main(arguments, "milvus-import", standalone_mode=False, obj=signals)
+    except (click.Abort, KeyboardInterrupt):  # Ctrl-C at the prompt for the token
+        return (signals or Signals()).exit_code
+    except click.ClickException as error:
+        print_message(error.format_message())
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            click.echo(f"Try '{error.ctx.command_path} --help'.", err=True)
+        return error.exit_code
+    return code
 
 
 def run() -> None:
-    """The console script's entry."""
-    try:
-        code = cli.main(prog_name="milvus-import", standalone_mode=False)
-    except click.Abort:  # Ctrl-C at the prompt for the token
-        code = INTERRUPTED
-    except click.ClickException as error:
-        click.echo(f"milvus-import: {error.format_message()}", err=True)
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            click.echo(f"Try '{error.ctx.command_path} --help'.", err=True)
-        code = error.exit_code
+    """Run the command line in a process of its own; the entry of the console script."""
+    with Signals() as signals:
+        code = main(signals=signals)
     sys.exit(code)

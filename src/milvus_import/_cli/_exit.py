@@ -1,111 +1,118 @@
-"""How a command ends: its exit code, and what it says of errors."""
+"""How a command ends: its exit code, and the messages about errors."""
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import traceback
 from collections.abc import Callable, Collection, Coroutine, Iterable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import anyio
 import click
 
 from .._errors import (
-    CallError,
+    ArgumentError,
     ImportFailedError,
     JobNotFoundError,
     MilvusImportError,
     WaitTimeoutError,
 )
 from . import _text
+from ._logs import log_to_stderr, silence_grpc_logs
+from ._params import usage
+from ._signals import Interrupted, Signals
 
-OK, FAILED, USAGE, UNREACHABLE, NOT_FOUND, RAN_OUT = range(6)
-INTERRUPTED, CLOSED_PIPE = 130, 141
+OK, FAILED, USAGE, UNREACHABLE, NOT_FOUND, TIMED_OUT = range(6)
+CLOSED_PIPE = 141
 
 _CODES: dict[type[MilvusImportError], int] = {
     ImportFailedError: FAILED,
     JobNotFoundError: NOT_FOUND,
-    WaitTimeoutError: RAN_OUT,
+    WaitTimeoutError: TIMED_OUT,
 }
-_WORST_FIRST = (UNREACHABLE, FAILED, NOT_FOUND, RAN_OUT)
+_WORST_FIRST = (UNREACHABLE, FAILED, NOT_FOUND, TIMED_OUT)
 _MOST_LINES = 10
 
 
 def exit_code(errors: Iterable[MilvusImportError]) -> int:
-    """The exit code of the worst of these errors; 0 where there are none."""
+    """Return the exit code of the worst of these errors; 0 if there are none."""
     codes = {_CODES.get(type(error), UNREACHABLE) for error in errors}
     return next((code for code in _WORST_FIRST if code in codes), OK)
 
 
-def complain(errors: Collection[BaseException], *, debug: bool) -> None:
-    """Say each error once, on stderr."""
+def print_errors(errors: Collection[BaseException], *, debug: bool) -> None:
+    """Print each error once, to stderr."""
     lines = list(dict.fromkeys(_text.error(error) for error in errors))
     if len(lines) > _MOST_LINES:
-        lines[_MOST_LINES:] = [f"... and {len(lines) - _MOST_LINES} more errors"]
+        lines[_MOST_LINES:] = [f"... and {_text.count(len(lines) - _MOST_LINES, 'more error')}"]
     for line in lines:
-        click.echo(f"milvus-import: {line}", err=True)
+        print_message(line)
     for error in errors if debug else ():
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
 
 
-def leave_with(
+def print_message(text: str) -> None:
+    """Print a line to stderr, behind the program's name."""
+    click.echo(f"milvus-import: {text}", err=True)
+
+
+def run_and_exit(
     work: Callable[[], Coroutine[Any, Any, int]],
     followed: Collection[str],
     *,
     debug: bool,
     unsure: str = "",
 ) -> NoReturn:
-    """Run a command's work and leave with its exit code.
+    """Run a command's work and exit with its exit code.
 
-    ``followed`` are the jobs that go on if it is interrupted. ``unsure`` is said where it is not
-    known whether the work has been done.
+    ``followed`` are the jobs that continue if the command is interrupted. ``unsure`` is printed
+    if the request may have taken effect although it failed.
     """
-    if not debug:
-        _hush_grpc()
+    context = click.get_current_context()
+    signals = context.find_object(Signals)
+    if signals is not None and not debug:  # only in a process of our own
+        silence_grpc_logs()
+    signals = signals or Signals()
     try:
-        code = anyio.run(work)
+        with log_to_stderr():
+            code = anyio.run(signals.run, work)
+    except ArgumentError as error:
+        raise usage(error) from error
     except MilvusImportError as error:
-        complain([error], debug=debug)
-        if unsure and _may_have_run(error):
-            click.echo(f"milvus-import: {unsure}", err=True)
+        print_errors([error], debug=debug)
+        if unsure and error.may_have_run:
+            print_message(unsure)
         code = exit_code([error])
-    except KeyboardInterrupt:
-        click.echo(f"\nmilvus-import: interrupted{_farewell(followed, unsure)}", err=True)
-        code = INTERRUPTED
+    except (KeyboardInterrupt, Interrupted):
+        code = signals.exit_code
+        with suppress(OSError):  # the terminal may be gone
+            click.echo(err=True)
+            print_message(signals.description + _interrupt_message(followed, unsure))
+        _discard_unwritable()
     except BrokenPipeError:
-        # Whoever read us has left. Python would complain once more when it flushes at the end.
+        # The reader has closed its end. Python would report it again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = CLOSED_PIPE
-    gc.collect()  # below grpcio 1.76 the process may hang if gRPC's objects are freed at its end
     sys.exit(code)
 
 
-def _may_have_run(error: MilvusImportError) -> bool:
-    return isinstance(error, WaitTimeoutError) or (
-        isinstance(error, CallError) and error.may_have_run
-    )
-
-
-def _farewell(followed: Collection[str], unsure: str) -> str:
+def _interrupt_message(followed: Collection[str], unsure: str) -> str:
     if not followed:
         return unsure and f"; {unsure}"
-    goes_on = "the job goes on" if len(followed) == 1 else "the jobs go on"
+    one = len(followed) == 1
     again = f": milvus-import watch {' '.join(followed)}" if len(followed) <= _MOST_LINES else ""
-    return f"; {goes_on}. Follow {'it' if len(followed) == 1 else 'them'} again{again}"
-
-
-def _hush_grpc() -> None:
-    """Keep gRPC's own lines about failed handshakes off the terminal, unless they are asked for.
-
-    Its variables are read when it is loaded, which is too early for us; its lines go to
-    descriptor 2, whatever Python calls stderr.
-    """
-    if "GRPC_VERBOSITY" in os.environ or "GRPC_TRACE" in os.environ:
-        return
-    sys.stderr.flush()
-    sys.stderr = os.fdopen(
-        os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace"
+    return (
+        f"; the {'job continues' if one else 'jobs continue'}. "
+        f"Follow {'it' if one else 'them'} again{again}"
     )
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _discard_unwritable() -> None:
+    """Send further output nowhere if the terminal is gone, so that exiting does not fail."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,4 +1,4 @@
-"""Following jobs for the command line, and what each ended in."""
+"""Following jobs, and how each ended."""
 
 from __future__ import annotations
 
@@ -7,94 +7,101 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import anyio
-import grpc
 
 from .._client import ImportClient
 from .._errors import ImportFailedError, JobNotFoundError, MilvusImportError, WaitTimeoutError
-from .._models import CallRecord, ImportProgressData
-from .._options import CallOptions
-from .._watch import ImportWatch, Until, has_reached, import_failed
-from .._watch_many import CONCURRENT_POLLS
+from .._models import ImportProgressData, ImportState
+from .._watch._one import ImportWatch, import_failed
+from .._watch._options import WatchOptions, has_reached
+from .._watch._polls import CONCURRENT_POLLS
 from . import _text
+from ._exit import print_message
+from ._settings import FollowSettings
 from ._text import Progress
-from ._view import REFRESH, View
+from ._views import View
 
 _ENDINGS: dict[type[MilvusImportError], str] = {
     ImportFailedError: "failed",
     JobNotFoundError: "not found",
-    WaitTimeoutError: "not ended in time",
+    WaitTimeoutError: "timed out",
 }
 
 
 @dataclass
-class Following:
-    """What to follow, how, and what came of it."""
+class JobFollower:
+    """Follows jobs and keeps how each ended."""
 
     client: ImportClient
     view: View
     job_ids: Sequence[str]
-    until: Until = "completed"
-    timeout: float | None = None
-    interval: float = 2.0
+    settings: FollowSettings
     last: dict[str, Progress] = field(default_factory=dict[str, Progress])
     """The last state of each job that was seen."""
     errors: dict[str, MilvusImportError] = field(default_factory=dict[str, MilvusImportError])
-    """What each job that has not completed ended in."""
+    """The error of each job that has not completed."""
+    _warned: bool = False
 
-    async def run(self) -> None:
-        """Follow the jobs to their ends. Few are asked one by one, which tells their files too."""
+    async def run(self, timeout: float | None) -> None:
+        """Follow the jobs to their ends, for at most so many seconds.
+
+        Up to 64 jobs are watched one by one, which shows their files too.
+        """
         watches: dict[str, ImportWatch] = {}
         if len(self.job_ids) <= CONCURRENT_POLLS:
-            watches = {job_id: self._watch(job_id) for job_id in self.job_ids}
+            watches = {i: self.client.watch(i, **self._options(timeout)) for i in self.job_ids}
         with self.view:
             try:
-                async with anyio.create_task_group() as animation:
-                    animation.start_soon(self._animate)
-                    async with anyio.create_task_group() as group:
-                        for job_id, watch in watches.items():
-                            group.start_soon(self._one, job_id, watch)
-                        if not watches:
-                            await self._listed()
-                    animation.cancel_scope.cancel()
-            except ExceptionGroup as failed:  # the output broke, or a bug: as it is, not in a group
-                raise _only(failed) from None
+                async with anyio.create_task_group() as group:
+                    for job_id, watch in watches.items():
+                        group.start_soon(self._follow_one, job_id, watch)
+                    if not watches:
+                        await self._follow_all(timeout)
+            except ExceptionGroup as failed:  # the output broke, or a bug: not as a group
+                raise _first(failed) from None
         self.last = {i: self.last[i] for i in self.job_ids if i in self.last}
         self.errors = {i: self.errors[i] for i in self.job_ids if i in self.errors}
 
-    async def _animate(self) -> None:
-        while True:
-            self.view.refresh()
-            await anyio.sleep(REFRESH)
+    def summary(self) -> str:
+        """Return ``2 jobs completed, 2,000 rows; 1 failed``."""
+        good = [p for p in self.last.values() if p.job_id not in self.errors]
+        known = [p for p in good if isinstance(p, ImportProgressData)]
+        rows = sum(p.imported_rows for p in known)
+        completed = self.settings.until == "completed"
+        parts: list[str] = []
+        if good:
+            parts.append(
+                f"{_text.count(len(good), 'job')} "
+                f"{'completed' if completed else 'completed or waiting for commit'}"
+            )
+            if rows or (completed and known):
+                parts[0] += f", {_text.count(rows, 'row')}"
+        words = [_ENDINGS.get(type(error), "connection lost") for error in self.errors.values()]
+        parts += [f"{words.count(word)} {word}" for word in dict.fromkeys(words)]
+        return "; ".join(parts)
 
-    def _watch(self, job_id: str) -> ImportWatch:
-        return self.client.watch(
-            job_id,
-            timeout=self.timeout,
-            interval=self.interval,
-            on_fault=self.view.fault,
-            call=self._call(),
-        )
+    def _options(self, timeout: float | None) -> WatchOptions:
+        options = self.settings.watch_options(timeout)
+        options["on_fault"] = self.view.on_fault
+        options["on_finish"] = self.view.on_finish
+        return options
 
-    async def _one(self, job_id: str, watch: ImportWatch) -> None:
+    async def _follow_one(self, job_id: str, watch: ImportWatch) -> None:
         try:
             async for progress in watch:
-                self._seen(progress)
-                if has_reached(progress.state, self.until):
+                self._changed(progress)
+                if has_reached(progress.state, self.settings.until):
                     return
-                if progress.done:
+                if progress.state is ImportState.FAILED:
                     self.errors[job_id] = import_failed(progress)
         except MilvusImportError as error:
             self.errors[job_id] = error
 
-    async def _listed(self) -> None:
+    async def _follow_all(self, timeout: float | None) -> None:
         outcomes = await self.client.wait_all(
             self.job_ids,
-            timeout=self.timeout,
-            until=self.until,
-            interval=self.interval,
-            on_progress=self._seen,
-            on_fault=self.view.fault,
-            call=self._call(),
+            until=self.settings.until,
+            on_progress=self._changed,
+            **self._options(timeout),
         )
         for job_id, outcome in outcomes.items():
             if isinstance(outcome, ImportProgressData):
@@ -102,32 +109,20 @@ class Following:
             else:
                 self.errors[job_id] = outcome
 
-    def _seen(self, progress: Progress) -> None:
+    def _changed(self, progress: Progress) -> None:
         self.last[progress.job_id] = progress
-        self.view.change(progress)
-
-    def _call(self) -> CallOptions:
-        return {"on_finish": self._finished}
-
-    def _finished(self, record: CallRecord) -> None:
-        if record.code is grpc.StatusCode.OK:
-            self.view.answer()
-
-    def summary(self) -> str:
-        """``2 jobs completed, 2,000 rows; 1 failed``."""
-        good = [p for p in self.last.values() if p.job_id not in self.errors]
-        rows = sum(p.imported_rows for p in good if isinstance(p, ImportProgressData))
-        word = "completed" if self.until == "completed" else "completed or waiting for commit"
-        parts: list[str] = []
-        if good:
-            jobs = f"{len(good)} {'job' if len(good) == 1 else 'jobs'} {word}"
-            parts.append(f"{jobs}, {_text.rows(rows, 0)}" if rows else jobs)
-        words = [_ENDINGS.get(type(error), "lost sight of") for error in self.errors.values()]
-        parts += [f"{words.count(word)} {word}" for word in dict.fromkeys(words)]
-        return "; ".join(parts)
+        self.view(progress)
+        waits = progress.state is ImportState.UNCOMMITTED
+        if waits and self.settings.until == "completed" and not self._warned:
+            self._warned = True
+            job_id = progress.job_id
+            print_message(
+                f"import job {job_id} waits for its commit: run "
+                f"milvus-import commit {job_id} --service rest"
+            )
 
 
-def _only(error: Exception) -> Exception:
+def _first(error: Exception) -> Exception:
     if not isinstance(error, ExceptionGroup):
         return error
-    return _only(cast("ExceptionGroup[Exception]", error).exceptions[0])
+    return _first(cast("ExceptionGroup[Exception]", error).exceptions[0])

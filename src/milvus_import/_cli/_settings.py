@@ -1,22 +1,23 @@
-"""The options that every command takes, and the client they make."""
+"""The options of every command, and the client they describe."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-import anyio
 import click
+from click.core import ParameterSource
 
-from .._auto import ServiceChoice
 from .._client import ImportClient
-from .._endpoint import TLSConfig
 from .._errors import WaitTimeoutError
-from .._options import LONGEST_TIMEOUT, CallOptions
-from .._request import check_job_id, check_name
-from . import _text
+from .._rpc._tls import TLSConfig
+from .._services._select import ServiceChoice
+from .._watch._options import INTERVAL, Until, WatchOptions
+from .._watch._time import TimeExpired, await_within
+from ._params import Duration, parse_pairs, usage
 
 _F = TypeVar("_F", bound=Callable[..., object])
 _T = TypeVar("_T")
@@ -24,7 +25,7 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class Settings:
-    """What every command takes."""
+    """The options of every command. They may be given before or after the command."""
 
     uri: str
     token: str | None = field(repr=False)
@@ -42,124 +43,148 @@ class Settings:
     debug: bool
 
     def client(self) -> ImportClient:
-        """The client. Raises UsageError."""
+        """Return the client. Raises UsageError."""
+        if "@" in self.uri:
+            raise usage("--uri must not contain '@': set MILVUS_TOKEN=user:password")
         token = self.token
         if self.ask_token:
             token = click.prompt("Token", hide_input=True, err=True)
-        options: CallOptions = {
-            "timeout": self.rpc_timeout,
-            "metadata": pairs("--metadata", self.metadata),
-        }
+        metadata = parse_pairs("--metadata", self.metadata)
         names = (self.ca, self.cert, self.key, self.server_name)
         try:
-            tls = TLSConfig(*names) if any(names) else None
             return ImportClient(
-                self.uri, token=token, db_name=self.db, tls=tls, service=self.service, **options
+                self.uri,
+                token=token,
+                db_name=self.db,
+                tls=TLSConfig(*names) if any(name is not None for name in names) else None,
+                service=self.service,
+                rpc_timeout=self.rpc_timeout,
+                metadata=metadata,
             )
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, ImportError) as error:
             raise usage(error) from error
 
 
+@dataclass(slots=True)
+class FollowSettings:
+    """The options of following jobs."""
+
+    interval: float
+    until: Until
+    max_outage: float | None
+
+    def watch_options(self, timeout: float | None) -> WatchOptions:
+        """Return the options of the client's method."""
+        options: WatchOptions = {"timeout": timeout, "interval": self.interval}
+        if self.max_outage is not None:
+            options["max_outage"] = self.max_outage
+        return options
+
+
 class TimeLeft:
-    """How long the whole command may take. None: no limit; 0: each thing is asked once."""
+    """How much of --timeout is left. None: no limit; 0: each request is sent once."""
 
     def __init__(self, limit: float | None) -> None:
         self._limit = limit
         self.seconds = limit
-        """What is left of it."""
 
-    async def ask(self, question: Awaitable[_T]) -> _T:
-        """The answer to one question. Raises WaitTimeoutError when the time is over."""
+    async def wait(self, request: Coroutine[Any, Any, _T], *, may_have_run: bool = False) -> _T:
+        """Return the response to a request. Raises WaitTimeoutError when --timeout expires.
+
+        ``may_have_run``: whether the request may then have taken effect.
+        """
         if not self._limit or self.seconds is None:
-            return await question
+            return await request
         start = time.monotonic()
-        with anyio.move_on_after(self.seconds):
-            answer = await question
+        try:
+            return await await_within(request, self.seconds)
+        except TimeExpired:
+            raise WaitTimeoutError(
+                f"timed out: no response within {self._limit:g} s (--timeout)",
+                may_have_run=may_have_run,
+            ) from None
+        finally:
             self.seconds = max(0.0, round(self.seconds - (time.monotonic() - start), 1))
-            return answer
-        raise WaitTimeoutError(f"no answer within the {self._limit:g} s of --timeout")
 
 
 def connection_options(command: _F) -> _F:
-    """Give a command the options that become its Settings."""
+    """Add the options that become Settings."""
+    path = click.Path()  # completes file names; the library reports a file that is missing
     options = [
         click.option("--uri", envvar="MILVUS_URI", default="http://localhost:19530",
-                     show_default=True, show_envvar=True, help="The server."),
+                     show_default=True, show_envvar=True, help="The address of Milvus."),
         click.option("--token", envvar="MILVUS_TOKEN", show_envvar=True,
-                     help="user:password or an API key. Better in the environment than here."),
-        click.option("--ask-token", is_flag=True, help="Ask for the token; it is not shown."),
-        click.option("--db", default="", metavar="NAME", help="The database."),
-        click.option("--timeout", type=float, callback=_seconds, metavar="SECONDS",
-                     help="How long the whole command may take; 0 asks once."),
-        click.option("--rpc-timeout", type=float, callback=_seconds, default=10,
-                     show_default=True, metavar="SECONDS", help="How long each call may take."),
-        click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Sent with each call."),
-        click.option("--ca", metavar="FILE", help="PEM file of the CAs to trust."),
-        click.option("--cert", metavar="FILE", help="PEM file of the client's certificate."),
-        click.option("--key", metavar="FILE", help="PEM file of the client's key."),
+                     help="user:password or an API key; the variable is safer than the option."),
+        click.option("--ask-token", is_flag=True, help="Prompt for the token."),
+        click.option("--db", envvar="MILVUS_DB", show_envvar=True, default="", metavar="NAME",
+                     help="The database."),
+        click.option("--timeout", type=Duration(zero=True), metavar="DURATION",
+                     help="Limit of the whole command, such as 90, 10m or 1h30m; 0 polls once."),
+        click.option("--rpc-timeout", type=Duration(), default="10s", show_default=True,
+                     metavar="DURATION", help="Limit of each request."),
+        click.option("--metadata", multiple=True, metavar="KEY=VALUE",
+                     help="Metadata of each request; may be repeated."),
+        click.option("--ca", type=path, metavar="FILE", help="PEM file of the CAs to trust."),
+        click.option("--cert", type=path, metavar="FILE", help="PEM file of the client's "
+                     "certificate."),
+        click.option("--key", type=path, metavar="FILE", help="PEM file of the client's key."),
         click.option("--server-name", metavar="NAME", help="The name in the server's certificate."),
-        click.option("--service", type=click.Choice(["auto", "internal", "public"]),
-                     default="auto", show_default=True, help="Which service to ask."),
-        click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
-        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+        click.option("--service", type=click.Choice(get_args(ServiceChoice)), default="auto",
+                     show_default=True, help="The service of Milvus to call."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
+        click.option("--debug", is_flag=True, help="Show the traceback of errors."),
     ]  # fmt: skip
     return _with(options, command)
 
 
 def follow_options(command: _F) -> _F:
-    """Give a command the options of following a job."""
+    """Add the options that become FollowSettings."""
     options = [
-        click.option("--interval", type=float, callback=_seconds, default=2,
-                     show_default=True, metavar="SECONDS", help="Between two looks."),
-        click.option("--until", type=click.Choice(["completed", "uncommitted"]),
-                     default="completed", show_default=True, help="Where a job counts as done."),
+        click.option("--interval", type=Duration(), default=f"{INTERVAL:g}s", show_default=True,
+                     metavar="DURATION", help="Polling interval."),
+        click.option("--until", type=click.Choice(get_args(Until)), default="completed",
+                     show_default=True, help="The state to wait for."),
+        click.option("--max-outage", type=Duration(zero=True), metavar="DURATION",
+                     help="How long errors are retried, also before the first response. Default: "
+                     "5m after the first response."),
     ]  # fmt: skip
     return _with(options, command)
 
 
-def take_settings(options: dict[str, Any]) -> Settings:
-    """Take the Settings out of a command's options."""
-    return Settings(**{name: options.pop(name) for name in Settings.__slots__})
+def target_options(command: _F) -> _F:
+    """Add the options that name jobs other than by id."""
+    options = [
+        click.option("--collection", metavar="NAME", help="The jobs of a collection."),
+        click.option("--all-databases", is_flag=True, help="The jobs of every database."),
+    ]
+    return _with(options, command)
 
 
-def usage(fault: Exception | str) -> click.UsageError:
-    """A wrong argument, in the library's words or ours, as click reports it."""
-    text = fault if isinstance(fault, str) else _text.error(fault)
-    return click.UsageError(text, click.get_current_context(silent=True))
+def parse_settings(options: dict[str, Any]) -> Settings:
+    """Remove the Settings from a command's options. Raises UsageError.
+
+    What is given after the command overrides what is given before it.
+    """
+    context = click.get_current_context()
+    before = context.parent or context
+    given: dict[str, Any] = {}
+    sources: dict[str, ParameterSource | None] = {}
+    for name in Settings.__slots__:
+        given[name], sources[name] = options.pop(name), context.get_parameter_source(name)
+        if (
+            sources[name] is not ParameterSource.COMMANDLINE
+            and before.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        ):
+            given[name], sources[name] = before.params[name], ParameterSource.COMMANDLINE
+    from_environment = sources["uri"] is not ParameterSource.COMMANDLINE
+    if not given["uri"] or (from_environment and os.environ.get("MILVUS_URI") == ""):
+        raise usage("MILVUS_URI is empty" if from_environment else "--uri must not be empty")
+    return Settings(**given)
 
 
-def check_job_ids(job_ids: Sequence[str]) -> list[str]:
-    """The job ids, each once. Raises UsageError."""
-    try:
-        return [check_job_id(job_id) for job_id in dict.fromkeys(job_ids)]
-    except ValueError as error:
-        raise usage(error) from error
-
-
-def check_collection(name: str | None) -> None:
-    """Refuse what is no text. Raises UsageError."""
-    try:
-        if name is not None:
-            check_name(name, "collection")
-    except ValueError as error:
-        raise usage(error) from error
-
-
-def pairs(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
-    """KEY=VALUE texts, taken apart. Raises UsageError, without the text: it may be a secret."""
-    split = [text.partition("=") for text in texts]
-    for index, (key, equals, _) in enumerate(split):
-        if not (key and equals):
-            raise usage(f"{option}: entry {index + 1} is not of the form KEY=VALUE")
-    return [(key, value) for key, _, value in split]
-
-
-def _seconds(_: click.Context, option: click.Parameter, value: float | None) -> float | None:
-    """Check a time as the library does; only --timeout may be 0."""
-    if value is None or 0 < value <= LONGEST_TIMEOUT or (value == 0 and option.name == "timeout"):
-        return value
-    least = "0 or more" if option.name == "timeout" else "above 0"
-    raise click.BadParameter(f"{value:g} is not {least} seconds, and at most 1e9.")
+def parse_follow_settings(options: dict[str, Any]) -> FollowSettings:
+    """Remove the FollowSettings from a command's options."""
+    return FollowSettings(**{name: options.pop(name) for name in FollowSettings.__slots__})
 
 
 def _with(options: Sequence[Callable[[_F], _F]], command: _F) -> _F:

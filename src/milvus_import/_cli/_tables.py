@@ -1,4 +1,4 @@
-"""Jobs in tables, once."""
+"""Jobs as tables."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from .._models import ImportJob, ImportProgressData
 from . import _text
 
 _UNCUT = 10_000
-"""Columns of what is no terminal: nothing is wrapped there."""
+"""The width if the output is not a terminal: nothing is wrapped there."""
 
 
 def print_job(data: ImportProgressData) -> None:
-    """One job, and under it its files."""
+    """Print one job, then its files."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for name, value in (
         ("Job", data.job_id),
         ("Collection", data.collection_name),
         ("State", f"{_text.state(data.state)}, {data.fraction:.0%}"),
-        ("Rows", _text.rows(data.imported_rows, data.total_rows, brief=True)),
+        ("Rows", _text.job_rows(data, brief=True)),
         ("Size", _text.size(data.file_size) if data.file_size else ""),
         ("Reason", data.reason),
         ("Created", _text.local(data.created_at, data.create_time)),
         ("Completed", _text.local(data.completed_at, data.complete_time)),
-        ("Answered by", f"{data.service} service"),
+        ("Service", data.service),
     ):
         if value:
             table.add_row(name, _cell(value))
@@ -42,7 +42,7 @@ def print_job(data: ImportProgressData) -> None:
                     ", ".join(detail.paths),
                     detail.state,
                     f"{detail.fraction:.0%}",
-                    _text.rows(detail.imported_rows, detail.total_rows, brief=True),
+                    _text.file_rows(detail),
                     _text.size(detail.file_size),
                     detail.reason,
                 )
@@ -52,7 +52,7 @@ def print_job(data: ImportProgressData) -> None:
 
 
 def print_jobs(jobs: Iterable[ImportJob]) -> None:
-    """One job a line."""
+    """Print one job per line."""
     _print_rows(
         ("Job", "Collection", "State", "%", "Reason"),
         (

@@ -1,11 +1,23 @@
-"""A Milvus for your own tests: both services over real sockets, in your process.
+"""A simulated Milvus for tests: its import services on real sockets, in the test's process.
 
-``FakeMilvus`` is a simulation. It answers what the import calls of a Milvus answer, and the faults
-a test asks it for.
+``FakeMilvus`` is a simulation. It serves the import methods of a Milvus over gRPC and REST, and
+produces the faults that a test injects.
 """
 
-from ._faults import FAULTS, Fault
+from ._calls import Received
+from ._faults import FAULTS, Fault, HttpResponse
 from ._jobs import FakeFile, FakeJob, ManualClock
-from ._server import FakeMilvus, Received
+from ._rest import RestBehavior
+from ._server import FakeMilvus
 
-__all__ = ["FAULTS", "FakeFile", "FakeJob", "FakeMilvus", "Fault", "ManualClock", "Received"]
+__all__ = [
+    "FAULTS",
+    "FakeFile",
+    "FakeJob",
+    "FakeMilvus",
+    "Fault",
+    "HttpResponse",
+    "ManualClock",
+    "Received",
+    "RestBehavior",
+]

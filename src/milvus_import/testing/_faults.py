@@ -1,9 +1,9 @@
-"""Faults a test can ask for by name."""
+"""Faults that a test can inject, most of them by name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import grpc
 
@@ -11,21 +11,52 @@ from milvus_import_pb import common_pb2
 
 Code = grpc.StatusCode
 
+FOREVER: Final = 3600.0
+"""Seconds; longer than any test waits."""
+_HUGE: Final = 128 * 1024 * 1024
+_NGINX: Final = (
+    b"<html>\r\n<head><title>%s</title></head>\r\n<body><h1>%s</h1></body>\r\n</html>\r\n"
+)
+
+
+@dataclass(slots=True, frozen=True)
+class HttpResponse:
+    """An HTTP response in place of, or wrapped around, the response of a REST call."""
+
+    status: int | None = None
+    """The HTTP status; None keeps the status of the normal response."""
+    body: bytes | None = None
+    """The body; None keeps the body of the normal response."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further headers. Without ``Content-Type`` it is ``application/json; charset=utf-8``."""
+    size: int = 0
+    """Pad the body with spaces to this many bytes. The padding is generated while it is sent."""
+    gzip: bool = False
+    """Compress the body, whatever ``Accept-Encoding`` the client sent."""
+    close: Literal["never", "before", "within"] = "never"
+    """Close the connection before the response, or in the middle of its body."""
+
 
 @dataclass(slots=True, frozen=True)
 class Fault:
-    """What happens to a call instead of an answer."""
+    """What happens to a call instead of its normal response.
+
+    On a REST call, ``code`` and ``status`` become the envelope and the HTTP status that a Milvus
+    sends for them, and ``reply`` becomes the body. ``http`` applies to REST calls only.
+    """
 
     code: grpc.StatusCode | None = None
-    """End the RPC with this status ..."""
+    """End the RPC with this status code ..."""
     details: str = ""
-    """... and this text."""
+    """... and these details."""
     status: common_pb2.Status | None = None
-    """Answer OK with this Milvus Status."""
+    """Reply OK with this Milvus Status."""
     reply: bytes | None = None
-    """Answer OK with these bytes, whatever they mean."""
+    """Reply OK with these bytes, valid or not."""
     delay: float = 0.0
-    """Wait so many seconds first; with nothing else set, then answer as usual."""
+    """Wait this many seconds first. If nothing else is set, the normal response follows."""
+    http: HttpResponse | None = None
+    """Send this HTTP response. Milvus' own timeout (408) does not apply: a gateway sends it."""
 
 
 def _status(code: int, error_code: int, reason: str, *, retriable: bool = False) -> Fault:
@@ -33,6 +64,13 @@ def _status(code: int, error_code: int, reason: str, *, retriable: bool = False)
         status=common_pb2.Status(
             code=code, error_code=error_code, reason=reason, detail=reason, retriable=retriable
         )
+    )
+
+
+def _gateway(status: int, phrase: str) -> Fault:
+    title = f"{status} {phrase}".encode()
+    return Fault(
+        http=HttpResponse(status, _NGINX % (title, title), (("Content-Type", "text/html"),))
     )
 
 
@@ -47,7 +85,23 @@ FAULTS: Final = {
     ),
     "empty": Fault(reply=b""),
     "garbage": Fault(reply=b"\xff\xff\xff\xff"),
-    "hang": Fault(delay=3600.0),
+    "hang": Fault(delay=FOREVER),
+    "http-408": Fault(http=HttpResponse(408, b'{"code":10001,"message":"request timeout"}')),
+    "http-429": _gateway(429, "Too Many Requests"),
+    "http-500": Fault(http=HttpResponse(500, b'{"code":500}')),
+    "http-502-html": _gateway(502, "Bad Gateway"),
+    "http-503-html": _gateway(503, "Service Temporarily Unavailable"),
+    "http-504-html": _gateway(504, "Gateway Time-out"),
+    "http-close": Fault(http=HttpResponse(close="before")),
+    "http-empty-200": Fault(http=HttpResponse(200, b"")),
+    "http-gzip": Fault(http=HttpResponse(gzip=True)),
+    "http-hang": Fault(delay=FOREVER, http=HttpResponse()),
+    "http-html-200": _gateway(200, "Welcome"),
+    "http-huge": Fault(http=HttpResponse(size=_HUGE)),
+    "http-redirect": Fault(
+        http=HttpResponse(307, b"", (("Location", "https://milvus.elsewhere.example/"),))
+    ),
+    "http-truncated": Fault(http=HttpResponse(close="within")),
     "job-limit": _status(
         2100,
         1,
@@ -65,4 +119,4 @@ FAULTS: Final = {
     "unavailable": Fault(Code.UNAVAILABLE, "the server is going away"),
     "unimplemented": Fault(Code.UNIMPLEMENTED, "unknown service milvus.proto.proxy.Proxy"),
 }
-"""The faults of a real Milvus and of the network before it."""
+"""Faults of a Milvus, and of gateways and networks in front of it, by name."""

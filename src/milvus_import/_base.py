@@ -1,0 +1,113 @@
+"""The lifecycle of a client: created without I/O, used in one event loop, closed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from types import TracebackType
+from typing import NoReturn, Self, Unpack
+
+import grpc.aio
+
+from ._errors import ClientClosedError
+from ._rpc._channel import ChannelOption
+from ._rpc._options import RpcOptions, unknown_argument
+from ._rpc._tls import TLSConfig
+from ._services._connect import MAX_MESSAGE_BYTES, ConnectionArguments, connect
+from ._services._select import ServiceChoice
+
+_CONSTRUCTOR_ARGUMENTS = (
+    *("uri", "token", "user", "password", "db_name", "tls", "service"),
+    *("max_receive_bytes", "max_send_bytes", "interceptors", "channel_options"),
+    *sorted(RpcOptions.__optional_keys__),
+)
+
+
+class BaseClient:
+    """The lifecycle of an ImportClient."""
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        token: str | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        db_name: str = "",
+        tls: TLSConfig | None = None,
+        service: ServiceChoice = "auto",
+        max_receive_bytes: int = MAX_MESSAGE_BYTES,
+        max_send_bytes: int = MAX_MESSAGE_BYTES,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+        channel_options: Sequence[ChannelOption] = (),
+        **defaults: Unpack[RpcOptions],
+    ) -> None:
+        """Validate the arguments; nothing is sent.
+
+        Args:
+            uri: ``host``, ``host:port``, ``http://``, ``https://`` (TLS), each optionally with
+                ``/database``; ``dns:///``, ``ipv4:a:p,b:p`` (the addresses share the calls),
+                ``unix:``. The port defaults to 19530, for https to 443.
+            token: ``"user:password"`` or an API key.
+            user: The user, with ``password`` instead of ``token``.
+            password: The password of ``user``.
+            db_name: The database, unless the URI names it.
+            tls: Certificates and names; with it a URI without a scheme means TLS.
+            service: "internal" (port 19529, Milvus 2.4+), "public" (19530), "auto" to find out
+                which of them is there, or "rest" (19530, Milvus 2.4+, extra ``[rest]``).
+            max_receive_bytes: The largest reply, 1 to 2**31-1 bytes, default 64 MiB. A reply of
+                GetImportProgress is limited to 16 MiB besides.
+            max_send_bytes: The largest request, 1 to 2**31-1 bytes, default 64 MiB.
+            interceptors: gRPC client interceptors, the first outermost. Every call is unary;
+                interceptors for streams are accepted and never called.
+            channel_options: gRPC channel arguments; they override ours of the same name.
+            **defaults: RpcOptions for every call: ``rpc_timeout``, ``metadata``, ...
+
+        Raises:
+            ArgumentError: A value is wrong; the message names the argument.
+            TypeError: An argument has a wrong type, or there is no such argument.
+        """
+        for name in defaults.keys() - RpcOptions.__optional_keys__:
+            raise unknown_argument(name, _CONSTRUCTOR_ARGUMENTS)
+        arguments = ConnectionArguments(
+            *(uri, token, user, password, db_name, tls, service),
+            *(max_receive_bytes, max_send_bytes, interceptors, channel_options),
+        )
+        self._services, self._settings, self._db_name = connect(arguments, defaults)
+
+    def __repr__(self) -> str:
+        services = getattr(self, "_services", None)  # an error reporter may show a failed one
+        if services is None:
+            return "<ImportClient (not created)>"
+        return f"<ImportClient {services.target}{' (closed)' if services.pauses.closed else ''}>"
+
+    def __del__(self) -> None:
+        services = getattr(self, "_services", None)
+        if services is not None and services.open and not services.pauses.closed:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an ImportClient cannot be copied or pickled: it holds an open connection; "
+            "create one in each process"
+        )
+
+    async def __aenter__(self) -> Self:
+        if self._services.pauses.closed:
+            raise ClientClosedError("this client is closed; create a new one")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Reject new calls, give those in flight up to a second, then cancel them.
+
+        Idempotent. After it no task, call or descriptor of the client is left.
+        """
+        await self._services.close()

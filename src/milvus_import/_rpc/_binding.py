@@ -1,0 +1,132 @@
+"""A connection opened at the first call, bound to that call's loop, and closed once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from abc import ABC, abstractmethod
+from typing import Generic, Protocol, TypeVar
+
+import anyio
+
+from .._errors import ClientClosedError
+from . import _process
+from ._pauses import Pauses
+
+CLOSE_GRACE = 1.0
+"""Seconds that close() gives the calls in flight."""
+
+
+class LoopConnection(Protocol):
+    """What belongs to one event loop of one process."""
+
+    loop: asyncio.AbstractEventLoop
+    process: int
+
+
+_ConnectionT = TypeVar("_ConnectionT", bound=LoopConnection)
+
+
+class LazyConnection(ABC, Generic[_ConnectionT]):
+    """Opens the connection at the first call, and closes it once."""
+
+    def __init__(self) -> None:
+        self.pauses = Pauses()
+        self.answered = False
+        """Whether any call has had a successful response yet."""
+        self._connection: _ConnectionT | None = None
+        self._binding = threading.Lock()
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self.pauses.closed
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
+    def connection(self) -> _ConnectionT:
+        """Return the connection of the running loop; open it if there is none.
+
+        Raises ClientClosedError after close(), RuntimeError from another loop, in a forked
+        process, or without asyncio.
+        """
+        if self.pauses.closed:
+            raise ClientClosedError("this client is closed; create a new one")
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "milvus-import needs asyncio, as gRPC's asynchronous API does; "
+                "run it with asyncio.run or anyio.run(..., backend='asyncio')"
+            ) from None
+        connection = self._connection
+        if connection is None or connection.loop is not loop:
+            with self._binding:
+                connection = self._bind(loop)
+        return connection
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> _ConnectionT:
+        """Open the connection in this loop, unless another loop that is running has it."""
+        connection = self._connection
+        if connection is not None and connection.loop is loop:
+            return connection
+        if connection is not None:
+            self._check_rebinding(connection)
+        _process.check_gevent()
+        self._connection = self._open(loop)
+        return self._connection
+
+    def _check_rebinding(self, connection: _ConnectionT) -> None:
+        """Raise RuntimeError unless the connection's own loop is closed."""
+        if connection.process != os.getpid():
+            raise self._fork_error()
+        if not connection.loop.is_closed():
+            raise RuntimeError(
+                "this client belongs to another event loop that is still running; "
+                "create one client per event loop"
+            )
+
+    async def close(self) -> None:
+        """Reject new calls, give those in flight up to a second, then cancel them. Idempotent.
+
+        Cancelling the caller only ends its waiting; the closing continues.
+        """
+        connection = self._connection
+        if connection is not None and connection.loop is not asyncio.get_running_loop():
+            self._check_rebinding(connection)
+            self._drop(connection)
+            self._connection = connection = None
+        self.pauses.close()
+        if connection is None:
+            return
+        with anyio.CancelScope(shield=True):
+            while self._connection is not None:
+                if self._closing is None or self._closing.cancelled():  # with every task, perhaps
+                    self._closing = connection.loop.create_task(self._close(connection))
+                await asyncio.wait((self._closing,))
+                if not self._closing.cancelled():
+                    self._closing.result()
+
+    async def _close(self, connection: _ConnectionT) -> None:
+        await self._shut_down(connection)
+        # Whoever keeps the client, as an error does in its frames, does not keep it connected.
+        self._connection = None
+
+    @abstractmethod
+    def _open(self, loop: asyncio.AbstractEventLoop) -> _ConnectionT:
+        """Open the connection. Nothing is sent."""
+
+    @abstractmethod
+    async def _shut_down(self, connection: _ConnectionT) -> None:
+        """Wait for the calls in flight up to CLOSE_GRACE, cancel them, and close the connection."""
+
+    def _drop(self, connection: _ConnectionT) -> None:
+        """Forget a connection whose loop is closed. It is freed with its object."""
+
+    def _fork_error(self) -> RuntimeError:
+        return _process.fork_error("gRPC hangs or crashes in it")

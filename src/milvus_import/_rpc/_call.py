@@ -1,0 +1,330 @@
+"""One unary RPC. This is the only place that awaits gRPC.
+
+A gRPC call is never awaited directly here. Cancelling such an await would reset the request on the
+server, which crashes Milvus 2.3 and early 2.4 (milvus#35539), and its CancelledError confuses
+anyio's scopes. What is awaited is the call's status: a caller that is cancelled meanwhile returns
+immediately, the call is *detached* and continues to its own deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import grpc
+import grpc.aio
+
+from .._errors import ClientClosedError, MilvusImportError
+from .._models import CallRecord
+from ._channel import Connection, LazyChannel
+from ._classify import call_error
+from ._context import CallContext
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from google.protobuf.message import Message
+
+    from .._models import Service
+    from ._options import CallSettings
+
+logger = logging.getLogger("milvus_import")
+
+DETACHED_LIFETIME = 30.0
+"""Seconds that a detached call without a deadline may continue."""
+OVERDUE = 1.0
+"""Seconds after its deadline at which the sweep first finds a call overdue. It is given up when it
+is found again, up to two seconds later: a blocked event loop delays gRPC's events as well."""
+_OK = grpc.StatusCode.OK
+
+_ParamsT = TypeVar("_ParamsT")
+_ResultT = TypeVar("_ResultT")
+
+
+class Method(Generic[_ParamsT, _ResultT]):
+    """One method of one gRPC service: how its request is built and its reply is read."""
+
+    def __init__(
+        self,
+        service: Service,
+        stub: type[Any],
+        name: str,
+        build: Callable[[_ParamsT], Message],
+        read_reply: Callable[[Any, _ParamsT], _ResultT],
+        *,
+        read: bool = True,
+    ) -> None:
+        """``stub`` is the generated class of the service; ``read`` is False for a write."""
+        types: Mapping[str, tuple[type[Message], type[Message]]] = stub.METHODS
+        self.service: Service = service
+        self.name = name
+        self.path = f"{stub.SERVICE}/{name}"
+        self.request_type, self.reply_type = types[name]
+        self.build = build
+        self.read_reply = read_reply
+        self.read = read
+
+
+async def unary(
+    channel: LazyChannel,
+    method: Method[Any, Any],
+    request: Message,
+    settings: CallSettings,
+    timeout: float | None,
+) -> Any:
+    """Send one request and return the reply: bytes, or a message if there are interceptors.
+
+    ``timeout`` is what remains of ``settings.timeout``. Raises CallError or ClientClosedError;
+    CancelledError only if the caller's own task is cancelled.
+    """
+    connection = channel.connection()
+    if timeout is not None and timeout <= 0:
+        context = call_context(channel, method, settings)
+        raise call_error(grpc.StatusCode.DEADLINE_EXCEEDED, "", context, None)
+    call = connection.stub(method)(
+        request,
+        timeout=timeout,
+        metadata=settings.metadata,
+        credentials=settings.call_credentials,
+        wait_for_ready=settings.wait_for_ready,
+        compression=settings.compression,
+    )
+    # A call may end without a status if there are interceptors, and without a deadline the sweep
+    # cannot notice that gRPC never started it. A task always ends.
+    task = None
+    if channel.interceptors or timeout is None:
+        task = connection.loop.create_task(_await_reply(call))
+        task.add_done_callback(_consume_exception)
+    awaited, started = task or call, time.monotonic()
+    in_flight = connection.in_flight
+    in_flight[awaited] = math.inf if timeout is None else started + timeout + OVERDUE
+    if connection.sweeper is None:
+        connection.sweep()
+    cancelled_by: BaseException | None = None
+    try:
+        if task is not None:
+            await _wait(task, timeout)
+        elif await call.code() is _OK and settings.on_finish is None:
+            reply = await call  # it has ended: this does not suspend
+            if reply is not None:
+                in_flight.pop(call, None)
+                return reply
+    except (asyncio.CancelledError, GeneratorExit) as error:
+        cancelled_by = error
+    ended = _InFlightCall(channel, method, settings, connection, call, task, started)
+    # An error that is kept holds this frame; a call in it would hold the connection. A request
+    # may hold a secret import option, and error reporters show the variables of frames.
+    del call, task, awaited, in_flight, connection, request
+    outcome = await ended.outcome(cancelled_by, timeout)
+    del ended, cancelled_by
+    if not isinstance(outcome, BaseException):
+        return outcome
+    try:
+        raise outcome
+    finally:
+        del outcome  # or the error and this frame would form a reference cycle
+
+
+def call_context(
+    channel: LazyChannel, method: Method[Any, Any], settings: CallSettings
+) -> CallContext:
+    """Return what the errors of a call are made from."""
+    return CallContext(
+        method.name,
+        method.service,
+        method.read,
+        channel.endpoint.target,
+        channel.endpoint.secure,
+        settings.timeout,
+        channel.answered,
+        "authorization" in settings.sent,
+    )
+
+
+def report(settings: CallSettings, record: CallRecord) -> None:
+    """Pass the record of an RPC that has ended to ``on_finish``; log what goes wrong there."""
+    if settings.on_finish is None:
+        return
+    try:
+        result = settings.on_finish(record)
+    except (Exception, asyncio.CancelledError):
+        logger.exception("on_finish raised an exception; the call is not affected")
+        return
+    if result is not None and inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        logger.error("on_finish returned an awaitable, which is not awaited; pass a plain function")
+
+
+def _skip_frames(traceback: TracebackType | None, count: int) -> TracebackType | None:
+    """Return a traceback without its first frames, which here hold the call."""
+    for _ in range(count):
+        traceback = traceback.tb_next if traceback else None
+    return traceback
+
+
+async def _await_reply(call: grpc.aio.UnaryUnaryCall[Any, Any]) -> Any:
+    return await call
+
+
+def _consume_exception(task: asyncio.Task[Any]) -> None:
+    """Keep asyncio from logging the exception as never retrieved."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _wait(task: asyncio.Task[Any], timeout: float | None) -> None:
+    """Wait for a task that may hang in an interceptor, without ever cancelling it.
+
+    Twice, because a blocked event loop delays the task as well as the timer.
+    """
+    for seconds in (None,) if timeout is None else (timeout + OVERDUE, OVERDUE):
+        if (await asyncio.wait((task,), timeout=seconds))[0]:
+            return
+
+
+@dataclass(slots=True, repr=False, eq=False)
+class _InFlightCall:
+    """A call that is not simply OK, with everything that its record and its error need."""
+
+    channel: LazyChannel
+    method: Method[Any, Any]
+    settings: CallSettings
+    connection: Connection
+    call: grpc.aio.UnaryUnaryCall[Any, Any]
+    task: asyncio.Task[Any] | None
+    """The task that awaits the call, if there is one."""
+    started: float
+
+    async def outcome(self, cancelled_by: BaseException | None, timeout: float | None) -> Any:
+        """Return the reply, or the error of a call that failed, was given up, or was detached.
+
+        Nothing here suspends, so no cancellation can arrive here; and nothing is raised, so no
+        traceback refers to the call.
+        """
+        if cancelled_by is not None:
+            self._detach(timeout)
+            return cancelled_by.with_traceback(None)
+        overdue = not self._finish() or (self.task is not None and not self.task.done())
+        return self._give_up() if overdue else await self._result()
+
+    def _finish(self) -> bool:
+        """Remove the call from those in flight; return False if the sweep has given it up."""
+        return self.connection.in_flight.pop(self.task or self.call, None) is not None
+
+    def _detach(self, timeout: float | None) -> None:
+        """Let the call continue without its caller; close() and the sweep still know it."""
+        awaited = self.task or self.call
+        if timeout is None:
+            self.connection.in_flight[awaited] = time.monotonic() + DETACHED_LIFETIME
+        awaited.add_done_callback(self._detached_ended)
+
+    def _detached_ended(self, _: object) -> None:
+        overdue = not self._finish()
+        if self.settings.on_finish is None:
+            return
+        if overdue and self.settings.timeout is not None:
+            self._give_up()  # on_finish receives a record in any case
+        elif not self.connection.loop.is_closed():
+            self.connection.loop.create_task(self._result())  # it ends at the loop's next iteration
+
+    async def _result(self) -> Any:  # noqa: PLR0911 - one for each way in which a call ends
+        call = self.call
+        try:
+            if call.cancelled():
+                return self._failure(grpc.StatusCode.CANCELLED, *await self._status_details())
+            reply = await (self.task or call)
+        except grpc.aio.AioRpcError as error:
+            error.__traceback__ = None  # a task keeps the error, and the error keeps this frame
+            return self._failure(
+                error.code(),
+                error.details() or "",
+                error.initial_metadata(),
+                error.trailing_metadata(),
+            )
+        except grpc.aio.BaseError as error:
+            error.__traceback__ = None
+            return self._not_started(error)
+        except asyncio.CancelledError:
+            return self._failure(
+                grpc.StatusCode.CANCELLED, "cancelled inside gRPC or an interceptor"
+            )
+        except Exception as error:  # noqa: BLE001 - an interceptor raised it; it is the caller's
+            return error.with_traceback(_skip_frames(error.__traceback__, 2))
+        if reply is None:
+            return self._failure(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
+        if self.settings.on_finish is not None:
+            self._report(grpc.StatusCode.OK, *await self._status_details())
+        return reply
+
+    async def _status_details(self) -> tuple[str, grpc.aio.Metadata, grpc.aio.Metadata]:
+        """Return the status text and the metadata of a call that has ended."""
+        call = self.call
+        initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
+        return await call.details() or "", initial, trailing
+
+    def _not_started(self, error: Exception) -> MilvusImportError:
+        if self.channel.closed:
+            # Interceptors may have sent requests before they failed.
+            ran = bool(self.channel.interceptors)
+            return self._closed("before the call started", may_have_run=ran)
+        name = type(error).__name__  # its text may quote what was to be sent
+        return self._failure(grpc.StatusCode.INTERNAL, f"gRPC did not start the call ({name})")
+
+    def _give_up(self) -> MilvusImportError:
+        (self.task or self.call).cancel()
+        if self.channel.interceptors:
+            return self._failure(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                "an interceptor delayed the call beyond its deadline",
+            )
+        return self._failure(grpc.StatusCode.INTERNAL, "gRPC neither started nor ended the call")
+
+    def _failure(
+        self,
+        code: grpc.StatusCode,
+        details: str,
+        initial: grpc.aio.Metadata | None = None,
+        trailing: grpc.aio.Metadata | None = None,
+    ) -> MilvusImportError:
+        """Report the failed call and return its error."""
+        record = self._report(code, details, initial, trailing)
+        if code is grpc.StatusCode.CANCELLED and self.channel.closed:
+            return self._closed("during the call", may_have_run=True)
+        context = call_context(self.channel, self.method, self.settings)
+        return call_error(code, details, context, record)
+
+    def _closed(self, when: str, *, may_have_run: bool) -> ClientClosedError:
+        method, target = self.method, self.channel.endpoint.target
+        return ClientClosedError(
+            f"{method.name} at {target}: the client was closed {when}",
+            may_have_run=may_have_run,
+            method=method.name,
+            service=method.service,
+            target=target,
+        )
+
+    def _report(
+        self,
+        code: grpc.StatusCode,
+        details: str,
+        initial: grpc.aio.Metadata | None,
+        trailing: grpc.aio.Metadata | None,
+    ) -> CallRecord:
+        record = CallRecord(
+            self.method.service,
+            self.method.path,
+            code,
+            details,
+            tuple(initial or ()),
+            tuple(trailing or ()),
+            time.monotonic() - self.started,
+        )
+        report(self.settings, record)
+        return record

@@ -1,0 +1,36 @@
+"""What the client knows about a call, from which its error is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .._errors import MilvusImportError
+    from .._models import Service
+
+
+class CallContext(NamedTuple):
+    """What the client knows about a call that failed."""
+
+    method: str
+    service: Service
+    read: bool
+    """Whether the method changes nothing on the server."""
+    target: str
+    secure: bool
+    """Whether the client uses TLS."""
+    timeout: float | None
+    answered: bool
+    """Whether the client has had a successful response: then the address is right."""
+    authorized: bool
+    """Whether a token was sent."""
+
+
+class ReplyError(Exception):
+    """A reply that is no result. Reading a reply needs no context; only its error does."""
+
+    def __init__(self, make: Callable[[CallContext], MilvusImportError]) -> None:
+        super().__init__()
+        self.make = make

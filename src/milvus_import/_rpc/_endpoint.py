@@ -1,0 +1,198 @@
+"""Where a client connects to: the URI and the credentials, validated before anything is sent."""
+
+from __future__ import annotations
+
+import base64
+import re
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import NamedTuple
+
+from .._errors import ArgumentError
+from .._text import shorten
+from ._tls import HOST_NAME
+
+PUBLIC_PORT = 19530
+HTTPS_PORT = 443
+
+_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*):(//)?"
+_FORMS = "host, host:port, http://host:port, https://host:port/database, dns:///host, ipv4:a:p,b:p"
+
+
+class Endpoint(NamedTuple):
+    """A validated URI."""
+
+    target: str
+    """The target as gRPC accepts it."""
+    secure: bool
+    database: str
+    """The database named in the URI's path, or ""."""
+    loopback: bool
+    """Whether every address is on this machine."""
+    several: bool = False
+    """Whether the URI may stand for several servers (``dns:``, ``ipv4:``, ``ipv6:``)."""
+
+
+def parse_uri(uri: str, *, tls: bool = False) -> Endpoint:
+    """Validate a URI and convert it to a gRPC target.
+
+    ``tls``: a TLSConfig was given, so a URI without a scheme means TLS.
+    Raises TypeError or ArgumentError that names the fault.
+    """
+    _validate_characters(uri)
+    match = re.match(_SCHEME, uri)
+    scheme = match[1].lower() if match else ""
+    if match and match[2] and scheme in {"http", "https"}:
+        return _web(uri, scheme, uri[match.end() :], tls=tls)
+    if match and scheme in {"unix", "unix-abstract"}:
+        return _unix(uri, scheme, uri[match.end(1) + 1 :], tls=tls)
+    if match and scheme == "dns":
+        return _dns(uri, uri[match.end(1) + 1 :], tls=tls)
+    if match and scheme in {"ipv4", "ipv6"}:
+        return _addresses(uri, scheme, uri[match.end(1) + 1 :], tls=tls)
+    if match and (match[2] or scheme in {"http", "https"}):
+        raise _error(uri, f"has the unknown scheme {match[0]!r}; use one of {_FORMS}")
+    return _web(uri, "https" if tls else "http", uri, default_port=PUBLIC_PORT)
+
+
+def _validate_characters(uri: object) -> None:
+    """Raise for what no URI of any scheme contains. Credentials never appear in the message."""
+    if not isinstance(uri, str):
+        kind = type(uri).__name__
+        raise TypeError(f"uri must be a str such as 'http://localhost:19530', got {kind}")
+    if "@" in uri:
+        raise ArgumentError(
+            "uri must not contain '@': pass credentials as user= and password=, or token="
+        )
+    for mark, part in (("?", "query"), ("#", "fragment")):
+        if mark in uri:
+            raise ArgumentError(f"uri must not contain a {part} (from {mark!r} on)")
+    if not uri or any(c.isspace() or not c.isprintable() for c in uri):
+        raise ArgumentError(f"uri must be one of {_FORMS}, got {shorten(uri)}")
+
+
+def authorization(token: str | None, user: str | None, password: str | None) -> str | None:
+    """Return Milvus' ``authorization`` metadata: base64 of the token or of ``user:password``."""
+    secret = credentials_text(token, user, password)
+    if secret is None:
+        return None
+    try:
+        return base64.b64encode(secret.encode()).decode("ascii")
+    except UnicodeEncodeError:
+        pass  # its repr holds the secret, so it must not be the context of the error below
+    raise ArgumentError(f"{'token' if token else 'user or password'} must be valid Unicode text")
+
+
+def credentials_text(token: str | None, user: str | None, password: str | None) -> str | None:
+    """Return the token or ``user:password``, validated; None without credentials."""
+    for name, value in (("token", token), ("user", user), ("password", password)):
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name} must be a str, got {type(value).__name__}")
+    if token and (user or password):
+        raise ArgumentError("pass either token or user and password, not both")
+    if token and token.lower().startswith("bearer "):
+        raise ArgumentError("token must be passed without 'Bearer'; the client encodes it")
+    if bool(user) != bool(password):
+        missing = "password" if user else "user"
+        raise ArgumentError(f"user and password go together; {missing} is missing")
+    if user and ":" in user:
+        raise ArgumentError("user must not contain ':', which ends the user name in credentials")
+    return token or (f"{user}:{password}" if user else None)
+
+
+def _web(
+    uri: str, scheme: str, rest: str, *, tls: bool = False, default_port: int | None = None
+) -> Endpoint:
+    if scheme == "http" and tls:
+        raise _error(uri, "has the scheme http://, but tls= was given; use https://")
+    address, _, database = rest.partition("/")
+    database = database.removesuffix("/")
+    if "/" in database:
+        raise _error(uri, f"has a path of more than one part, /{database}; only /database is valid")
+    port = default_port or (HTTPS_PORT if scheme == "https" else PUBLIC_PORT)
+    target, host = _address(uri, address, port)
+    return Endpoint(target, scheme == "https", database, _is_loopback(host))
+
+
+def _unix(uri: str, scheme: str, rest: str, *, tls: bool) -> Endpoint:
+    if rest.startswith("//") and not rest.startswith("///"):
+        raise _error(uri, f"has a host, which {scheme}: does not accept; use {scheme}:/path")
+    if not rest.strip("/"):
+        raise _error(uri, f"names no socket; use {scheme}:/path/to/socket")
+    return Endpoint(f"{scheme}:{rest}", tls, "", loopback=True)
+
+
+def _dns(uri: str, rest: str, *, tls: bool) -> Endpoint:
+    authority, address = "", rest
+    if rest.startswith("//"):
+        authority, slash, address = rest[2:].partition("/")
+        if not slash:
+            raise _error(uri, "lacks a slash; use dns:///host:port")
+    if "/" in address:
+        raise _error(uri, "has a path; pass the database as db_name=")
+    if authority and _ip_address(_address(uri, authority, 53)[1]) is None:
+        raise _error(uri, f"has the DNS server {authority!r}, which must be an IP address")
+    target, host = _address(uri, address, PUBLIC_PORT)
+    prefix = f"dns://{authority}/"
+    loopback = not authority and _is_loopback(host)
+    return Endpoint(prefix + target, tls, "", loopback, several=True)
+
+
+def _addresses(uri: str, scheme: str, rest: str, *, tls: bool) -> Endpoint:
+    if "/" in rest:
+        raise _error(uri, "has a path; pass the database as db_name=")
+    pairs = [_address(uri, address, PUBLIC_PORT) for address in rest.split(",")]
+    for _, host in pairs:
+        _validate_ip(uri, scheme, host)
+    targets = ",".join(target for target, _ in pairs)
+    loopback = all(_is_loopback(host) for _, host in pairs)
+    return Endpoint(f"{scheme}:{targets}", tls, "", loopback, several=True)
+
+
+def _address(uri: str, address: str, default_port: int) -> tuple[str, str]:
+    """Split ``host[:port]`` into (``host:port``, ``host``), IPv6 in brackets."""
+    if address.startswith("["):
+        host, bracket, port = address[1:].partition("]")
+        if not bracket or (port and not port.startswith(":")):
+            raise _error(uri, "has an IPv6 address without its closing bracket; use [::1]:19530")
+        _validate_ip(uri, "ipv6", host)
+        return f"[{host}]:{_port(uri, port[1:] if port else None, default_port)}", host
+    if address.count(":") > 1:
+        raise _error(uri, "has more than one ':'; put an IPv6 address in brackets, [::1]:19530")
+    host, colon, port = address.partition(":")
+    if not host:
+        raise _error(uri, "has no host")
+    if not re.fullmatch(HOST_NAME, host):
+        raise _error(uri, f"has the invalid host {host!r}")
+    return f"{host}:{_port(uri, port if colon else None, default_port)}", host
+
+
+def _port(uri: str, text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise _error(uri, f"has the invalid port {text!r}; a port is 1 to 65535, Milvus' is 19530")
+    return int(text)
+
+
+def _validate_ip(uri: str, scheme: str, host: str) -> None:
+    address = _ip_address(host)
+    if address is None or f"ipv{address.version}" != scheme:
+        raise _error(uri, f"has {host!r}, which must be an {scheme} address")
+
+
+def _ip_address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    address = _ip_address(host)
+    if address is not None:
+        return address.is_loopback
+    return host.lower().rstrip(".") in {"localhost", "localhost.localdomain"}
+
+
+def _error(uri: str, fault: str) -> ArgumentError:
+    return ArgumentError(f"uri {shorten(uri)} {fault}")

@@ -1,0 +1,1 @@
+"""What Milvus offers: its services, their requests and replies, and which of them to call."""

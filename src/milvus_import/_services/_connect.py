@@ -1,0 +1,148 @@
+"""The connection of a client: its arguments, validated, as the services that it calls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar, get_args
+
+import grpc.aio
+
+from .._errors import ArgumentError
+from .._rpc._channel import ChannelOption, LazyChannel, channel_arguments, validate_interceptors
+from .._rpc._endpoint import Endpoint, authorization, parse_uri
+from .._rpc._options import CallSettings, RpcOptions, client_settings
+from .._rpc._pauses import Pauses
+from .._rpc._tls import TLSConfig
+from .._text import shorten
+from ._requests import validate_database
+from ._select import GrpcServices, Operation, ServiceChoice
+
+if TYPE_CHECKING:
+    from .._rpc._options import CallSettings
+
+logger = logging.getLogger("milvus_import")
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+_ParamsT = TypeVar("_ParamsT")
+_ResultT = TypeVar("_ResultT")
+_warned_targets: set[str] = set()
+
+
+class Services(Protocol):
+    """The services behind one address."""
+
+    target: str
+    database_key: str
+    """The metadata key or header that names the database."""
+    pauses: Pauses
+
+    @property
+    def answered(self) -> bool:
+        """Whether any call has had a successful response yet."""
+        ...
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a connection that close() has to end."""
+        ...
+
+    async def call(
+        self, operation: Operation[_ParamsT, _ResultT], params: _ParamsT, settings: CallSettings
+    ) -> _ResultT:
+        """Call one method and return its result."""
+        ...
+
+    async def close(self) -> None:
+        """Reject new calls, wait up to a second for those in flight, then cancel them."""
+        ...
+
+
+@dataclass(slots=True, frozen=True)
+class ConnectionArguments:
+    """The arguments of ImportClient that describe the connection."""
+
+    uri: str
+    token: str | None
+    user: str | None
+    password: str | None
+    db_name: str
+    tls: TLSConfig | None
+    service: ServiceChoice
+    max_receive_bytes: int
+    max_send_bytes: int
+    interceptors: Sequence[grpc.aio.ClientInterceptor]
+    channel_options: Iterable[ChannelOption]
+
+    def __repr__(self) -> str:
+        return "<ConnectionArguments>"
+
+
+def connect(
+    arguments: ConnectionArguments, defaults: RpcOptions
+) -> tuple[Services, CallSettings, str]:
+    """Return the services, the settings of their calls, and the database. Nothing is sent."""
+    if arguments.service not in get_args(ServiceChoice):
+        raise ArgumentError(
+            "service must be 'auto', 'internal', 'public' or 'rest', "
+            f"got {shorten(arguments.service)}"
+        )
+    tls = arguments.tls
+    if tls is not None and not isinstance(tls, TLSConfig):
+        raise TypeError(f"tls must be a TLSConfig, got {type(tls).__name__}")
+    endpoint = parse_uri(arguments.uri, tls=tls is not None)
+    database = _database(arguments.db_name, endpoint)
+    services: Services
+    if arguments.service == "rest":
+        from ._rest import connect_rest  # noqa: PLC0415 - httpx2 is an extra
+
+        services, settings = connect_rest(arguments, endpoint, database, defaults)
+    else:
+        services, settings = _connect_grpc(arguments, endpoint, database, defaults)
+    if arguments.token or arguments.user:
+        _warn_of_plaintext(endpoint)
+    return services, settings, database
+
+
+def _connect_grpc(
+    arguments: ConnectionArguments, endpoint: Endpoint, database: str, defaults: RpcOptions
+) -> tuple[Services, CallSettings]:
+    settings = client_settings(
+        secure=endpoint.secure,
+        fixed={
+            "authorization": authorization(arguments.token, arguments.user, arguments.password),
+            "dbname": database,
+        },
+        defaults=defaults,
+    )
+    tls = arguments.tls or TLSConfig()
+    extra = arguments.channel_options
+    if tls.server_name:
+        extra = [("grpc.ssl_target_name_override", tls.server_name), *extra]
+    channel = LazyChannel(
+        endpoint,
+        channel_arguments(endpoint, arguments.max_receive_bytes, arguments.max_send_bytes, extra),
+        tls.credentials() if endpoint.secure else None,
+        validate_interceptors(arguments.interceptors),
+    )
+    return GrpcServices(channel, arguments.service), settings
+
+
+def _database(db_name: str, endpoint: Endpoint) -> str:
+    validate_database(db_name)
+    if db_name and endpoint.database not in {"", db_name}:
+        raise ArgumentError(
+            f"db_name={shorten(db_name)} differs from the database of the URI, "
+            f"{shorten(endpoint.database)}"
+        )
+    return validate_database(db_name or endpoint.database)
+
+
+def _warn_of_plaintext(endpoint: Endpoint) -> None:
+    """Log once per process and target that a token is sent without TLS."""
+    if endpoint.secure or endpoint.loopback or endpoint.target in _warned_targets:
+        return
+    _warned_targets.add(endpoint.target)
+    logger.warning("a token is sent to %s in plain text; use https://", endpoint.target)

@@ -1,0 +1,178 @@
+"""The public gRPC service, ``milvus.proto.milvus.MilvusService`` on port 19530.
+
+Its GetImportState is coarser. On 2.4+ it reports every state that it does not know as Failed: a
+job that waits for its commit is recognised here.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from milvus_import_pb import common_pb2, milvus_pb2
+from milvus_import_pb.milvus_grpc import MilvusServiceStub
+
+from .._errors import UnsupportedServerError
+from .._hints import Hint
+from .._models import GetImportProgressResponse, ImportJob, ImportProgressData, ImportState
+from .._rpc._call import Method
+from .._rpc._classify import bad_reply
+from .._rpc._context import CallContext, ReplyError
+from .._rpc._texts import EMPTY_REPLY
+from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, Snapshot, parse
+from ._rows import validate_listed_id
+from ._status import check_status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._requests import CreateParams, JobParams, ListParams
+
+STATES: Final[dict[int, ImportState]] = {
+    common_pb2.ImportPending: ImportState.PENDING,
+    common_pb2.ImportFailed: ImportState.FAILED,
+    common_pb2.ImportStarted: ImportState.IMPORTING,
+    common_pb2.ImportPersisted: ImportState.IMPORTING,  # 2.3: written, not yet final
+    common_pb2.ImportCompleted: ImportState.COMPLETED,
+    common_pb2.ImportFailedAndCleaned: ImportState.FAILED,
+    common_pb2.ImportFlushed: ImportState.IMPORTING,
+}
+_COMMIT_PERCENT: Final = "99"
+_PERCENT: Final = r"-?[0-9]{1,19}"  # an int64
+
+
+def decode_progress(reply: milvus_pb2.GetImportStateResponse, job_id: str) -> ImportProgressData:
+    """Map the reply onto the same dataclass; what this service does not report stays empty."""
+    infos = {info.key: info.value for info in reply.infos}
+    state = _state(reply.state, infos)
+    return ImportProgressData(
+        infos.get("collection", ""),
+        job_id,
+        "",
+        state,
+        _percent(infos.get("progress_percent"), state),
+        reply.row_count,
+        0,
+        infos.get("failed_reason", ""),
+        0,
+        [],
+        _rfc3339(reply.create_ts),
+        "public",
+    )
+
+
+def _state(number: int, infos: Mapping[str, str]) -> ImportState:
+    """2.4+ reports Failed, at 99 % and without a reason, for a job that waits for its commit."""
+    if (
+        number == common_pb2.ImportFailed
+        and not infos.get("failed_reason")
+        and infos.get("progress_percent") == _COMMIT_PERCENT
+    ):
+        return ImportState.UNCOMMITTED
+    return STATES.get(number) or ImportState(str(number))
+
+
+def _percent(text: str | None, state: ImportState) -> int:
+    if text is None:
+        return 100 if state is ImportState.COMPLETED else 0
+    return int(text) if re.fullmatch(_PERCENT, text) else 0
+
+
+def _rfc3339(seconds: int) -> str:
+    if not seconds:
+        return ""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+def _progress_request(params: JobParams) -> milvus_pb2.GetImportStateRequest:
+    """Build a request with the job id alone, which identifies the job in every database."""
+    return milvus_pb2.GetImportStateRequest(task=int(params.job_id))
+
+
+def _parse_progress(reply: Any) -> milvus_pb2.GetImportStateResponse:
+    message = parse(milvus_pb2.GetImportStateResponse, reply, max_bytes=MAX_PROGRESS_BYTES)
+    check_status(message.status)
+    return message
+
+
+def _progress(reply: Any, params: JobParams) -> GetImportProgressResponse:
+    message = _parse_progress(reply)
+    data = decode_progress(message, params.job_id)
+    return GetImportProgressResponse(0, message.status.reason, data)
+
+
+def _snapshot(reply: Any, params: JobParams) -> Snapshot:
+    previous = params.previous
+    if previous is not None and previous.reply == reply:
+        return previous
+    message = _parse_progress(reply)
+    if previous is not None and previous.message == message:
+        return previous
+    return Snapshot(reply, message, lambda: decode_progress(message, params.job_id), "public")
+
+
+def _list_request(params: ListParams) -> milvus_pb2.ListImportTasksRequest:
+    return milvus_pb2.ListImportTasksRequest(
+        collection_name=params.collection_name, db_name=params.db_name
+    )
+
+
+def _jobs(reply: Any, params: ListParams) -> list[ImportJob]:
+    """Return the jobs by id, which only Milvus 2.2 and 2.3 send."""
+    del params
+    message = parse(milvus_pb2.ListImportTasksResponse, reply, max_entries=MAX_LISTED_JOBS)
+    check_status(message.status)
+    if any(not task.id for task in message.tasks):
+        raise ReplyError(_without_ids)
+    tasks = sorted(message.tasks, key=lambda task: task.id)
+    return [decode_progress(task, validate_listed_id(str(task.id))).job for task in tasks]
+
+
+def _without_ids(context: CallContext) -> UnsupportedServerError:
+    details = "the listed tasks have no ids"
+    return UnsupportedServerError(
+        f"{context.method} at {context.target}: {details}",
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        details=details,
+        hint=Hint.REST_FOR_JOB_LIST,
+        method=context.method,
+        service="public",
+        target=context.target,
+    )
+
+
+def _create_request(params: CreateParams) -> milvus_pb2.ImportRequest:
+    return milvus_pb2.ImportRequest(
+        collection_name=params.collection_name,
+        partition_name=params.partition_name,
+        files=params.groups[0],
+        options=[common_pb2.KeyValuePair(key=k, value=v) for k, v in params.options],
+        db_name=params.db_name,
+    )
+
+
+def _job_id(reply: Any, params: CreateParams) -> str:
+    del params
+    message = parse(milvus_pb2.ImportResponse, reply)
+    check_status(message.status)
+    if not message.tasks:
+        raise bad_reply(EMPTY_REPLY)
+    return str(message.tasks[0])
+
+
+GET_IMPORT_STATE: Final = Method(
+    "public", MilvusServiceStub, "GetImportState", _progress_request, _progress
+)
+WATCH_STATE: Final = Method(
+    "public", MilvusServiceStub, "GetImportState", _progress_request, _snapshot
+)
+LIST_IMPORT_TASKS: Final = Method(
+    "public", MilvusServiceStub, "ListImportTasks", _list_request, _jobs
+)
+IMPORT: Final = Method("public", MilvusServiceStub, "Import", _create_request, _job_id, read=False)

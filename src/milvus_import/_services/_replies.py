@@ -1,0 +1,76 @@
+"""Reading replies, which are untrusted: entries are limited before they are parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from google.protobuf.message import DecodeError, Message
+
+from .._hints import Hint
+from .._rpc._classify import bad_reply
+from .._rpc._texts import EMPTY_REPLY
+from ._limits import exceeds_limits, is_well_formed
+
+if TYPE_CHECKING:
+    from .._models import ImportProgressData, Service
+
+MAX_ENTRIES: Final = 100_000
+"""File groups of one job; Milvus accepts 1,024 by default (maxImportFileNumPerReq)."""
+MAX_LISTED_JOBS: Final = 1_000_000
+"""Jobs of one list."""
+MAX_PROGRESS_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of one GetImportProgress or GetImportState reply."""
+COUNTED_FROM: Final = 1024 * 1024
+"""Bytes from which the entries are counted before the reply is parsed."""
+
+_MessageT = TypeVar("_MessageT", bound=Message)
+
+
+@dataclass(slots=True, eq=False)
+class Snapshot:
+    """The progress of a job as it was received. It is decoded only where it is needed."""
+
+    reply: Any
+    """The reply as bytes, or as a message."""
+    message: Any
+    """The reply, parsed."""
+    decode: Callable[[], ImportProgressData]
+    service: Service
+
+
+def parse(
+    reply_type: type[_MessageT],
+    reply: Any,
+    *,
+    max_bytes: int | None = None,
+    max_entries: int = MAX_ENTRIES,
+) -> _MessageT:
+    """Parse a reply, or raise ReplyError.
+
+    ``max_entries`` limits each field. A reply is already a message, without any limit, if the
+    client has interceptors.
+    """
+    if not isinstance(reply, bytes):
+        if not reply.ByteSize():
+            raise bad_reply(EMPTY_REPLY)
+        return cast("_MessageT", reply)
+    size = len(reply)
+    if not size:
+        raise bad_reply(EMPTY_REPLY)
+    if max_bytes is not None and size > max_bytes:
+        text = f"the reply of {size:,} bytes is larger than {max_bytes:,}"
+        raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
+    if size > COUNTED_FROM and exceeds_limits(reply, reply_type.DESCRIPTOR, max_entries):
+        text = f"the reply has more than {max_entries:,} entries"
+        raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
+    try:
+        return reply_type.FromString(reply)
+    except DecodeError:
+        # protobuf reports the encoding as the cause only in its newest versions.
+        small = size <= COUNTED_FROM
+        is_text = small and is_well_formed(reply, reply_type.DESCRIPTOR)
+        hint = Hint.INVALID_UTF8 if is_text else None
+    # Outside the except block: protobuf's error may quote the reply.
+    raise bad_reply("the reply could not be parsed", hint)

@@ -1,0 +1,243 @@
+"""Milvus' REST API as a service: which path is called, and what HTTP cannot carry."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import grpc
+
+from .._errors import ArgumentError, CallError, MilvusStatusError, UnsupportedServerError
+from .._rpc._channel import validate_channel_options, validate_interceptors, validate_message_sizes
+from .._rpc._context import ReplyError
+from .._rpc._endpoint import credentials_text
+from .._rpc._http import HttpMethod, http_context, post
+from .._rpc._http_channel import HttpCall, HttpChannel
+from .._rpc._http_errors import MISSING_ROUTE
+from .._rpc._options import CallSettings, client_settings
+from .._text import shorten
+from ._select import may_retry, with_job
+
+if TYPE_CHECKING:
+    from .._errors import MilvusImportError
+    from .._rpc._endpoint import Endpoint
+    from .._rpc._options import RpcOptions
+    from ._connect import ConnectionArguments
+    from ._select import Operation
+
+_PREFIX: Final = "/v2/vectordb/jobs/import/"
+_REST: Final = "with service='rest'"
+# Headers that belong to the connection or to the body, or that the client sets itself.
+_RESERVED_HEADERS: Final = frozenset(
+    {
+        "accept-encoding",
+        "expect",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "request-timeout",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+_ParamsT = TypeVar("_ParamsT")
+_ResultT = TypeVar("_ResultT")
+
+
+def connect_rest(
+    arguments: ConnectionArguments, endpoint: Endpoint, database: str, defaults: RpcOptions
+) -> tuple[RestServices, CallSettings]:
+    """Return the service and the settings of its calls. Nothing is sent.
+
+    Raises ArgumentError for what HTTP cannot carry, ImportError without the extra.
+    """
+    validate_message_sizes(arguments.max_receive_bytes, arguments.max_send_bytes)
+    if validate_interceptors(arguments.interceptors):
+        raise ArgumentError(f"interceptors must be empty {_REST}: they are gRPC's")
+    if validate_channel_options(arguments.channel_options):
+        raise ArgumentError(f"channel_options must be empty {_REST}: they are gRPC's")
+    if endpoint.several:
+        raise ArgumentError(
+            f"uri must name one address {_REST}, got {shorten(arguments.uri)}: only gRPC "
+            "balances calls over several addresses"
+        )
+    settings = client_settings(
+        secure=endpoint.secure,
+        fixed={
+            "authorization": _authorization(arguments),
+            RestServices.database_key: database,
+        },
+        defaults=defaults,
+    )
+    _validate_settings(settings)
+    channel = HttpChannel(
+        endpoint, arguments.tls, arguments.max_receive_bytes, arguments.max_send_bytes
+    )
+    return RestServices(channel), settings
+
+
+class RestServices:
+    """Calls the REST API, and remembers which name of ``describe`` the server knows."""
+
+    database_key = "db-name"
+
+    def __init__(self, channel: HttpChannel) -> None:
+        self.channel = channel
+        self.target = channel.endpoint.target
+        self.pauses = channel.pauses
+        self._known: str | None = None
+        """The name of ``describe`` that worked last."""
+        self._validated: CallSettings | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether any call has had a successful response yet."""
+        return self.channel.answered
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a connection that close() has to end."""
+        return self.channel.open
+
+    async def close(self) -> None:
+        """Reject new calls, wait up to a second for those in flight, then cancel them."""
+        await self.channel.close()
+
+    async def call(
+        self,
+        operation: Operation[_ParamsT, _ResultT],
+        params: _ParamsT,
+        settings: CallSettings,
+    ) -> _ResultT:
+        """Call a method, under its older name if the server does not know the newer one.
+
+        What remains of the timeout is the deadline of the second request. A read is repeated
+        once if its connection breaks. Raises MilvusStatusError for a status that is not success,
+        UnsupportedServerError if the server has no such method, and what ``post`` raises.
+        """
+        self._validate(settings)
+        method = operation.rest
+        names = self._names(method)
+        remaining = settings.timeout
+        retried = False
+        while True:
+            try:
+                reply = await post(
+                    self.channel, _call(method, names[0], params, remaining), settings
+                )
+            except CallError as error:
+                with_job(error, params)
+                if retried or not may_retry(error, method):
+                    raise
+                retried = True
+                remaining = _left(remaining, error)
+                continue
+            try:
+                result = method.read_reply(reply, params)
+            except ReplyError as no_result:
+                invalid = no_result.make(self._context(method, names[0], settings))
+            else:
+                self._succeeded(method, names[0])
+                return result
+            self._failed(method, names[0], invalid, reply.status)
+            del reply  # the error below must not keep it alive
+            if not (names[1:] and _is_missing_route(invalid)):
+                break
+            remaining = _left(remaining, invalid)
+            del names[0]
+        try:
+            raise with_job(invalid, params)
+        finally:
+            del invalid
+
+    def _names(self, method: HttpMethod[Any, Any]) -> list[str]:
+        """Return the names of a method in the order in which they are called."""
+        return sorted(method.names, key=lambda name: name != self._known)
+
+    def _context(self, method: HttpMethod[Any, Any], name: str, settings: CallSettings) -> Any:
+        return http_context(self.channel, HttpCall(name, "", method.read, b"", None), settings)
+
+    def _succeeded(self, method: HttpMethod[Any, Any], name: str) -> None:
+        self.channel.answered = True
+        if len(method.names) > 1:
+            self._known = name
+
+    def _failed(
+        self, method: HttpMethod[Any, Any], name: str, error: MilvusImportError, status: int
+    ) -> None:
+        """Record that Milvus responded, and complete the error."""
+        if isinstance(error, MilvusStatusError) and not error.transient:
+            self._succeeded(method, name)
+        if isinstance(error, CallError) and error.http_status is None:
+            error.http_status = status
+
+    def _validate(self, settings: CallSettings) -> None:
+        """Raise ArgumentError for settings that HTTP cannot carry; a watch validates them once."""
+        if settings is not self._validated:
+            _validate_settings(settings)
+            self._validated = settings
+
+
+def _call(
+    method: HttpMethod[_ParamsT, Any], name: str, params: _ParamsT, remaining: float | None
+) -> HttpCall:
+    body = json.dumps(method.build(params), separators=(",", ":")).encode()
+    return HttpCall(name, _PREFIX + name, method.read, body, remaining)
+
+
+def _left(remaining: float | None, error: MilvusImportError) -> float | None:
+    """Return what remains of a timeout after a request that failed."""
+    record = error.record if isinstance(error, CallError) else None
+    return remaining if remaining is None or record is None else remaining - record.elapsed
+
+
+def _is_missing_route(error: MilvusImportError) -> bool:
+    """Return whether Milvus' router, not a gateway, has no such path."""
+    return isinstance(error, UnsupportedServerError) and MISSING_ROUTE in error.details
+
+
+def _authorization(arguments: ConnectionArguments) -> str | None:
+    """Return the header: Bearer, or Basic for what is not printable ASCII."""
+    secret = credentials_text(arguments.token, arguments.user, arguments.password)
+    if secret is None:
+        return None
+    if _is_header_value(secret):
+        return f"Bearer {secret}"
+    name = "token" if arguments.token else "user or password"
+    try:
+        encoded = base64.b64encode(secret.encode()).decode("ascii") if ":" in secret else None
+    except UnicodeEncodeError:
+        encoded = None  # its repr holds the secret, so it must not be the context of the error
+    if encoded is None:
+        raise ArgumentError(f"{name} must be printable ASCII without spaces at its ends {_REST}")
+    return f"Basic {encoded}"
+
+
+def _validate_settings(settings: CallSettings) -> None:
+    """Raise ArgumentError for call options that HTTP cannot carry."""
+    if settings.wait_for_ready:
+        raise ArgumentError(f"wait_for_ready must be False or None {_REST}: it is gRPC's")
+    if settings.compression not in {None, grpc.Compression.NoCompression}:
+        raise ArgumentError(f"compression must be None {_REST}: it is gRPC's")
+    if settings.call_credentials is not None:
+        raise ArgumentError(f"call_credentials must be None {_REST}: they are gRPC's")
+    for key, value in settings.metadata or ():
+        if isinstance(value, bytes):
+            raise ArgumentError(
+                f"metadata {key!r} must not end in -bin {_REST}: HTTP headers are text"
+            )
+        if key in _RESERVED_HEADERS:
+            hint = "; pass timeout=" if key == "request-timeout" else ""
+            raise ArgumentError(f"metadata key {key!r} is reserved {_REST}{hint}")
+        if not _is_header_value(value):
+            raise ArgumentError(
+                f"metadata {key!r} must have no spaces at the ends of its value {_REST}"
+            )
+
+
+def _is_header_value(text: str) -> bool:
+    return text.isascii() and text.isprintable() and text == text.strip()

@@ -1,0 +1,248 @@
+"""Which gRPC service is called, and what happens if it does not implement the method."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+
+import grpc
+
+from .._errors import CallError, MilvusImportError, MilvusStatusError, UnsupportedServerError
+from .._hints import Hint
+from .._rpc._call import Method, call_context, unary
+from .._rpc._classify import connection_broke, lacks_grpc_status
+from .._rpc._context import ReplyError
+from .._rpc._http_status import http_hint
+from .._text import quote
+from . import _internal, _public
+from . import _rest_methods as _rest
+
+if TYPE_CHECKING:
+    from .._models import GetImportProgressResponse, ImportJob, Service
+    from .._rpc._channel import LazyChannel
+    from .._rpc._http import HttpMethod
+    from .._rpc._options import CallSettings
+    from ._replies import Snapshot
+    from ._requests import CreateParams, JobParams, ListParams
+    from ._rows import JobRow
+
+ServiceChoice = Literal["auto", "internal", "public", "rest"]
+"""The service to call; "auto" tries the internal one, then the public one, and remembers."""
+
+RECHECK_INTERVAL = 10.0
+"""Seconds after which a service that has worked before is tried first again."""
+RETRY_WITHIN = 1.0
+"""Seconds from the start of a call within which a broken connection is retried, once."""
+
+_ParamsT = TypeVar("_ParamsT")
+_ResultT = TypeVar("_ResultT")
+_ErrorT = TypeVar("_ErrorT", bound=MilvusImportError)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[_ParamsT, _ResultT]):
+    """One purpose, and the method of each service that serves it."""
+
+    name: str
+    rest: HttpMethod[_ParamsT, _ResultT]
+    methods: Mapping[Service, Method[_ParamsT, _ResultT]]
+    """The methods of the gRPC services."""
+    missing: Hint | None = None
+    """The hint if the gRPC service that was chosen has no such method."""
+
+
+GET_PROGRESS: Final[Operation[JobParams, GetImportProgressResponse]] = Operation(
+    "get_import_progress",
+    _rest.DESCRIBE,
+    {"internal": _internal.GET_IMPORT_PROGRESS, "public": _public.GET_IMPORT_STATE},
+)
+WATCH_PROGRESS: Final[Operation[JobParams, Snapshot]] = Operation(
+    "watch",
+    _rest.WATCH_DESCRIBE,
+    {"internal": _internal.WATCH_PROGRESS, "public": _public.WATCH_STATE},
+)
+LIST_JOBS: Final[Operation[ListParams, list[ImportJob]]] = Operation(
+    "list_imports",
+    _rest.LIST,
+    {"internal": _internal.LIST_IMPORTS, "public": _public.LIST_IMPORT_TASKS},
+)
+WATCH_LIST: Final[Operation[ListParams, dict[str, JobRow]]] = Operation(
+    "watch_all",
+    _rest.WATCH_LIST,
+    {"internal": _internal.WATCH_LIST},
+    Hint.REST_FOR_JOB_LIST,
+)
+CREATE_JOB: Final[Operation[CreateParams, str]] = Operation(
+    "create_import", _rest.CREATE, {"internal": _internal.IMPORT_V2, "public": _public.IMPORT}
+)
+CREATE_JOB_OF_GROUPS: Final[Operation[CreateParams, str]] = Operation(
+    "create_import with several file groups",
+    _rest.CREATE,
+    {"internal": _internal.IMPORT_V2},
+    Hint.REST_FOR_MANY_GROUPS,
+)
+COMMIT_JOB: Final[Operation[JobParams, None]] = Operation(
+    "commit_import", _rest.COMMIT, {}, Hint.REST_FOR_COMMIT
+)
+ABORT_JOB: Final[Operation[JobParams, None]] = Operation(
+    "abort_import", _rest.ABORT, {}, Hint.REST_FOR_COMMIT
+)
+
+
+class GrpcServices:
+    """Calls the gRPC service that is there, and remembers which one responded."""
+
+    database_key = "dbname"
+
+    def __init__(self, channel: LazyChannel, choice: ServiceChoice) -> None:
+        self.channel = channel
+        self.target = channel.endpoint.target
+        self.pauses = channel.pauses
+        self._auto = choice == "auto"
+        self._order: tuple[Service, ...] = ("internal", "public") if choice == "auto" else (choice,)
+        self._worked: set[Service] = set()
+        self._recheck_at = 0.0
+
+    @property
+    def answered(self) -> bool:
+        """Whether any call has had a successful response yet."""
+        return self.channel.answered
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a connection that close() has to end."""
+        return self.channel.open
+
+    async def close(self) -> None:
+        """Reject new calls, wait up to a second for those in flight, then cancel them."""
+        await self.channel.close()
+
+    async def call(
+        self,
+        operation: Operation[_ParamsT, _ResultT],
+        params: _ParamsT,
+        settings: CallSettings,
+    ) -> _ResultT:
+        """Call the services in turn until one implements the method.
+
+        The next one is called after UNIMPLEMENTED, and for a read also after a response without a
+        gRPC status; what remains of the timeout is its deadline. A read is repeated once if its
+        connection breaks. Raises MilvusStatusError for a Status that is not Success,
+        UnsupportedServerError if no service has the method, and what ``unary`` raises.
+        """
+        methods = [operation.methods[s] for s in self._services() if s in operation.methods]
+        remaining = settings.timeout
+        unimplemented: list[CallError] = []
+        retried = False
+        while methods:
+            method = methods[0]
+            try:
+                reply = await unary(self.channel, method, method.build(params), settings, remaining)
+                result = method.read_reply(reply, params)
+            except ReplyError as no_result:
+                invalid = no_result.make(call_context(self.channel, method, settings))
+            except CallError as error:
+                with_job(error, params)
+                if remaining is not None and error.record is not None:
+                    remaining -= error.record.elapsed
+                if self._is_unimplemented(error, method):
+                    unimplemented.append(error.with_traceback(None))
+                    del methods[0]
+                elif retried or not may_retry(error, method):
+                    raise
+                else:
+                    retried = True
+                continue
+            else:
+                if self._order[0] != method.service or method.service not in self._worked:
+                    self._remember(method.service, answered=True)
+                return result
+            if isinstance(invalid, MilvusStatusError):
+                self._remember(method.service, answered=not invalid.transient)
+            try:  # outside the except clause: the error must not keep the reply alive
+                raise with_job(invalid, params)
+            finally:
+                del invalid
+        raise with_job(self._unsupported(operation, unimplemented), params)
+
+    def _is_unimplemented(self, error: CallError, method: Method[Any, Any]) -> bool:
+        """Return whether the next service is called."""
+        if error.code is grpc.StatusCode.UNIMPLEMENTED:
+            return True
+        return self._auto and method.read and lacks_grpc_status(error)
+
+    def _services(self) -> tuple[Service, ...]:
+        """Return the services in the order in which they are called.
+
+        The internal service is tried first again some time after a service that has worked
+        returned UNIMPLEMENTED: the response may have come from a gateway.
+        """
+        if self._recheck_at and time.monotonic() >= self._recheck_at:
+            self._recheck_at = 0.0
+            self._order = ("internal", "public")
+        return self._order
+
+    def _remember(self, service: Service, *, answered: bool) -> None:
+        """Call this service first from now on: it has responded."""
+        if answered:
+            self.channel.answered = True
+            self._worked.add(service)
+        if self._order[0] != service:
+            if "internal" in self._worked:
+                self._recheck_at = time.monotonic() + RECHECK_INTERVAL
+            self._order = (service, *(other for other in self._order if other != service))
+
+    def _unsupported(self, operation: Operation[Any, Any], errors: list[CallError]) -> CallError:
+        """Return the error of a method that no service implements."""
+        target = self.target
+        if errors and errors[-1].code is not grpc.StatusCode.UNIMPLEMENTED:
+            return errors[-1]
+        texts = "; ".join(f"{error.service} service: {quote(error.details)}" for error in errors)
+        last = errors[-1] if errors else None
+        method = operation.name if last is None else last.method
+        missing = f"the {self._order[0]} service has no such method"
+        return UnsupportedServerError(
+            f"{method} at {target}: UNIMPLEMENTED ({texts or missing})",
+            code=grpc.StatusCode.UNIMPLEMENTED,
+            details=" / ".join(error.details for error in errors),
+            record=last.record if last else None,
+            http_status=last.http_status if last else None,
+            hint=operation.missing or _unsupported_hint(errors),
+            method=method,
+            service=last.service if last else self._order[0],
+            target=target,
+        )
+
+
+def with_job(error: _ErrorT, params: object) -> _ErrorT:
+    """Return the error with the job id that the call was about."""
+    error.job_id = getattr(params, "job_id", None)
+    return error
+
+
+def _unsupported_hint(errors: list[CallError]) -> Hint | None:
+    statuses = [error.http_status for error in errors]
+    if all(statuses) and statuses[-1] is not None:
+        return http_hint(statuses[-1], secure=False)
+    if any(lacks_grpc_status(error) for error in errors):
+        return Hint.NO_GRPC_STATUS
+    if not any(error.details for error in errors):  # Milvus names the service or the method
+        return Hint.GATEWAY_ROUTE
+    if any(e.service == "internal" and "unknown method" in e.details for e in errors):
+        return Hint.USE_PUBLIC_PORT_2_3
+    if len(errors) > 1:
+        return Hint.CHECK_IS_MILVUS
+    return Hint.USE_INTERNAL_PORT if errors[0].service == "internal" else Hint.USE_PUBLIC_PORT
+
+
+def may_retry(error: CallError, method: Method[Any, Any] | HttpMethod[Any, Any]) -> bool:
+    """Return whether a read is repeated: its connection broke within a second of its start."""
+    record = error.record
+    return (
+        method.read
+        and record is not None
+        and record.elapsed < RETRY_WITHIN
+        and connection_broke(error)
+    )

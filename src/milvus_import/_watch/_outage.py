@@ -1,0 +1,75 @@
+"""Which errors of a poll are retried, when, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import grpc
+
+from .._errors import CallError, MilvusImportError
+from .._rpc._classify import from_a_server, is_rate_limit
+from .._rpc._options import reject_awaitable
+from ._options import MAX_OUTAGE, WatchSettings
+
+FIRST_RETRY = 0.25
+"""Seconds before the first retry; they double up to the polling interval."""
+_MOST_RATE_LIMIT_DOUBLINGS = 3
+
+
+class OutagePolicy:
+    """The outage of one thing that is polled: a job, or the list of jobs."""
+
+    def __init__(self, settings: WatchSettings, answered: Callable[[], bool]) -> None:
+        self._settings = settings
+        self._answered = answered
+        self.last_error: MilvusImportError | None = None
+        """The last error that is retried; None after a success."""
+        self._started = 0.0
+        self._errors = 0
+        self._rate_limits = 0
+
+    def on_success(self) -> None:
+        """End the outage."""
+        self.last_error = None
+        self._errors = self._rate_limits = 0
+
+    def on_error(self, error: MilvusImportError, poll_started: float) -> float:
+        """Return the seconds until the next poll, or raise the error.
+
+        It is raised if it is not transient, if no call of the client has ever succeeded and the
+        address may be wrong, or if the outage is too long. The outage starts with its first poll,
+        not with the last success: the caller may have paused in between.
+        """
+        if not self._is_retried(error):
+            raise error
+        if self.last_error is None:
+            self._started = poll_started
+        outage = asyncio.get_running_loop().time() - self._started
+        limit = MAX_OUTAGE if self._settings.max_outage is None else self._settings.max_outage
+        if outage >= limit:
+            error.outage = outage if limit else None
+            raise error
+        self.last_error = error
+        self._errors += 1
+        if self._settings.on_fault is not None:
+            reject_awaitable("on_fault", self._settings.on_fault(error, outage))
+        return self._delay(error)
+
+    def _is_retried(self, error: MilvusImportError) -> bool:
+        if isinstance(error, CallError) and error.code is grpc.StatusCode.UNIMPLEMENTED:
+            return self._answered()  # the method was there before: an upgrade, or a gateway
+        if not error.transient:
+            return False
+        return self._answered() or self._settings.max_outage is not None or from_a_server(error)
+
+    def _delay(self, error: MilvusImportError) -> float:
+        interval = self._settings.interval
+        if is_rate_limit(error):
+            doublings = min(self._rate_limits, _MOST_RATE_LIMIT_DOUBLINGS)
+            self._rate_limits += 1
+            delay = interval * 2.0**doublings
+            return delay * random.uniform(1.0, 1.5)  # noqa: S311 - spreads clients, hides nothing
+        delay = min(interval, FIRST_RETRY * 2.0 ** min(self._errors - 1, 16))
+        return delay * random.uniform(0.5, 1.0)  # noqa: S311

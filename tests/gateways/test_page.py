@@ -1,0 +1,76 @@
+"""The configurations of docs/gateways.md, with other addresses and certificates."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from certificates import Certificates
+from gateway_process import HOST, HAProxy, Nginx
+
+from milvus_import import ImportClient, TLSConfig
+from milvus_import.testing import FakeMilvus
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+
+PAGE = Path(__file__).parents[2] / "docs" / "gateways.md"
+
+
+def configuration(text: str) -> str:
+    """Return the only code block of the page that contains this text."""
+    blocks: list[str] = re.findall(r"```\w+\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    (block,) = [block for block in blocks if text in block]
+    return block
+
+
+def replaced(text: str, changes: dict[str, str]) -> str:
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+class PageNginx(Nginx):
+    def config(self) -> str:
+        block = replaced(
+            configuration("upstream milvus_public"),
+            {
+                "127.0.0.1:19530": f"{HOST}:{self.backend.public_port}",
+                "127.0.0.1:19529": f"{HOST}:{self.backend.internal_port}",
+                "listen 443": f"listen {HOST}:{self.port}",
+                "server_name milvus.example.org": "server_name localhost",
+                "/etc/nginx/tls/milvus.crt": "tls.pem",
+                "/etc/nginx/tls/milvus.key": "tls.pem",
+            },
+        )
+        head = super().config().partition("  upstream")[0]
+        return f"{head}\n{block}\n}}\n"
+
+
+class PageHAProxy(HAProxy):
+    def config(self) -> str:
+        return replaced(
+            configuration("backend milvus_public"),
+            {
+                "127.0.0.1:19530": f"{HOST}:{self.backend.public_port}",
+                "127.0.0.1:19529": f"{HOST}:{self.backend.internal_port}",
+                "bind :443": f"bind {HOST}:{self.port}",
+                "/etc/haproxy/milvus.pem": str(self.folder / "tls.pem"),
+            },
+        )
+
+
+@pytest.mark.parametrize("kind", [PageNginx, PageHAProxy])
+async def test_configuration_of_the_page(
+    fake: FakeMilvus, certificates: Certificates, kind: type[PageNginx | PageHAProxy]
+) -> None:
+    fake.add_job(job_id="1")
+    tls = TLSConfig(ca=certificates.ca)
+    async with kind(fake, tls=certificates.server) as gateway:
+        async with ImportClient(gateway.uri, tls=tls) as client:
+            assert await client.check() == "internal"
+            await client.get_import_progress("1", metadata={"client_request_id": "a"})
+            assert fake.received[-1].values("client_request_id") == ["a"]
+        async with ImportClient(gateway.uri, tls=tls, service="public") as client:
+            assert await client.check() == "public"

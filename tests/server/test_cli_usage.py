@@ -1,0 +1,244 @@
+"""Wrong usage, where options are given, help, and versions."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import platform
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import METADATA, TOKEN, finish, invoke, run, start
+
+from milvus_import._cli._commands import cli
+from milvus_import.testing import FakeMilvus
+
+pytestmark = pytest.mark.anyio
+
+MISUSE = {
+    "no command": "",
+    "unknown command": "look 7",
+    "unknown option": "watch 7 --colour",
+    "no job": "get",
+    "neither job nor collection": "watch",
+    "both job and collection": "wait 7 --collection books",
+    "job and collection by position": "wait 7 books",
+    "two collections": "watch books films",
+    "two collections to list": "list books --collection films",
+    "no job id": "get books",
+    "no job id among others": "watch 7 7x",
+    "job ids and all databases": "watch 7 --all-databases",
+    "a collection and all databases": "list books --all-databases",
+    "a database without a collection": "list --db shop",
+    "a database without a collection, in the URI": "list --uri http://localhost/shop",
+    "no job to commit": "commit",
+    "no job id to abort": "abort books",
+    "bad URI": "get 7 --uri http://localhost:port",
+    "empty URI": "get 7 --uri=",
+    "empty URI before the command": "--uri= get 7",
+    "credentials in the URI": "get 7 --uri http://root:Sup3rS3cret@localhost",
+    "bad time": "wait 7 --timeout soon",
+    "unknown unit": "wait 7 --timeout 10w",
+    "NaN for a time": "wait 7 --timeout nan",
+    "infinite time": "wait 7 --timeout inf",
+    "too long a time": "wait 7 --timeout 20000d",
+    "NaN for an interval": "watch 7 --interval nan",
+    "interval of 0": "watch 7 --interval 0",
+    "RPC timeout of 0": "get 7 --rpc-timeout 0",
+    "RPC timeout of 0 ms": "get 7 --rpc-timeout 0ms",
+    "negative time": "get 7 --rpc-timeout -1",
+    "negative outage": "watch 7 --max-outage -1",
+    "metadata without a value": "get 7 --metadata metadata-s3cret",
+    "metadata gRPC rejects": "get 7 --metadata te=metadata-s3cret",
+    "metadata that is no text": "get 7 --metadata x-secret=metadata-s3cret\n",
+    "unknown service": "get 7 --service proxy",
+    "no such file": "get 7 --uri https://localhost --ca /nowhere/ca.pem",
+    "certificate without key": "get 7 --uri https://localhost --cert /nowhere/cert.pem",
+    "TLS files without TLS": "get 7 --uri http://localhost --ca /nowhere/ca.pem",
+    "empty TLS file name": "get 7 --uri https://localhost --ca=",
+    "no file": "create books",
+    "empty file name": "create books a.parquet ",
+    "empty collection": "create  a.parquet",
+    "empty collection to list": "list ",
+    "option without a value": "create books a.parquet --option timeout",
+    "option of another type": "create books a.parquet --option auto_commit=maybe",
+    "option given twice": "create books a.parquet --option sep=, --option SEP=;",
+    "bad idempotency key": "create books a.parquet --idempotency-key \x07",
+    "a collection that is no text": "list \udcff",
+    "a collection to watch that is no text": "watch --collection \udcff",
+}
+
+
+@pytest.mark.parametrize("command", MISUSE.values(), ids=MISUSE)
+def test_misuse_is_reported_before_anything_is_sent(command: str) -> None:
+    words = command.split(" ") if command else []
+    ended = invoke(*words, MILVUS_URI="http://127.0.0.1:1")
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+    assert not ended.out
+    if words:
+        assert len(ended.err.splitlines()) == 2
+        assert ended.err.startswith("milvus-import: ")
+        assert "=..." not in ended.err
+        assert not any(name in ended.err for name in ("db_name", "job_id", "tls=", "TLSConfig"))
+    else:
+        assert "Usage: milvus-import" in ended.err
+
+
+@pytest.mark.parametrize("name", ["no command", "no job id", "empty collection"])
+async def test_misuse_in_a_process_of_its_own(name: str, fake: FakeMilvus) -> None:
+    words = MISUSE[name].split(" ") if MISUSE[name] else []
+    ended = await finish(await start(*words, MILVUS_URI=fake.internal_uri))
+    assert ended.code == 2
+    assert ended.err
+    assert not ended.out
+    assert not fake.received
+
+
+def test_empty_milvus_uri_is_an_error() -> None:
+    ended = invoke("get", "7", MILVUS_URI="")
+    assert (ended.code, ended.err.splitlines()[0]) == (2, "milvus-import: MILVUS_URI is empty")
+
+
+def test_credentials_in_the_uri_name_the_variable_for_them() -> None:
+    ended = invoke("get", "7", "--uri", "http://root:Sup3rS3cret@localhost")
+    message = "milvus-import: --uri must not contain '@': set MILVUS_TOKEN=user:password"
+    assert ended.err.splitlines()[0] == message
+
+
+async def test_uri_option_overrides_an_empty_milvus_uri(fake: FakeMilvus) -> None:
+    assert (await run("list", "--uri", fake.internal_uri, MILVUS_URI="")).code == 0
+
+
+async def test_options_before_and_after_the_command_are_equal(fake: FakeMilvus) -> None:
+    fake.add_job(job_id="7", state="Completed")
+    before = await run("--uri", fake.internal_uri, "--json", "get", "7")
+    after = await run("get", "7", "--uri", fake.internal_uri, "--json")
+    assert before.code == after.code == 0
+    assert before.objects == after.objects
+
+
+async def test_option_after_the_command_takes_precedence(fake: FakeMilvus) -> None:
+    fake.add_job(job_id="7", state="Completed")
+    dead = "http://127.0.0.1:1"
+    ended = await run(
+        "--uri", dead, "--db", "before", "get", "7", "--uri", fake.public_uri, "--db", "after"
+    )
+    assert ended.code == 0
+    assert fake.received[-1].values("dbname") == ["after"]
+
+
+async def test_option_before_the_command_overrides_the_environment(fake: FakeMilvus) -> None:
+    ended = await run("--uri", fake.internal_uri, "list", MILVUS_URI="http://127.0.0.1:1")
+    assert ended.code == 0
+
+
+async def test_database_is_read_from_the_environment(fake: FakeMilvus) -> None:
+    await run("list", "books", "--uri", fake.internal_uri, MILVUS_DB="shop")
+    assert fake.received[-1].request.db_name == "shop"
+    await run("list", "books", "--uri", fake.internal_uri, "--db", "other", MILVUS_DB="shop")
+    assert fake.received[-1].request.db_name == "other"
+
+
+async def test_options_reach_the_server(fake: FakeMilvus) -> None:
+    fake.token = TOKEN
+    fake.add_job(job_id="7", state="Completed")
+    ended = await run(
+        "get", "7", "--uri", fake.public_uri, "--db", "shop", "--rpc-timeout", "7s",
+        "--service", "public", "--token", TOKEN, MILVUS_TOKEN="root:another",
+    )  # fmt: skip
+    assert ended.code == 0
+    received = fake.received[-1]
+    assert received.values("dbname") == ["shop"]
+    assert received.values("x-secret") == [METADATA]
+    assert received.time_remaining is not None
+    assert 0 < received.time_remaining < 8  # gRPC rounds a little up; the default is 10
+
+
+async def test_all_databases_lists_the_jobs_although_a_database_is_named(fake: FakeMilvus) -> None:
+    fake.add_job(job_id="7", state="Completed")
+    ended = await run("list", "--db", "shop", "--all-databases", "--uri", fake.internal_uri)
+    assert ended.code == 0
+    assert fake.received[-1].request.collection_name == ""
+
+
+@pytest.mark.parametrize("command", ["list", "watch", "wait"])
+async def test_collection_is_accepted_as_option_and_by_position(
+    command: str, fake: FakeMilvus
+) -> None:
+    fake.add_job(job_id="7", collection_name="books", state="Completed", progress=100)
+    fake.add_job(job_id="8", collection_name="films", state="Failed")
+    for words in (("books",), ("--collection", "books")):
+        ended = await run(command, *words, "--json", "--uri", fake.internal_uri)
+        assert ended.code == 0
+        assert [job["jobId"] for job in ended.objects] == ["7"]
+
+
+@pytest.mark.parametrize("command", ["", *cli.commands])
+def test_help_has_examples_exit_codes_and_options(command: str) -> None:
+    ended = invoke(*command.split(), "--help", MILVUS_TOKEN=TOKEN, MILVUS_URI="http://example.org")
+    assert ended.code == 0
+    assert "Examples:\n    milvus-import " in ended.out
+    assert "Exit codes:\n    0 completed " in ended.out
+    for name in ("MILVUS_TOKEN", "MILVUS_DB", "--uri"):
+        assert name in ended.out
+
+
+def test_the_page_names_every_option_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
+    known = {
+        name
+        for command in (cli, *cli.commands.values())
+        for parameter in command.params
+        for name in (*parameter.opts, parameter.envvar)
+        if isinstance(name, str) and name.startswith(("--", "MILVUS_"))
+    }
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*|\bMILVUS_[A-Z]+", page))
+    assert named - {"--help"} == known
+
+
+def test_version_prints_what_a_bug_report_needs() -> None:
+    ended = invoke("--version")
+    assert ended.code == 0
+    shown = dict(line.split(" ", 1) for line in ended.out.splitlines())
+    names = ["milvus-import", "Python", "grpcio", "protobuf", "anyio"]
+    assert list(shown)[:5] == names
+    assert set(shown) - set(names) <= {"httpx2"}
+    assert shown["Python"] == platform.python_version()
+    assert shown["grpcio"] == importlib.metadata.version("grpcio")
+
+
+def test_version_leaves_out_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "httpx2":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr("milvus_import._cli._commands.version", version)
+    assert "httpx2" not in invoke("--version").out
+    assert "anyio 1" in invoke("--version").out
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+async def test_without_the_extra_a_line_reports_what_to_install(missing: str) -> None:
+    code = f"""
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name={missing!r})
+sys.meta_path.insert(0, Missing())
+from milvus_import.__main__ import main
+main()
+"""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-c", code, stderr=asyncio.subprocess.PIPE
+    )
+    ended = await finish(process)
+    assert ended.code == 2
+    assert ended.err == (
+        "milvus-import: the command line needs click and rich, the extra milvus-import[cli]: "
+        "pip install click rich\n"
+    )

@@ -1,0 +1,144 @@
+"""What the installed grpcio reports for real connections, and what is made of it.
+
+The texts differ between versions of grpcio: these tests run with the lowest and the newest one.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+from frames import Connection, frame_port
+
+from milvus_import import CallError, CallRecord, ImportClient, UnavailableError
+from milvus_import._errors import hint_of
+from milvus_import._hints import Hint
+from milvus_import._rpc._classify import connection_broke, lacks_grpc_status
+
+pytestmark = pytest.mark.anyio
+
+Code = grpc.StatusCode
+Respond = Callable[[Connection], None]
+
+
+async def failure(
+    respond: Respond, service: Any = "internal", *, write: bool = False
+) -> tuple[CallError, list[CallRecord], int]:
+    """Return the error of a call, the records of its attempts, and how many requests arrived."""
+    records: list[CallRecord] = []
+    async with frame_port(respond) as port, ImportClient(port.uri, service=service) as client:
+        call = (
+            client.create_import("books", ["a.parquet"], on_finish=records.append)
+            if write
+            else client.get_import_progress("7", on_finish=records.append)
+        )
+        with pytest.raises(CallError) as caught:
+            await call
+    return caught.value, records, port.requests
+
+
+BREAKS: dict[str, Respond] = {
+    "closed": Connection.end,
+    "reset": Connection.reset,
+    "GOAWAY": lambda connection: connection.go_away(2),
+}
+
+
+@pytest.mark.parametrize("respond", BREAKS.values(), ids=BREAKS)
+async def test_read_is_retried_once_when_its_connection_breaks(respond: Respond) -> None:
+    error, records, _ = await failure(respond)
+    assert connection_broke(error), error.details
+    assert type(error) is UnavailableError
+    assert (error.transient, error.may_have_run) == (True, True)
+    goaway = "GOAWAY" in error.details
+    assert hint_of(error) is (Hint.GATEWAY_CLOSED if goaway else Hint.RECONNECT)
+    assert len(records) == 2
+
+
+@pytest.mark.parametrize("respond", [Connection.end, Connection.reset], ids=["closed", "reset"])
+async def test_write_is_sent_once_when_its_connection_breaks(respond: Respond) -> None:
+    error, records, requests = await failure(respond, write=True)
+    assert (error.transient, error.may_have_run) == (True, True)
+    assert hint_of(error) is Hint.REPEAT_WITH_KEY
+    assert (len(records), requests) == (1, 1)
+
+
+async def test_refused_connection_is_not_retried() -> None:
+    records: list[CallRecord] = []
+    with socket.socket() as bound:  # it does not listen
+        bound.bind(("127.0.0.1", 0))
+        async with ImportClient(f"http://127.0.0.1:{bound.getsockname()[1]}") as client:
+            with pytest.raises(UnavailableError) as caught:
+                await client.get_import_progress("7", on_finish=records.append)
+    error = caught.value
+    assert not connection_broke(error), error.details
+    assert (error.transient, error.may_have_run) == (True, False)
+    assert hint_of(error) is Hint.CHECK_ADDRESS
+    assert len(records) == 1
+
+
+NO_STATUS: dict[str, Respond] = {
+    "text/plain": lambda connection: connection.http(200),
+    "application/grpc": lambda c: c.http(200, content_type=b"application/grpc"),
+}
+
+
+@pytest.mark.parametrize("respond", NO_STATUS.values(), ids=NO_STATUS)
+async def test_empty_http_200_has_no_grpc_status(respond: Respond) -> None:
+    error, records, requests = await failure(respond)
+    assert lacks_grpc_status(error), error.details
+    assert not connection_broke(error)
+    assert (error.code, error.transient, error.may_have_run) == (Code.UNKNOWN, True, True)
+    assert (len(records), requests) == (1, 1)
+    _, _, requests = await failure(respond, "auto")
+    assert requests == 2  # both services
+    error, _, requests = await failure(respond, "auto", write=True)
+    assert requests == 1
+    assert hint_of(error) is Hint.REPEAT_WITH_KEY
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "hint"),
+    [
+        (302, Code.UNKNOWN, Hint.GATEWAY_HTTPS),
+        (404, Code.UNIMPLEMENTED, Hint.GATEWAY_ROUTE),
+        (429, Code.UNAVAILABLE, Hint.GATEWAY_RATE_LIMIT),
+        (500, Code.UNKNOWN, Hint.GATEWAY_ERROR),
+        (503, Code.UNAVAILABLE, Hint.GATEWAY_UNAVAILABLE),
+    ],
+)
+async def test_http_status_is_not_retried(status: int, code: grpc.StatusCode, hint: Hint) -> None:
+    error, records, requests = await failure(lambda connection: connection.http(status))
+    assert (error.code, error.http_status, hint_of(error)) == (code, status, hint)
+    assert (len(records), requests) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("stream_error", "code"),
+    [(2, Code.INTERNAL), (8, Code.CANCELLED), (11, Code.RESOURCE_EXHAUSTED)],
+)
+async def test_reset_of_the_request_alone_is_not_retried(
+    stream_error: int, code: grpc.StatusCode
+) -> None:
+    error, records, requests = await failure(
+        lambda connection: connection.reset_stream(stream_error)
+    )
+    assert error.code is code
+    assert error.transient
+    assert (len(records), requests) == (1, 1)
+
+
+async def test_metadata_that_is_too_large_for_the_gateway_is_not_sent_again() -> None:
+    error, records, _ = await failure(lambda connection: connection.go_away(11))
+    assert hint_of(error) is Hint.GATEWAY_METADATA_SIZE, error.details
+    assert len(records) == 1
+
+
+async def test_page_of_a_web_server_is_not_a_grpc_response() -> None:
+    error, _, _ = await failure(lambda c: c.http(200, b"<html></html>", b"text/html"))
+    assert error.code is Code.UNKNOWN
+    # The text of older versions of grpcio does not distinguish it from a broken stream.
+    assert hint_of(error) in {Hint.NO_GRPC_STATUS, Hint.BROKEN_OR_NOT_GRPC}, error.details

@@ -1,0 +1,124 @@
+"""The Python blocks of the pages that show whole functions, run against FakeMilvus."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import anyio
+import prometheus_client
+import pytest
+from pages import code_blocks, run
+
+from milvus_import import ImportClient
+from milvus_import.testing import FakeMilvus
+
+pytestmark = pytest.mark.anyio
+
+BATCHES = [["1.parquet"], ["2.parquet"]]
+
+
+@pytest.fixture(autouse=True)
+def immediate(fake: FakeMilvus) -> None:
+    fake.import_seconds, fake.version = 0, "3.0"
+
+
+def block(page: str, name: str, uri: str) -> str:
+    """Return the block of a page that contains a name, with the address of the fake server."""
+    (found,) = [code for code in code_blocks(page) if name in code]
+    return found.replace("http://localhost:19530", uri)
+
+
+def define(page: str, name: str, uri: str) -> Any:
+    """Return a function that a block of a page defines."""
+    names: dict[str, Any] = {}
+    exec(block(page, f"def {name}(", uri), names)  # noqa: S102 - our own pages
+    return names[name]
+
+
+async def test_a_synchronous_program_imports(fake: FakeMilvus) -> None:
+    import_books = define("synchronous.md", "import_books_sync", fake.public_uri)
+    assert await asyncio.to_thread(import_books, ["a.parquet"]) == 1000
+
+
+async def test_metrics_count_the_rpcs_of_a_wait(fake: FakeMilvus) -> None:
+    names: dict[str, Any] = {}
+    exec(block("observability.md", "def observe(", fake.internal_uri), names)  # noqa: S102
+    try:
+        async with names["client"] as client:
+            await client.wait(fake.add_job(state="Completed", progress=100).job_id)
+        labels = {"method": "GetImportProgress", "code": "OK"}
+        registry = prometheus_client.REGISTRY
+        assert registry.get_sample_value("milvus_import_rpcs_total", labels) == 1
+    finally:
+        for metric in ("rpcs", "seconds"):
+            prometheus_client.REGISTRY.unregister(names[metric])
+
+
+async def test_a_stalled_job_is_reported_and_followed_to_its_end(
+    fake: FakeMilvus, capsys: pytest.CaptureFixture[str], guard: float
+) -> None:
+    source = block("observability.md", "def follow(", "").replace("timeout=60", "timeout=0.05")
+    names: dict[str, Any] = {}
+    exec(source, names)  # noqa: S102 - our own pages
+    job = fake.add_job(state="Importing", progress=40)
+    async with ImportClient(fake.internal_uri) as client:
+        following = asyncio.create_task(names["follow"](client, job.job_id))
+        with anyio.fail_after(guard):
+            while "no change for" not in capsys.readouterr().out:  # noqa: ASYNC110 - it is printed
+                await anyio.sleep(0.02)
+            job.state, job.progress = "Completed", 100
+            await following
+    assert "Completed 100%" in capsys.readouterr().out
+
+
+async def test_file_groups(fake: FakeMilvus) -> None:
+    async with ImportClient(fake.internal_uri) as client:
+        await run(block("files.md", "one .npy file per field", ""), client=client)
+    groups = [[file.name for file in job.files] for job in fake.jobs.values()]
+    assert groups == [["a.parquet"], ["id.npy vector.npy"], ["a.parquet", "b.parquet"]]
+
+
+@pytest.mark.parametrize(
+    "function", [pytest.param("import_batches", id="rest"), "import_batches_one_by_one"]
+)
+async def test_batches_of_a_bulk_writer(fake: FakeMilvus, function: str) -> None:
+    uri = fake.rest_uri if function == "import_batches" else fake.public_uri
+    await define("files.md", function, uri)(BATCHES)
+    assert {job.peek(fake.clock()).state for job in fake.jobs.values()} == {"Completed"}
+    names = [file.name for job in fake.jobs.values() for file in job.files]
+    assert names == ["1.parquet", "2.parquet"]
+
+
+async def test_translation_of_an_orm_program(
+    fake: FakeMilvus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await define("migrating.md", "main", fake.public_uri)()
+    assert capsys.readouterr().out == "1000\n"
+
+
+async def test_translation_of_a_bulk_writer_program_rest(
+    fake: FakeMilvus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await define("migrating.md", "run_import", fake.rest_uri)(BATCHES)
+    assert capsys.readouterr().out == "[1.parquet] 1000\n[2.parquet] 1000\n"
+
+
+async def test_translation_of_a_go_program(
+    fake: FakeMilvus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = fake.add_job(state="Importing", progress=40)
+    await define("migrating.md", "print_progress", fake.internal_uri)(job.job_id)
+    assert capsys.readouterr().out == "Importing 40\n"
+
+
+async def test_the_page_on_rest(fake: FakeMilvus) -> None:
+    first, two_phase = (code.replace("http://localhost:19530", fake.rest_uri)
+                        for code in code_blocks("rest.md"))  # fmt: skip
+    await run(first, ImportClient=ImportClient)
+    async with ImportClient(fake.rest_uri, service="rest") as client:
+        await run(two_phase, client=client)
+    assert [job.peek(fake.clock()).state for job in fake.jobs.values()] == [
+        "Completed",
+        "Completed",
+    ]

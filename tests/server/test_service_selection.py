@@ -1,0 +1,533 @@
+"""service="auto", "internal" and "public": which service is called, and when it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+
+import grpc
+import pytest
+from gateways import TrailerStrippingRelay, scripted_gateway
+from network import dead_port, gateway_port
+from replay import PROXY, PUBLIC, Answer, Replay, ok
+
+from milvus_import import (
+    CallError,
+    CallRecord,
+    DeadlineExceededError,
+    ImportClient,
+    JobNotFoundError,
+    MilvusStatusError,
+    ServiceChoice,
+    UnauthenticatedError,
+    UnavailableError,
+    UnsupportedServerError,
+)
+from milvus_import._services import _select
+from milvus_import.testing import FakeJob, FakeMilvus, Fault, Received
+from milvus_import_pb import internal_pb2, milvus_pb2
+
+pytestmark = pytest.mark.anyio
+
+GET_PROGRESS = f"{PROXY}GetImportProgress"
+GET_STATE = f"{PUBLIC}GetImportState"
+INTERNAL_ANSWERS = {GET_PROGRESS: ok(internal_pb2.GetImportProgressResponse(state=3))}
+PUBLIC_ANSWERS = {GET_STATE: ok(milvus_pb2.GetImportStateResponse(state=2))}
+JOB = "450000000000000001"
+
+
+@pytest.fixture
+def job(fake: FakeMilvus) -> FakeJob:
+    return fake.add_job(state="Importing", progress=40)
+
+
+def _methods(calls: list[Received]) -> list[str]:
+    return [received.method for received in calls]
+
+
+# ------------------------------------------------------------------- which service is called
+
+
+async def test_auto_calls_the_internal_service_first_and_then_the_public_one() -> None:
+    async with Replay(PUBLIC_ANSWERS) as server, ImportClient(server.uri) as client:
+        response = await client.get_import_progress(JOB)
+    assert [received.method for received in server.received] == [GET_PROGRESS, GET_STATE]
+    assert (response.service, response.data.state) == ("public", "Importing")
+
+
+async def test_auto_prefers_the_internal_service_if_both_respond() -> None:
+    answers = PUBLIC_ANSWERS | INTERNAL_ANSWERS
+    async with Replay(answers) as server, ImportClient(server.uri) as client:
+        response = await client.get_import_progress(JOB)
+    assert [received.method for received in server.received] == [GET_PROGRESS]
+    assert response.service == "internal"
+
+
+async def test_credentials_are_checked_by_the_service_that_has_the_method(
+    fake: FakeMilvus, job: FakeJob
+) -> None:
+    fake.token = "root:Milvus"
+    async with ImportClient(fake.public_uri) as client:
+        with pytest.raises(UnauthenticatedError, match="missing authorization"):
+            await client.get_import_progress(job.job_id)
+    assert (_methods(fake.unimplemented), _methods(fake.received)) == (
+        ["GetImportProgress"],
+        ["GetImportState"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("choice", "method", "hint"),
+    [
+        ("internal", "GetImportProgress", "Use port 19529"),
+        ("public", "GetImportState", "Use port 19530"),
+    ],
+)
+async def test_an_explicit_service_is_the_only_one_that_is_called(
+    fake: FakeMilvus, job: FakeJob, choice: ServiceChoice, method: str, hint: str
+) -> None:
+    right, wrong = fake.internal_uri, fake.public_uri
+    if choice == "public":
+        right, wrong = wrong, right
+    async with ImportClient(wrong, service=choice) as client:
+        with pytest.raises(UnsupportedServerError) as caught:
+            await client.get_import_progress(job.job_id)
+    assert (_methods(fake.unimplemented), list(fake.received)) == ([method], [])
+    assert caught.value.code is grpc.StatusCode.UNIMPLEMENTED
+    assert caught.value.hint.startswith(hint)
+    assert caught.value.job_id == job.job_id
+    async with ImportClient(right, service=choice) as client:
+        assert (await client.get_import_progress(job.job_id)).service == choice
+    assert _methods(fake.received) == [method]
+
+
+async def test_auto_does_not_call_the_public_service_after_other_errors(
+    fake: FakeMilvus, job: FakeJob
+) -> None:
+    for fault in ("aborted", "denied", "deadline", "proxy-not-ready", "empty", "not-ready"):
+        fake.inject(fault)
+        async with ImportClient(fake.internal_uri) as client:
+            with pytest.raises((CallError, MilvusStatusError)):
+                await client.get_import_progress(job.job_id)
+    assert len(fake.received) == 6
+    assert list(fake.unimplemented) == []
+
+
+# ------------------------------------------------------------------------------ one deadline
+
+
+async def test_timeout_covers_the_calls_of_both_services(
+    fake: FakeMilvus, job: FakeJob, scale: float
+) -> None:
+    delay = 0.4 * scale
+    fake.inject(Fault(delay=delay), method="GetImportProgress")
+    async with ImportClient(fake.public_uri) as client:
+        await client.get_import_progress(job.job_id, timeout=9 * scale)
+    [first], [second] = fake.unimplemented, fake.received
+    assert first.time_remaining is not None
+    assert second.time_remaining is not None
+    assert second.time_remaining < first.time_remaining - delay * 0.7
+
+
+async def test_a_timeout_that_expires_in_the_first_call_prevents_the_second(
+    fake: FakeMilvus, job: FakeJob, scale: float
+) -> None:
+    fake.inject("hang", method="GetImportProgress")
+    async with ImportClient(fake.public_uri) as client:
+        with pytest.raises(DeadlineExceededError, match=rf"within {0.3 * scale:g} s"):
+            await client.get_import_progress(job.job_id, timeout=0.3 * scale)
+    assert list(fake.received) == []
+
+
+async def test_rpc_timeout_none_applies_to_the_calls_of_both_services(
+    fake: FakeMilvus, job: FakeJob
+) -> None:
+    async with ImportClient(fake.public_uri, rpc_timeout=None) as client:
+        await client.get_import_progress(job.job_id)
+    assert [r.time_remaining for r in (*fake.unimplemented, *fake.received)] == [None, None]
+
+
+# ------------------------------------------------------------------------ what is remembered
+
+
+async def test_the_service_that_responded_is_called_first_from_then_on(
+    fake: FakeMilvus, job: FakeJob
+) -> None:
+    async with ImportClient(fake.public_uri) as client:
+        for _ in range(3):
+            await client.get_import_progress(job.job_id)
+        with pytest.raises(JobNotFoundError):
+            await client.get_import_progress("7")
+        await client.create_import("books", ["a.parquet"])
+    assert _methods(fake.unimplemented) == ["GetImportProgress"]
+    assert _methods(fake.received) == ["GetImportState"] * 4 + ["Import"]
+
+
+async def test_a_status_that_is_not_success_is_a_response_too(fake: FakeMilvus) -> None:
+    async with ImportClient(fake.public_uri) as client:
+        for _ in range(2):
+            with pytest.raises(JobNotFoundError):
+                await client.get_import_progress("7")
+    assert len(fake.unimplemented) == 1
+
+
+async def test_a_grpc_error_is_no_response_and_nothing_is_remembered(
+    fake: FakeMilvus, job: FakeJob
+) -> None:
+    fake.inject("aborted", method="GetImportState")
+    async with ImportClient(fake.public_uri) as client:
+        with pytest.raises(CallError):
+            await client.get_import_progress(job.job_id)
+        await client.get_import_progress(job.job_id)
+        await client.get_import_progress(job.job_id)
+    assert len(fake.unimplemented) == 2
+
+
+async def test_auto_notices_another_server_on_the_same_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_select, "RECHECK_INTERVAL", 3600)
+    async with FakeMilvus() as first:
+        first.add_job(FakeJob(job_id=JOB))
+        port = first.internal_port
+        async with ImportClient(f"http://127.0.0.1:{port}") as client:
+            assert (await client.get_import_progress(JOB)).service == "internal"
+            await first.stop()
+            async with FakeMilvus(public_port=port) as second:
+                second.add_job(FakeJob(job_id=JOB))
+                for _ in range(2):
+                    response = await client.get_import_progress(JOB, wait_for_ready=True)
+                    assert response.service == "public"
+                assert (len(second.unimplemented), len(second.received)) == (1, 2)
+            await first.start()
+            first.received.clear()
+            for _ in range(2):
+                response = await client.get_import_progress(JOB, wait_for_ready=True)
+                assert response.service == "internal"
+            assert (len(first.unimplemented), len(first.received)) == (1, 2)
+
+
+async def test_auto_notices_an_upgrade_from_2_3_without_a_new_client(
+    fake: FakeMilvus, job: FakeJob
+) -> None:
+    fake.version = "2.3"
+    async with ImportClient(fake.internal_uri) as client:
+        with pytest.raises(UnsupportedServerError):
+            await client.get_import_progress(job.job_id)
+        fake.version = "2.6"
+        assert (await client.get_import_progress(job.job_id)).service == "internal"
+
+
+class SwitchableGateway:
+    """Routes both services; the internal one responds UNIMPLEMENTED while ``routed`` is False."""
+
+    def __init__(self) -> None:
+        self.routed = True
+
+    def __call__(self, path: str, _: bytes) -> Answer:
+        if path == GET_PROGRESS and not self.routed:
+            return Answer(grpc.StatusCode.UNIMPLEMENTED, "")
+        return (INTERNAL_ANSWERS | PUBLIC_ANSWERS)[path]
+
+
+async def test_auto_returns_to_the_internal_service_after_a_passing_unimplemented(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gateway = SwitchableGateway()
+    now = 1000.0
+    monkeypatch.setattr(_select, "time", SimpleNamespace(monotonic=lambda: now))
+    async with Replay(gateway) as server, ImportClient(server.uri) as client:
+
+        async def service() -> str:
+            return (await client.get_import_progress(JOB)).service
+
+        assert await service() == "internal"
+        gateway.routed = False
+        assert await service() == "public"
+        gateway.routed = True
+        now += _select.RECHECK_INTERVAL / 2
+        assert await service() == "public"
+        now += _select.RECHECK_INTERVAL
+        assert await service() == "internal"
+        assert await service() == "internal"
+    assert [call.method for call in server.received] == [
+        *(GET_PROGRESS, GET_PROGRESS, GET_STATE, GET_STATE, GET_PROGRESS, GET_PROGRESS)
+    ]
+
+
+async def test_auto_rechecks_only_a_service_that_has_worked(
+    monkeypatch: pytest.MonkeyPatch, fake: FakeMilvus, job: FakeJob
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(_select, "time", SimpleNamespace(monotonic=lambda: now))
+    async with ImportClient(fake.public_uri) as client:
+        for _ in range(3):
+            await client.get_import_progress(job.job_id)
+            now += 2 * _select.RECHECK_INTERVAL
+    assert len(fake.unimplemented) == 1
+
+
+# -------------------------------------------------------- responses without a gRPC status
+
+IMPORTING = milvus_pb2.GetImportStateResponse(state=2)
+
+
+async def test_a_read_falls_back_to_the_public_service_after_an_empty_http_200() -> None:
+    records: list[CallRecord] = []
+    async with (
+        scripted_gateway(None, IMPORTING) as gateway,
+        ImportClient(gateway.uri, on_finish=records.append) as client,
+    ):
+        response = await client.get_import_progress(JOB)
+        await client.get_import_progress(JOB)
+    assert (response.service, response.data.state) == ("public", "Importing")
+    assert [(record.service, record.code.name) for record in records] == [
+        ("internal", "UNKNOWN"),
+        ("public", "OK"),
+        ("public", "OK"),  # it is remembered
+    ]
+
+
+async def test_a_read_that_gets_no_grpc_status_from_either_service_raises() -> None:
+    async with scripted_gateway(None) as gateway, ImportClient(gateway.uri) as client:
+        with pytest.raises(CallError) as caught:
+            await client.get_import_progress(JOB)
+        assert gateway.requests == 2
+    assert (type(caught.value), caught.value.service) == (CallError, "public")
+    assert caught.value.details == "No status received"
+
+
+@pytest.mark.parametrize("service", ["internal", "public"])
+async def test_a_read_of_an_explicit_service_does_not_fall_back(service: ServiceChoice) -> None:
+    async with (
+        scripted_gateway(None, IMPORTING) as gateway,
+        ImportClient(gateway.uri, service=service) as client,
+    ):
+        with pytest.raises(CallError) as caught:
+            await client.get_import_progress(JOB)
+        assert gateway.requests == 1
+    assert type(caught.value) is CallError
+    assert caught.value.hint.startswith("Check host and port: the response has no gRPC status")
+
+
+async def test_create_import_does_not_fall_back_after_an_empty_http_200() -> None:
+    reply = milvus_pb2.ImportResponse(tasks=[7])
+    async with (
+        scripted_gateway(None, reply) as gateway,
+        ImportClient(gateway.uri) as client,
+    ):
+        with pytest.raises(CallError) as caught:
+            await client.create_import("books", ["a.parquet"])
+        assert gateway.requests == 1
+    assert caught.value.may_have_run
+
+
+async def test_create_import_whose_trailers_are_lost_starts_one_job_and_may_have_run() -> None:
+    started: list[str] = []
+
+    def run(path: str, _: bytes) -> Answer:
+        started.append(path)
+        if path == f"{PROXY}ImportV2":
+            return ok(internal_pb2.ImportResponse(jobID="7"))
+        return ok(milvus_pb2.ImportResponse(tasks=[8]))
+
+    async with (
+        Replay(run) as backend,
+        TrailerStrippingRelay(backend.port) as relay,
+        ImportClient(relay.uri) as client,
+    ):
+        with pytest.raises(CallError) as caught:
+            await client.create_import("books", ["a.parquet"])
+    assert started == [f"{PROXY}ImportV2"]
+    assert caught.value.code is grpc.StatusCode.UNKNOWN
+    assert caught.value.may_have_run
+
+
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
+async def test_auto_does_not_fall_back_after_the_http_error_of_a_gateway(status: int) -> None:
+    records: list[CallRecord] = []
+    async with (
+        gateway_port(status) as port,
+        ImportClient(f"http://127.0.0.1:{port}", on_finish=records.append) as client,
+    ):
+        with pytest.raises(CallError) as caught:
+            await client.get_import_progress(JOB)
+    assert (len(records), caught.value.http_status) == (1, status)
+
+
+# ----------------------------------------------------------------- neither has the method
+
+
+async def test_a_server_with_neither_service_raises_an_error_that_names_both() -> None:
+    records: list[CallRecord] = []
+    async with Replay({}) as server, ImportClient(server.uri, on_finish=records.append) as client:
+        with pytest.raises(UnsupportedServerError) as caught:
+            await client.get_import_progress(JOB)
+    text = str(caught.value)
+    for words in (
+        f"127.0.0.1:{server.port}",
+        "internal service: unknown service milvus.proto.proxy.Proxy",
+        "public service: unknown service milvus.proto.milvus.MilvusService",
+        "19530",
+        "19529",
+        "2.4+",
+    ):
+        assert words in text
+    assert caught.value.code is grpc.StatusCode.UNIMPLEMENTED
+    assert caught.value.record == records[1]
+    assert not caught.value.may_have_run
+
+
+async def test_the_internal_port_of_2_3_gets_its_own_hint(fake: FakeMilvus) -> None:
+    fake.version = "2.3"
+    async with ImportClient(fake.internal_uri) as client:
+        with pytest.raises(UnsupportedServerError) as caught:
+            await client.get_import_progress(JOB)
+    assert caught.value.hint.startswith("Use port 19530: this is the internal port of Milvus 2.3")
+    assert [received.service for received in fake.unimplemented] == ["internal", "public"]
+
+
+# ------------------------------------------------------------------------------------ check
+
+
+async def test_check_returns_the_service_that_responds(fake: FakeMilvus) -> None:
+    for version in ("2.6", "2.3"):
+        fake.version = version
+        async with ImportClient(fake.public_uri) as client:
+            assert await client.check() == "public"
+    fake.version = "2.6"
+    async with ImportClient(fake.internal_uri) as client:
+        assert await client.check() == "internal"
+        await client.check()
+    assert _methods(fake.received)[2:] == ["GetImportProgress"] * 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("not-ready", MilvusStatusError),
+        ("coordinator-away", MilvusStatusError),
+        ("denied", CallError),
+        ("empty", CallError),
+    ],
+)
+async def test_check_raises_if_the_server_is_not_ready(
+    fake: FakeMilvus, fault: str, error: type[Exception]
+) -> None:
+    fake.inject(fault)
+    async with ImportClient(fake.internal_uri) as client:
+        with pytest.raises(error):
+            await client.check()
+
+
+async def test_check_raises_if_nothing_listens() -> None:
+    with dead_port() as port:
+        async with ImportClient(f"127.0.0.1:{port}") as client:
+            with pytest.raises(UnavailableError, match="Check host and port"):
+                await client.check()
+
+
+@pytest.mark.parametrize("service", ["internal", "public"])
+async def test_status_errors_name_the_service(fake: FakeMilvus, service: str) -> None:
+    uri = fake.internal_uri if service == "internal" else fake.public_uri
+    async with ImportClient(uri) as client:
+        with pytest.raises(JobNotFoundError, match="import job does not exist") as missing:
+            await client.get_import_progress("7")
+        fake.inject("rate-limit")
+        with pytest.raises(MilvusStatusError) as limited:
+            await client.get_import_progress("7")
+    assert (missing.value.service, missing.value.code) == (service, 2100)
+    assert (limited.value.service, limited.value.code, limited.value.retriable) == (
+        service,
+        8,
+        True,
+    )
+
+
+# ------------------------------------------------------------------------------- Milvus 2.3
+
+
+@pytest.mark.parametrize(
+    ("state", "progress", "expected"),
+    [
+        ("Pending", 0, ("Pending", 0, 0)),
+        ("Importing", 0, ("Importing", 0, 0)),
+        ("Importing", 56, ("Importing", 56, 0)),
+        ("Importing", 90, ("Importing", 90, 0)),
+        ("IndexBuilding", 90, ("Importing", 90, 1000)),  # ImportPersisted: written, not yet final
+        ("Completed", 100, ("Completed", 100, 1000)),
+        ("Failed", 18, ("Failed", 18, 0)),
+    ],
+)
+async def test_get_import_progress_of_2_3_has_more_fields(
+    fake: FakeMilvus, state: str, progress: int, expected: tuple[str, int, int]
+) -> None:
+    fake.version = "2.3"
+    reason = "the file 'a.json' size is zero" if state == "Failed" else ""
+    job = fake.add_job(state=state, progress=progress, reason=reason)
+    async with ImportClient(fake.public_uri) as client:
+        data = (await client.get_import_progress(job.job_id)).data
+    assert (data.state, data.progress, data.imported_rows) == expected
+    assert (data.collection_name, data.reason, data.service) == ("books", reason, "public")
+    assert data.created_at is not None
+
+
+async def test_job_not_found_of_2_3_is_recognised(fake: FakeMilvus) -> None:
+    fake.version = "2.3"
+    async with ImportClient(fake.public_uri) as client:
+        with pytest.raises(JobNotFoundError, match="key not found") as caught:
+            await client.get_import_progress("7")
+    assert (caught.value.code, caught.value.error_code) == (1000, 1)
+
+
+# --------------------------------------------------------- what the gRPC services cannot do
+
+
+@pytest.mark.parametrize("service", ["auto", "internal", "public"])
+async def test_commit_and_abort_import_name_the_rest_service(
+    fake: FakeMilvus, job: FakeJob, service: ServiceChoice
+) -> None:
+    async with ImportClient(fake.public_uri, service=service) as client:
+        calls: list[Callable[[str], Awaitable[None]]] = [client.commit_import, client.abort_import]
+        for call in calls:
+            with pytest.raises(UnsupportedServerError) as caught:
+                await call(job.job_id)
+            assert caught.value.hint.startswith("Create the client with service='rest'")
+            assert (caught.value.transient, caught.value.may_have_run) == (False, False)
+            assert str(caught.value).startswith(f"{call.__name__} at 127.0.0.1:")
+    assert (list(fake.received), list(fake.unimplemented)) == ([], [])
+
+
+async def test_create_import_of_many_groups_on_the_public_service_sends_nothing(
+    fake: FakeMilvus,
+) -> None:
+    async with ImportClient(fake.public_uri, service="public") as client:
+        with pytest.raises(UnsupportedServerError) as caught:
+            await client.create_import("books", ["a.parquet", "b.parquet"])
+    assert caught.value.hint.startswith("Create the client with service='rest'")
+    assert "[[...]]" in caught.value.hint
+    assert not caught.value.may_have_run
+    assert (list(fake.received), list(fake.unimplemented)) == ([], [])
+
+
+async def test_create_import_of_many_groups_needs_the_internal_service(fake: FakeMilvus) -> None:
+    files = ["a.parquet", ["id.npy", "v.npy"]]
+    async with ImportClient(fake.internal_uri) as client:
+        job_id = await client.create_import("books", files)
+    assert [file.name for file in fake.jobs[job_id].files] == ["a.parquet", "id.npy v.npy"]
+    async with ImportClient(fake.public_uri) as client:
+        with pytest.raises(UnsupportedServerError) as caught:
+            await client.create_import("books", files)
+    assert caught.value.hint.startswith("Create the client with service='rest'")
+    assert len(fake.jobs) == 1
+
+
+async def test_create_import_that_no_service_implements_has_not_run() -> None:
+    def answers(path: str, _: bytes) -> Answer:
+        return Answer(grpc.StatusCode.UNIMPLEMENTED, path)
+
+    async with Replay(answers) as server, ImportClient(server.uri) as client:
+        with pytest.raises(UnsupportedServerError) as caught:
+            await client.create_import("books", ["a.parquet"])
+    assert caught.value.details == f"{PROXY}ImportV2 / {PUBLIC}Import"
+    assert not caught.value.may_have_run

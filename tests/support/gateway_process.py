@@ -1,0 +1,365 @@
+"""nginx and HAProxy as processes on loopback ports, with temporary configurations."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, NamedTuple, Protocol, Self
+
+from certificates import KeyAndChain
+
+HOST = "127.0.0.1"
+_GUARD = 20.0
+"""Seconds after which a gateway that does not start, reload or end is an error."""
+# Below the range from which Linux takes the ports of outgoing connections: a gateway that is
+# restarted finds its port free.
+_PORTS = range(20_000, 32_000)
+_IN_USE = "Address already in use|Address in use|cannot bind socket"
+
+
+class Backend(Protocol):
+    """The ports of a Milvus, simulated or real."""
+
+    @property
+    def internal_port(self) -> int: ...
+
+    @property
+    def public_port(self) -> int: ...
+
+
+class LoggedRequest(NamedTuple):
+    """One line of a gateway's access log."""
+
+    time: float
+    """Seconds since the epoch."""
+    status: int
+    """The HTTP status: 200 also for an RPC that failed with a gRPC status."""
+    path: str
+
+
+class Gateway(ABC):
+    """A gateway in a process group: ``async with Nginx(server) as gateway``.
+
+    It routes each of the two gRPC services to its port. The port stays the same over restarts.
+    """
+
+    name: ClassVar[str]
+    """The program, which is also the name of its Debian package."""
+
+    def __init__(self, backend: Backend, *, tls: KeyAndChain | None = None) -> None:
+        self.backend = backend
+        self.port = 0
+        self.secure = tls is not None
+        self.folder = Path(tempfile.mkdtemp(prefix=f"milvus-import-{self.name}-"))
+        self.flag = self.folder / "flag"
+        """A file that configurations test for, to respond differently while it exists."""
+        self.process: subprocess.Popen[bytes] | None = None
+        if tls is not None:
+            self.write_certificate(tls)
+
+    @property
+    def uri(self) -> str:
+        return f"{'https' if self.secure else 'http'}://localhost:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.kill()
+        shutil.rmtree(self.folder)
+
+    def write_certificate(self, pair: KeyAndChain) -> None:
+        """Write the key and the certificates that the gateway presents after its next (re)load."""
+        (self.folder / "tls.pem").write_bytes(b"".join(pair))
+
+    def write_file(self, name: str, content: bytes) -> Path:
+        """Write a file that the configuration refers to."""
+        path = self.folder / name
+        path.write_bytes(content)
+        return path
+
+    async def start(self) -> None:
+        """Start the gateway and wait until it accepts connections."""
+        first = not self.port
+        while True:
+            if first:
+                self.port = random.choice(_PORTS)
+            error = await self._try_to_start()
+            if error is None:
+                return
+            if not (first and re.search(_IN_USE, error)):
+                raise RuntimeError(f"{self.name} did not start:\n{error}")
+
+    async def stop(self) -> None:
+        """End the gateway as its Debian service does for a restart: nginx finishes its requests."""
+        process = self._running_process()
+        process.send_signal(self.stop_signal)
+        await until(lambda: process.poll() is not None)
+
+    async def kill(self) -> None:
+        """End the gateway and its workers by SIGKILL."""
+        process, self.process = self.process, None
+        if process is not None and process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await until(lambda: process.poll() is not None)
+
+    def freeze(self) -> None:
+        """Stop the gateway by SIGSTOP: its connections stay open, nothing is forwarded."""
+        os.killpg(self._running_process().pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Continue after freeze()."""
+        os.killpg(self._running_process().pid, signal.SIGCONT)
+
+    async def reload(self) -> None:
+        """Let the gateway read its configuration and certificates again."""
+        (self.folder / "config").write_text(self.config())
+        start = len(self.output)
+        end = time.monotonic() + _GUARD
+        while True:  # HAProxy loses the signal if it arrives immediately after the start
+            self._running_process().send_signal(self.reload_signal)
+            with suppress(TimeoutError):
+                await until(lambda: re.search(self.reloaded, self.output[start:]) is not None, 1.0)
+                return
+            if time.monotonic() > end:
+                raise RuntimeError(f"{self.name} was not reloaded:\n{self.output}")
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def output(self) -> str:
+        """What all starts have written to stderr."""
+        path = self.folder / "output"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    @property
+    def requests(self) -> list[LoggedRequest]:
+        """The requests that have ended, in order."""
+        path = self.folder / "access.log"
+        lines = path.read_text().splitlines() if path.exists() else []
+        found = (re.fullmatch(r"request ([0-9.]+) ([0-9]+) (/\S+)", line) for line in lines)
+        return [LoggedRequest(float(m[1]), int(m[2]), m[3]) for m in found if m]
+
+    async def logged(self, count: int) -> list[LoggedRequest]:
+        """Return the requests once there are so many: they are logged after the response."""
+        await until(lambda: len(self.requests) >= count)
+        return self.requests
+
+    @abstractmethod
+    def config(self) -> str:
+        """Return the text of the configuration."""
+
+    @abstractmethod
+    def command(self, program: str) -> list[str]:
+        """Return how the program is started in the foreground."""
+
+    stop_signal: ClassVar[signal.Signals]
+    reload_signal: ClassVar[signal.Signals]
+    started: ClassVar[str]
+    """A pattern of the output that follows a start."""
+    reloaded: ClassVar[str]
+    """A pattern of the output that follows a reload."""
+
+    async def _try_to_start(self) -> str | None:
+        """Start the gateway; return its output if it ended instead."""
+        (self.folder / "config").write_text(self.config())
+        start = len(self.output)
+        self._spawn()
+        try:
+            await until(lambda: self._ready(start) or not self.running)
+        except BaseException:
+            await self.kill()
+            raise
+        return None if self.running else self.output[start:]
+
+    def _running_process(self) -> subprocess.Popen[bytes]:
+        if self.process is None or self.process.poll() is not None:
+            raise RuntimeError(f"{self.name} is not running:\n{self.output}")
+        return self.process
+
+    def _spawn(self) -> None:
+        search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+        program = shutil.which(self.name, path=search)
+        if program is None:
+            raise RuntimeError(
+                f"{self.name} is not installed. Install it: apt-get install -y {self.name}"
+            )
+        with (
+            (self.folder / "output").open("ab") as output,
+            (self.folder / "access.log").open("ab") as log,
+        ):
+            self.process = subprocess.Popen(
+                self.command(program),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=output,
+                process_group=0,
+            )
+
+    def _ready(self, start: int) -> bool:
+        """Return whether it accepts connections and signals."""
+        if re.search(self.started, self.output[start:]) is None:
+            return False
+        with socket.socket() as probe:
+            return probe.connect_ex((HOST, self.port)) == 0
+
+
+class Nginx(Gateway):
+    """nginx: ``server``, ``location`` and ``http`` are directives of those blocks."""
+
+    name = "nginx"
+    stop_signal = signal.SIGQUIT
+    reload_signal = signal.SIGHUP
+    started = r"start worker process \d+"
+    reloaded = r"start worker process \d+\n(.*\n)*.*(gracefully shutting down|exited with code)"
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        tls: KeyAndChain | None = None,
+        http2: bool = True,
+        http: str = "",
+        server: str = "",
+        location: str = "",
+        server_name: str = "localhost",
+        internal: str = "grpc_pass grpc://internal;",
+    ) -> None:
+        """``internal`` replaces the route of the internal service."""
+        super().__init__(backend, tls=tls)
+        self.internal = internal
+        self.server_name = server_name
+        self.http2, self.http, self.server, self.location = http2, http, server, location
+
+    def command(self, program: str) -> list[str]:
+        return [program, "-p", str(self.folder), "-c", "config", "-e", "stderr"]
+
+    def config(self) -> str:
+        options = f"{'ssl ' if self.secure else ''}{'http2' if self.http2 else ''}"
+        certificate = "ssl_certificate tls.pem; ssl_certificate_key tls.pem;"
+        user = "user root;" if os.geteuid() == 0 else ""
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        folders = "\n".join(f"  {kind}_temp_path {self.folder};" for kind in kinds)
+        others = ""  # requests for another host name
+        if self.server_name != "localhost":
+            others = f"server {{ listen {HOST}:{self.port} {options}; ssl_reject_handshake on; }}"
+        return f"""
+{user}
+daemon off;
+worker_processes 1;
+pid nginx.pid;
+error_log stderr notice;
+events {{ worker_connections 1024; }}
+http {{
+{folders}
+  log_format requests 'request $msec $status $uri';
+  access_log access.log requests;
+  {self.http}
+  upstream internal {{ server {HOST}:{self.backend.internal_port}; keepalive 8; }}
+  upstream public {{ server {HOST}:{self.backend.public_port}; keepalive 8; }}
+  {others}
+  server {{
+    listen {HOST}:{self.port} {options};
+    server_name {self.server_name};
+    {certificate if self.secure else ""}
+    {self.server}
+    location /milvus.proto.proxy.Proxy/ {{ {self.location} {self.internal} }}
+    location /milvus.proto.milvus.MilvusService/ {{ {self.location} grpc_pass grpc://public; }}
+    location / {{ return 404; }}
+  }}
+}}
+"""
+
+
+class HAProxy(Gateway):
+    """HAProxy: ``frontend`` are directives of that section; ``bind`` are options of its bind."""
+
+    name = "haproxy"
+    stop_signal = signal.SIGTERM
+    reload_signal = signal.SIGUSR2
+    started = reloaded = r"Loading success"
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        tls: KeyAndChain | None = None,
+        alpn: str = "h2",
+        bind: str = "",
+        frontend: str = "",
+        server_timeout: float = 60.0,
+    ) -> None:
+        super().__init__(backend, tls=tls)
+        self.alpn, self.bind, self.frontend = alpn, bind, frontend
+        self.server_timeout = server_timeout
+
+    def command(self, program: str) -> list[str]:
+        return [program, "-W", "-db", "-f", "config"]
+
+    def config(self) -> str:
+        bind = f"{HOST}:{self.port} {self.bind}"
+        if self.secure:
+            bind += f" ssl crt {self.folder}/tls.pem"
+            bind += f" alpn {self.alpn}" if self.alpn else ""
+        return f"""
+global
+  maxconn 500
+  hard-stop-after 5s
+  log stdout format raw local0 info
+defaults
+  mode http
+  log global
+  log-format "request %Ts.%ms %ST %HPO"
+  option dontlognull
+  timeout connect 1s
+  timeout client 60s
+  timeout server {round(self.server_timeout * 1000)}ms
+  retries 0
+frontend gateway
+  bind {bind}
+  {self.frontend}
+  use_backend internal if {{ path_beg /milvus.proto.proxy.Proxy/ }}
+  use_backend public if {{ path_beg /milvus.proto.milvus.MilvusService/ }}
+  default_backend unrouted
+backend internal
+  server milvus {HOST}:{self.backend.internal_port} proto h2
+backend public
+  server milvus {HOST}:{self.backend.public_port} proto h2
+backend unrouted
+  http-request return status 404
+"""
+
+
+async def until(condition: Callable[[], bool], seconds: float = _GUARD) -> None:
+    """Wait until the condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("the condition did not hold in time")
+        await asyncio.sleep(0.01)

@@ -1,0 +1,38 @@
+"""Client interceptors that do nothing, raise, or never continue."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc.aio
+
+
+class Pass(grpc.aio.UnaryUnaryClientInterceptor):
+    """Does nothing; with an interceptor gRPC runs a call in another way."""
+
+    async def intercept_unary_unary(
+        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        return await continuation(client_call_details, request)
+
+
+class Raise(Pass):
+    """Raises an error instead of starting the call."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    async def intercept_unary_unary(
+        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        raise self.error
+
+
+class HoldBack(Pass):
+    """Never starts the call."""
+
+    async def intercept_unary_unary(
+        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        await asyncio.Event().wait()

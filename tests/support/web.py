@@ -1,0 +1,100 @@
+"""An HTTP/1.1 server that replies with canned bytes and keeps each request as it was received."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+CLOSE = b""
+"""A reply: close the connection without one."""
+HANG = b"hang"
+"""A reply: never respond."""
+
+
+@dataclass(slots=True)
+class WebRequest:
+    head: bytes
+    body: bytes
+    connection: int
+    """The number of its connection, from 0."""
+
+    @property
+    def path(self) -> str:
+        return self.head.split(b" ", 2)[1].decode()
+
+    def header(self, name: str) -> str | None:
+        """Return a header, or None if it was not sent."""
+        for line in self.head.split(b"\r\n")[1:]:
+            key, _, value = line.partition(b":")
+            if key.decode().lower() == name.lower():
+                return value.strip().decode()
+        return None
+
+
+@dataclass(slots=True)
+class Web:
+    replies: list[bytes]
+    """The replies in order; the last one repeats."""
+    requests: list[WebRequest] = field(default_factory=list[WebRequest])
+    open: int = 0
+    uri: str = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection, self.open = self.open, self.open + 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                request = WebRequest(head, b"", connection)
+                request.body = await reader.readexactly(int(request.header("content-length") or 0))
+                self.requests.append(request)
+                reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+                if reply == HANG:
+                    await reader.read()  # until the client closes the connection
+                if reply in {CLOSE, HANG}:
+                    return
+                writer.write(reply)
+                if b"connection: close" in reply.lower():
+                    await writer.drain()
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            return
+        finally:
+            writer.transport.abort() if self.replies == [CLOSE] else writer.close()
+
+
+def reply(
+    body: bytes | dict[str, object],
+    status: int = 200,
+    headers: str = "",
+    *,
+    length: int | None = None,
+) -> bytes:
+    """Return an HTTP response. ``headers`` are lines; ``length`` overrides Content-Length."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    size = len(content) if length is None else length
+    head = f"HTTP/1.1 {status} Reason\r\ncontent-length: {size}\r\n"
+    extra = "".join(f"{line}\r\n" for line in headers.splitlines())
+    return f"{head}{extra}\r\n".encode() + content
+
+
+@asynccontextmanager
+async def serving(
+    *replies: bytes, path: str | None = None, context: ssl.SSLContext | None = None
+) -> AsyncGenerator[Web, None]:
+    """Serve on a free port, or on the socket ``path``."""
+    web = Web(list(replies))
+    if path is None:
+        server = await asyncio.start_server(web.serve, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        web.uri = f"{'http' if context is None else 'https'}://127.0.0.1:{port}"
+    else:
+        server = await asyncio.start_unix_server(web.serve, path)
+        web.uri = f"unix:{path}"
+    try:
+        yield web
+    finally:
+        server.close()

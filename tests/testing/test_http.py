@@ -1,0 +1,373 @@
+"""The HTTP side of a simulated Milvus: connections, TLS, faults, start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import http.client
+import json
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
+import anyio.lowlevel
+import pytest
+from certificates import make_certificates
+from http_calls import PREFIX, post, send
+
+from milvus_import import ImportClient
+from milvus_import.testing import FAULTS, FakeMilvus, Fault, HttpResponse
+
+pytestmark = pytest.mark.anyio
+
+LIST = f"POST {PREFIX}list HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+GUARD = 20
+RESPONSES = [
+    ("http-408", 408, b'{"code":10001,"message":"request timeout"}'),
+    ("http-429", 429, b"<html>"),
+    ("http-500", 500, b'{"code":500}'),
+    ("http-502-html", 502, b"<html>"),
+    ("http-503-html", 503, b"<html>"),
+    ("http-504-html", 504, b"<html>"),
+    ("http-empty-200", 200, b""),
+    ("http-html-200", 200, b"<html>"),
+    ("http-redirect", 307, b""),
+    # gRPC's faults, as Milvus sends them over REST
+    ("aborted", 200, b'{"code": 65535, "message": "rpc error: code = Aborted desc = the call'),
+    ("cancelled", 200, b'{"code": 65535, "message": "rpc error: code = Canceled desc ='),
+    ("coordinator-away", 200, b'{"code": 2, "message": "node not found[node=1]: service'),
+    ("deadline", 408, b'{"code": 10001, "message": "request timeout"}'),
+    ("denied", 403, b'{"code": 65535, "message": "rpc error: code = PermissionDenied desc = P'),
+    ("empty", 200, b""),
+    ("garbage", 200, b"\xff\xff\xff\xff"),
+    ("job-limit", 200, b'{"code": 2100, "message": "The number of jobs has reached the limit'),
+    ("legacy", 200, b'{"code": 65535, "message": "old server says no"}'),
+    ("no-collection", 200, b'{"code": 100, "message": "collection not found'),
+    ("not-ready", 200, b'{"code": 1, "message": "service not ready[proxy=1]: Initializing"}'),
+    (
+        "proxy-not-ready",
+        200,
+        b'{"code": 2, "message": "service unavailable: internal: Milvus P',
+    ),
+    ("rate-limit", 200, b'{"code": 8, "message": "rate limit exceeded[rate=12.5]"}'),
+    ("unavailable", 200, b'{"code": 65535, "message": "rpc error: code = Unavailable desc = t'),
+    ("unimplemented", 404, b"404 page not found"),
+]
+"""Fault, HTTP status, start of the body."""
+
+
+class RawConnection:
+    """A connection on which a test writes bytes and reads responses."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def response(self) -> tuple[int, bytes]:
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+        lines = head.split("\r\n")
+        sizes = [line for line in lines if line.lower().startswith("content-length: ")]
+        return int(lines[0].split()[1]), await self.reader.readexactly(int(sizes[0].split()[1]))
+
+
+@asynccontextmanager
+async def connected(fake: FakeMilvus) -> AsyncGenerator[RawConnection, None]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", fake.rest_port)
+    try:
+        yield RawConnection(reader, writer)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def until_received(fake: FakeMilvus, count: int = 1) -> None:
+    while len(fake.received) < count:  # noqa: ASYNC110 - a list has no event to wait for
+        await anyio.sleep(0.01)
+
+
+# ---------------------------------------------------------------------------- connections
+
+
+async def test_keep_alive_serves_many_requests_also_pipelined(fake: FakeMilvus) -> None:
+    async with connected(fake) as connection:
+        for _ in range(3):
+            connection.writer.write(LIST)
+            assert (await connection.response())[0] == 200
+        connection.writer.write(LIST * 3)
+        for _ in range(3):
+            assert json.loads((await connection.response())[1])["code"] == 0
+    assert len(fake.received) == 6
+
+
+async def test_request_in_small_pieces(fake: FakeMilvus) -> None:
+    async with connected(fake) as connection:
+        for start in range(0, len(LIST), 7):
+            connection.writer.write(LIST[start : start + 7])
+            await connection.writer.drain()
+            await anyio.lowlevel.checkpoint()
+        assert (await connection.response())[0] == 200
+
+
+async def test_connection_close_is_respected(fake: FakeMilvus) -> None:
+    async with connected(fake) as connection:
+        connection.writer.write(LIST.replace(b"Host: x", b"Host: x\r\nConnection: close"))
+        assert (await connection.response())[0] == 200
+        assert await connection.reader.read() == b""
+
+
+async def test_expect_100_continue(fake: FakeMilvus) -> None:
+    async with connected(fake) as connection:
+        connection.writer.write(LIST[:-2].replace(b"Host: x", b"Host: x\r\nExpect: 100-continue"))
+        assert b"100" in await connection.reader.readuntil(b"\r\n\r\n")
+        connection.writer.write(b"{}")
+        assert (await connection.response())[0] == 200
+
+
+@pytest.mark.parametrize(
+    "request_bytes", [b"\x16\x03\x01 TLS\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\r\n\r\n"]
+)
+async def test_bytes_that_are_no_request(fake: FakeMilvus, request_bytes: bytes) -> None:
+    async with connected(fake) as connection:
+        connection.writer.write(request_bytes)
+        connection.writer.write_eof()
+        received = await connection.reader.read()
+        assert received == b"" or received.startswith(b"HTTP/1.1 4")
+    assert (await post(fake.rest_uri, "list")).status == 200
+
+
+async def test_head_has_no_body(fake: FakeMilvus) -> None:
+    response = await send(fake.rest_uri, PREFIX + "list", method="HEAD")
+    assert (response.status, response.body) == (404, b"")
+
+
+async def test_64_requests_run_at_the_same_time(fake: FakeMilvus) -> None:
+    fake.inject("http-hang", times=None)
+    async with asyncio.timeout(GUARD), AsyncExitStack() as stack:
+        for _ in range(64):
+            connection = await stack.enter_async_context(connected(fake))
+            connection.writer.write(LIST)
+        await until_received(fake, 64)
+
+
+async def test_reset_is_recorded_if_the_client_closes_before_the_response(
+    fake: FakeMilvus, scale: float
+) -> None:
+    job = fake.add_job(hangs=True)
+    body = json.dumps({"jobId": job.job_id}).encode()
+    head = f"POST {PREFIX}describe HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    async with asyncio.timeout(GUARD * scale):
+        async with connected(fake) as connection:
+            connection.writer.write(head.encode() + body)
+            await until_received(fake)
+            assert not fake.received[0].reset
+        while not fake.received[0].reset:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+    assert (await post(fake.rest_uri, "list")).status == 200
+    assert not fake.received[1].reset
+
+
+# ------------------------------------------------------------------------------------ TLS
+
+
+async def test_tls_and_mutual_tls() -> None:
+    certificates = make_certificates()
+    trusting = ssl.create_default_context(cadata=certificates.ca.decode())
+    async with FakeMilvus(tls=certificates.server) as fake:
+        assert fake.rest_uri.startswith("https://")
+        assert (await send(fake.rest_uri, PREFIX + "list", b"{}", context=trusting)).status == 200
+        with pytest.raises(ssl.SSLError):
+            await send(fake.rest_uri, PREFIX + "list", context=ssl.create_default_context())
+        plain = f"http://127.0.0.1:{fake.rest_port}"
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            await send(plain, PREFIX + "list")
+    async with FakeMilvus(tls=certificates.server, client_ca=certificates.ca) as fake:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await send(fake.rest_uri, PREFIX + "list", context=trusting)
+        assert not fake.received
+
+
+async def test_mutual_tls_with_a_client_certificate(tmp_path: anyio.Path) -> None:
+    certificates = make_certificates()
+    context = ssl.create_default_context(cadata=certificates.ca.decode())
+    key, certificate = certificates.client
+    path = anyio.Path(tmp_path) / "client.pem"
+    await path.write_bytes(key + certificate)
+    context.load_cert_chain(path)
+    async with FakeMilvus(tls=certificates.server, client_ca=certificates.ca) as fake:
+        assert (await send(fake.rest_uri, PREFIX + "list", b"{}", context=context)).status == 200
+
+
+# --------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize(("fault", "status", "body"), RESPONSES)
+async def test_fault_by_name(fake: FakeMilvus, fault: str, status: int, body: bytes) -> None:
+    fake.inject(fault)
+    response = await post(fake.rest_uri, "list")
+    assert response.status == status
+    assert response.body.startswith(body)
+    assert bool(response.body) is bool(body)
+    assert (response.headers["Content-Type"] == "text/html") is (body == b"<html>")
+    assert (await post(fake.rest_uri, "list")).data == {"records": []}
+
+
+async def test_redirect_has_a_location(fake: FakeMilvus) -> None:
+    fake.inject("http-redirect")
+    response = await post(fake.rest_uri, "list")
+    assert response.headers["Location"] == "https://milvus.elsewhere.example/"
+
+
+async def test_gzip_compresses_the_normal_response(fake: FakeMilvus) -> None:
+    fake.inject("http-gzip")
+    response = await post(fake.rest_uri, "list", Accept_Encoding="identity")
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert json.loads(gzip.decompress(response.body))["code"] == 0
+
+
+@pytest.mark.parametrize("fault", ["http-close", "http-truncated"])
+async def test_connection_closed_after_the_call_was_executed(fake: FakeMilvus, fault: str) -> None:
+    fake.inject(fault, method="create")
+    error = {"http-close": http.client.RemoteDisconnected, "http-truncated": Exception}[fault]
+    with pytest.raises(error) as caught:
+        await post(fake.rest_uri, "create", {"collectionName": "books", "files": [["a"]]})
+    if fault == "http-truncated":
+        assert isinstance(caught.value, http.client.IncompleteRead)
+        assert caught.value.partial
+        assert caught.value.expected
+    assert len(fake.jobs) == 1
+    assert not fake.received[0].reset
+
+
+async def test_huge_response_is_sent_while_it_is_read(fake: FakeMilvus) -> None:
+    fake.inject("http-huge")
+    async with connected(fake) as connection:
+        connection.writer.write(LIST)
+        head = await connection.reader.readuntil(b"\r\n\r\n")
+        assert b"content-length: 134217728" in head.lower()
+        assert (await connection.reader.readexactly(40)).startswith(b'{"code": 0')
+    # The server is not blocked by the client that left.
+    assert (await post(fake.rest_uri, "list")).data == {"records": []}
+    fake.inject(Fault(http=HttpResponse(size=200_000)))
+    response = await post(fake.rest_uri, "list")
+    assert len(response.body) == 200_000
+    assert response.data == {"records": []}
+
+
+async def test_http_hang_sends_no_408(fake: FakeMilvus) -> None:
+    fake.rest.request_timeout = 0.01
+    fake.inject("http-hang")
+    async with connected(fake) as connection:
+        connection.writer.write(LIST)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await connection.reader.read(1)
+        connection.writer.close()
+
+
+async def test_faults_of_one_method_and_one_job(fake: FakeMilvus) -> None:
+    first, second = fake.add_job(), fake.add_job()
+    fake.inject("http-500", method="describe", job_id=second.job_id)
+    statuses = [
+        (await post(fake.rest_uri, method, {"jobId": job.job_id})).status
+        for method, job in (
+            ("describe", first),
+            ("get_progress", second),
+            ("describe", second),
+            ("describe", second),
+        )
+    ]
+    assert statuses == [200, 200, 500, 200]
+
+
+async def test_http_faults_do_not_apply_to_grpc(fake: FakeMilvus, scale: float) -> None:
+    job = fake.add_job()
+    fake.inject("http-500")
+    async with ImportClient(fake.internal_uri, rpc_timeout=GUARD * scale) as client:
+        await client.get_import_progress(job.job_id)
+    assert (await post(fake.rest_uri, "list")).status == 500
+
+
+async def test_fault_of_a_route_that_the_version_does_not_have(fake: FakeMilvus) -> None:
+    fake.inject("denied", method="commit")
+    assert (await post(fake.rest_uri, "commit", {"jobId": "7"})).status == 403
+    assert (await post(fake.rest_uri, "commit", {"jobId": "7"})).status == 404
+    assert [received.method for received in fake.unimplemented] == ["commit", "commit"]
+
+
+async def test_a_response_of_your_own(fake: FakeMilvus) -> None:
+    fake.inject(Fault(http=HttpResponse(418, b"[]", (("X-Gateway", "g"),))))
+    response = await post(fake.rest_uri, "list")
+    assert (response.status, response.body, response.headers["X-Gateway"]) == (418, b"[]", "g")
+    assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+
+
+def test_every_http_fault_is_tested() -> None:
+    named = {fault for fault, _, _ in RESPONSES}
+    elsewhere = {"http-close", "http-gzip", "http-hang", "http-huge", "http-truncated"}
+    assert {name for name in FAULTS if name.startswith("http-")} <= named | elsewhere
+
+
+# -------------------------------------------------------------------------- start and stop
+
+
+async def test_stop_closes_idle_connections_and_frees_the_port(fake: FakeMilvus) -> None:
+    async with connected(fake) as connection:
+        connection.writer.write(LIST)
+        await connection.response()
+        async with asyncio.timeout(GUARD):
+            await fake.stop()
+            assert await connection.reader.read() == b""
+    with pytest.raises(ConnectionRefusedError):
+        await post(fake.rest_uri, "list")
+    await fake.start()
+    assert (await post(fake.rest_uri, "list")).status == 200
+
+
+@pytest.mark.parametrize("grace", [None, GUARD])
+async def test_stop_ends_calls_in_flight_after_the_grace_period(
+    fake: FakeMilvus, scale: float, grace: float | None
+) -> None:
+    fake.inject(Fault(delay=0.3 * scale))
+    async with asyncio.timeout(GUARD * scale), connected(fake) as connection:
+        connection.writer.write(LIST)
+        await until_received(fake)
+        await fake.stop(grace)
+        if grace is None:
+            assert await connection.reader.read() == b""
+        else:
+            assert (await connection.response())[0] == 200
+    assert fake.received[0].reset is (grace is None)
+
+
+def test_without_h11_grpc_works_and_rest_uri_names_the_extra() -> None:
+    code = """
+import asyncio, sys
+sys.modules["h11"] = None
+from milvus_import import ImportClient
+from milvus_import.testing import FakeMilvus
+
+async def main():
+    async with FakeMilvus() as fake, ImportClient(fake.internal_uri, rpc_timeout=20) as client:
+        job = fake.add_job(state="Importing")
+        print((await client.get_import_progress(job.job_id)).data.state)
+        try:
+            fake.rest_uri
+        except RuntimeError as error:
+            print(error)
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [
+        "Importing",
+        "REST needs the package h11. Install 'milvus-import[rest]'.",
+    ], done.stderr
+
+
+def test_h11_is_imported_by_a_started_server_only() -> None:
+    code = "import sys, milvus_import.testing; print('h11' in sys.modules, 'ssl' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("False"), done.stderr

@@ -1,0 +1,388 @@
+"""Parameters of the methods: validated before anything is sent, then built into requests."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from milvus_import import ArgumentError
+from milvus_import._services import _internal, _public
+from milvus_import._services._requests import (
+    CreateParams,
+    JobParams,
+    ListParams,
+    create_params,
+    validate_collection,
+    validate_database,
+    validate_idempotency_key,
+    validate_job_id,
+    validate_job_ids,
+    validate_name,
+)
+
+JOB = "449839014328146739"
+SECRET = "s3cr3t-Milvus"
+JOB_ID_RULE = "job_id must be a decimal integer of at most 2**63-1, got "
+JOB_ID_TYPE = "job_id must be a str of digits such as '449839014328146739', got "
+
+
+def raises(error: type[Exception], message: str) -> Any:
+    return pytest.raises(error, match=re.escape(message))
+
+
+# ------------------------------------------------------------------------------------ job ids
+
+
+@pytest.mark.parametrize(
+    ("job_id", "error", "message"),
+    [
+        ("", ArgumentError, JOB_ID_RULE + "''"),
+        ("abc", ArgumentError, JOB_ID_RULE + "'abc'"),
+        ("1.5", ArgumentError, JOB_ID_RULE + "'1.5'"),
+        (" 7", ArgumentError, JOB_ID_RULE + "' 7'"),
+        ("7\n", ArgumentError, JOB_ID_RULE + r"'7\n'"),
+        ("-1", ArgumentError, JOB_ID_RULE + "'-1'"),
+        ("+1", ArgumentError, JOB_ID_RULE + "'+1'"),
+        ("1_000", ArgumentError, JOB_ID_RULE + "'1_000'"),
+        ("0x10", ArgumentError, JOB_ID_RULE + "'0x10'"),
+        ("1e3", ArgumentError, JOB_ID_RULE + "'1e3'"),
+        ("\u0663", ArgumentError, JOB_ID_RULE + "'\u0663'"),
+        ("\uff11", ArgumentError, JOB_ID_RULE + "'\uff11'"),
+        ("\u00b2", ArgumentError, JOB_ID_RULE + "'\u00b2'"),
+        ("9223372036854775808", ArgumentError, JOB_ID_RULE + "'9223372036854775808'"),
+        ("9" * 10_000, ArgumentError, JOB_ID_RULE + "'999"),
+        (7, TypeError, JOB_ID_TYPE + "7"),
+        (None, TypeError, JOB_ID_TYPE + "None"),
+        (b"7", TypeError, JOB_ID_TYPE + "b'7'"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_invalid_job_id_is_named(job_id: Any, error: type[Exception], message: str) -> None:
+    with raises(error, message) as caught:
+        validate_job_id(job_id)
+    assert len(str(caught.value)) < 200
+    with raises(error, message):
+        validate_job_ids([JOB, job_id], or_collection=True)
+
+
+@pytest.mark.parametrize(
+    ("job_id", "printed"),
+    [
+        ("0", "0"),
+        ("7", "7"),
+        ("007", "7"),
+        ("000", "0"),
+        (JOB, JOB),
+        ("9223372036854775807", "9223372036854775807"),
+        ("0" * 19 + "9223372036854775807", "9223372036854775807"),
+    ],
+)
+def test_job_id_is_returned_as_milvus_prints_it(job_id: str, printed: str) -> None:
+    assert validate_job_id(job_id) == printed
+    assert validate_job_ids(iter([job_id, JOB]), or_collection=False) == [printed, JOB]
+
+
+@pytest.mark.parametrize(
+    ("job_ids", "or_collection", "message"),
+    [
+        (JOB, True, f"job_ids must be a list; write ['{JOB}']"),
+        (JOB, False, f"job_ids must be a list; write ['{JOB}']"),
+        ("books", True, "write ['books'], or pass collection_name='books'"),
+        (5, True, "job_ids must be a list of job ids, got 5"),
+        (5, False, "job_ids must be a list of job ids, got 5"),
+    ],
+)
+def test_job_ids_must_be_a_list(job_ids: Any, or_collection: bool, message: str) -> None:
+    with raises(TypeError, message) as caught:
+        validate_job_ids(job_ids, or_collection=or_collection)
+    assert or_collection or "collection" not in str(caught.value)
+
+
+# -------------------------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("", ArgumentError, "collection_name must not be empty; leave it out for all collections"),
+        (5, TypeError, "collection_name must be a str, got 5"),
+        ("\udc80", ArgumentError, "collection_name must be valid Unicode text"),
+    ],
+)
+def test_invalid_collection_is_named(name: Any, error: type[Exception], message: str) -> None:
+    with raises(error, message):
+        validate_collection(name)
+
+
+@pytest.mark.parametrize(("name", "sent"), [(None, ""), ("books", "books"), ("b\u00fc", "b\u00fc")])
+def test_collection_of_a_list_may_be_left_out(name: str | None, sent: str) -> None:
+    assert validate_collection(name) == sent
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        (5, TypeError, "db_name must be a str, got 5"),
+        ("\udc80", ArgumentError, "db_name must be valid Unicode text"),
+        ("d\u00e4", ArgumentError, "db_name must be printable ASCII, got 'd\u00e4'"),
+        ("a\nb", ArgumentError, r"db_name must be printable ASCII, got 'a\nb'"),
+    ],
+)
+def test_invalid_database_is_named(name: Any, error: type[Exception], message: str) -> None:
+    with raises(error, message):
+        validate_database(name)
+
+
+def test_database_may_be_empty_but_a_name_may_not() -> None:
+    assert validate_database("") == ""
+    with raises(ArgumentError, "collection_name must not be empty"):
+        validate_name("", "collection_name")
+
+
+# ---------------------------------------------------------------------------- import requests
+
+
+def params(**changed: Any) -> CreateParams:
+    arguments: dict[str, Any] = {
+        "collection_name": "books",
+        "files": ["a.parquet"],
+        "partition_name": "",
+        "db_name": "",
+        "options": None,
+    }
+    return create_params(**(arguments | changed))
+
+
+TIMEOUT_RULE = "option 'timeout' must be 1e-6 to 1e9 seconds, got "
+TIMEOUT_TYPE = "option 'timeout' must be seconds, a timedelta or text such as '300s', got "
+INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"collection_name": ""}, ArgumentError, "collection_name must not be empty"),
+    ({"collection_name": None}, TypeError, "collection_name must be a str, got None"),
+    ({"collection_name": "\udc80"}, ArgumentError, "collection_name must be valid Unicode text"),
+    ({"partition_name": 5}, TypeError, "partition_name must be a str, got 5"),
+    ({"db_name": 5}, TypeError, "db_name must be a str, got 5"),
+    ({"files": []}, ArgumentError, "files must name at least one file"),
+    ({"files": "a.parquet"}, TypeError, "files must be a list of paths; write files=['a.parquet']"),
+    ({"files": Path("a")}, TypeError, "files must be a list of paths; write files=['a']"),
+    ({"files": b"a.parquet"}, TypeError, "files must be a list of paths, got bytes"),
+    ({"files": {"a"}}, TypeError, "files must be a list of paths, got set; write files=list("),
+    (
+        {"files": (file for file in "a")},
+        TypeError,
+        "files must be a list of paths, got generator; write files=list(",
+    ),
+    ({"files": None}, TypeError, "files must be a list of paths, got NoneType"),
+    ({"files": [""]}, ArgumentError, "files[0] must not hold an empty path"),
+    ({"files": ["a", []]}, ArgumentError, "files[1] must not be an empty group"),
+    ({"files": ["a", ["b", ""]]}, ArgumentError, "files[1] must not hold an empty path"),
+    ({"files": [Path("a")]}, TypeError, "files[0] must be a str; write 'a'"),
+    ({"files": [b"a"]}, TypeError, "files[0] must be a str or a sequence of str, got b'a'"),
+    ({"files": [["a", Path("b")]]}, TypeError, "; write str(path)"),
+    ({"files": [["a", ["b"]]]}, TypeError, "files[0] must hold str paths, got ['b']; write str(p"),
+    ({"files": ["a\udc80"]}, ArgumentError, "files[0] must be valid Unicode text"),
+    (
+        {"options": "timeout=5"},
+        TypeError,
+        "options must be a mapping such as {'timeout': 300}, got str",
+    ),
+    ({"options": 5}, TypeError, "options must be a mapping such as {'timeout': 300}, got int"),
+    ({"options": ["timeout"]}, TypeError, "options must hold pairs of name and value; one entry"),
+    ({"options": [("a", "b", "c")]}, TypeError, "options must hold pairs of name and value"),
+    ({"options": {5: "a"}}, TypeError, "the name of an option must be a str, got 5"),
+    ({"options": {"": "a"}}, TypeError, "the name of an option must be a str, got ''"),
+    ({"options": [("sep", ","), ("sep", ";")]}, ArgumentError, "option 'sep' is given twice"),
+    ({"options": {"timeout": 1, "Timeout": 2}}, ArgumentError, "option 'Timeout' is given twice"),
+    ({"options": {"timeout": 0}}, ArgumentError, TIMEOUT_RULE + "0"),
+    ({"options": {"timeout": -1.5}}, ArgumentError, TIMEOUT_RULE + "-1.5"),
+    ({"options": {"timeout": 1e-7}}, ArgumentError, TIMEOUT_RULE + "1e-07"),
+    ({"options": {"timeout": math.nan}}, ArgumentError, TIMEOUT_RULE + "nan"),
+    ({"options": {"timeout": math.inf}}, ArgumentError, TIMEOUT_RULE + "inf"),
+    ({"options": {"timeout": 2e9}}, ArgumentError, TIMEOUT_RULE + "2000000000.0"),
+    (
+        {"options": {"timeout": timedelta(0)}},
+        ArgumentError,
+        TIMEOUT_RULE + "datetime.timedelta(0)",
+    ),
+    ({"options": {"timeout": timedelta.max}}, ArgumentError, TIMEOUT_RULE + "datetime.timedelta("),
+    ({"options": {"timeout": True}}, TypeError, TIMEOUT_TYPE + "True"),
+    ({"options": {"timeout": ""}}, TypeError, TIMEOUT_TYPE + "''"),
+    ({"options": {"timeout": None}}, TypeError, TIMEOUT_TYPE + "None"),
+    (
+        {"options": {"auto_commit": "false"}},
+        TypeError,
+        "option 'auto_commit' must be True or False, got str",
+    ),
+    (
+        {"options": {"AUTO_COMMIT": 0}},
+        TypeError,
+        "option 'auto_commit' must be True or False, got int",
+    ),
+    (
+        {"options": {"ezk": SECRET.encode()}},
+        TypeError,
+        "option 'ezk' must be a str, a bool or an int, got bytes",
+    ),
+    (
+        {"options": {"ezk": [SECRET]}},
+        TypeError,
+        "option 'ezk' must be a str, a bool or an int, got list",
+    ),
+    ({"options": {"ezk": f"{SECRET}\udc80"}}, ArgumentError, "option 'ezk' must be valid Unicode"),
+    ({"options": {"start_ts": 1.5}}, TypeError, "option 'start_ts' must be a str, a bool or an i"),
+    ({"options": {"start_ts": None}}, TypeError, "option 'start_ts' must be a str, a bool or an"),
+    (
+        {"options": {"sep\udc80": ","}},
+        ArgumentError,
+        "the name of an option must be valid Unicode text",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    INVALID,
+    ids=[f"{index}-{next(iter(row[0]))}" for index, row in enumerate(INVALID)],
+)
+def test_invalid_part_of_an_import_request_is_named(
+    changed: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with raises(error, message) as caught:
+        params(**changed)
+    assert SECRET not in f"{caught.value} {caught.value!r} {caught.value.__cause__!r}"
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "message"),
+    [
+        ("", ArgumentError, "idempotency_key must be 1 to 256 characters of printable ASCII, got"),
+        ("k" * 257, ArgumentError, "idempotency_key must be 1 to 256 characters of printable ASC"),
+        ("a\nb", ArgumentError, r"of printable ASCII, got 'a\nb'"),
+        ("schl\u00fcssel", ArgumentError, "of printable ASCII, got 'schl\u00fcssel'"),
+        (5, TypeError, "idempotency_key must be a str, got 5"),
+    ],
+)
+def test_invalid_idempotency_key_is_named(key: Any, error: type[Exception], message: str) -> None:
+    with raises(error, message):
+        validate_idempotency_key(key)
+
+
+@pytest.mark.parametrize("key", ["k", "".join(map(chr, range(0x20, 0x7F))) + "k" * 161])
+def test_idempotency_key_of_1_to_256_printable_characters_is_accepted(key: str) -> None:
+    assert validate_idempotency_key(key) == key
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        (300, "300s"),
+        (1e9, "1000000000s"),
+        (10, "10s"),
+        (0.25, "0.25s"),
+        (1e-6, "0.000001s"),
+        (90.5, "90.5s"),
+        (1 / 3, "0.333333s"),
+        (timedelta(minutes=5), "300s"),
+        (timedelta(days=1, milliseconds=1), "86400.001s"),
+        (timedelta(microseconds=1), "0.000001s"),
+        ("5m30s", "5m30s"),
+        ("any text that Milvus accepts", "any text that Milvus accepts"),
+    ],
+)
+def test_timeout_option_is_sent_as_a_duration_of_go(value: Any, sent: str) -> None:
+    assert params(options={"timeout": value}).options == [("timeout", sent)]
+
+
+def test_case_of_an_option_name_is_kept() -> None:
+    assert params(options={"Timeout": 5, "SEP": ","}).options == [("Timeout", "5s"), ("SEP", ",")]
+
+
+def test_options_are_sent_as_strings_in_the_given_order() -> None:
+    options = [
+        ("sep", ";"),
+        ("auto_commit", False),
+        ("backup", True),
+        ("start_ts", 2**62),
+        ("nullkey", ""),
+        ("ezk", "\u00e9"),
+    ]
+    sent = [
+        ("sep", ";"),
+        ("auto_commit", "false"),
+        ("backup", "true"),
+        ("start_ts", str(2**62)),
+        ("nullkey", ""),
+        ("ezk", "\u00e9"),
+    ]
+    for given in (options, dict(options), iter(options), [list(pair) for pair in options]):
+        create = params(options=given)
+        for method in (_internal.IMPORT_V2, _public.IMPORT):
+            request: Any = method.build(create)
+            assert [(option.key, option.value) for option in request.options] == sent
+
+
+def test_unknown_option_is_logged_once_and_sent(caplog: pytest.LogCaptureFixture) -> None:
+    name = f"auto_comit_{uuid4().hex}"
+    with caplog.at_level(logging.WARNING, "milvus_import"):
+        for _ in range(2):
+            assert params(options={name: SECRET}).options == [(name, SECRET)]
+        params(options={"Backup": True, "ezk": SECRET, "L0_import": True})
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f"import option {name} is unknown to this client; Milvus may ignore it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "groups"),
+    [
+        (["a.parquet"], [["a.parquet"]]),
+        (("a.parquet", "b.parquet"), [["a.parquet"], ["b.parquet"]]),
+        ([["id.npy", "v.npy"], "a.json"], [["id.npy", "v.npy"], ["a.json"]]),
+        ([("id.npy", "v.npy")], [["id.npy", "v.npy"]]),
+    ],
+)
+def test_str_is_a_file_group_and_sequence_is_a_file_group(files: Any, groups: Any) -> None:
+    create = params(files=files)
+    assert create.groups == groups
+    request: Any = _internal.IMPORT_V2.build(create)
+    assert [list(file.paths) for file in request.files] == groups
+
+
+def test_public_service_receives_the_files_of_one_group() -> None:
+    request: Any = _public.IMPORT.build(params(files=[["id.npy", "v.npy"]]))
+    assert list(request.files) == ["id.npy", "v.npy"]
+
+
+@pytest.mark.parametrize("method", [_internal.IMPORT_V2, _public.IMPORT])
+def test_names_of_an_import_request_are_sent(method: Any) -> None:
+    request = method.build(params(partition_name="p", db_name="shop"))
+    assert (request.collection_name, request.partition_name) == ("books", "p")
+    assert request.db_name == "shop"
+
+
+def test_repr_of_an_import_request_shows_no_option() -> None:
+    assert SECRET not in repr(params(options={"ezk": SECRET}))
+
+
+# ------------------------------------------------------------------------------ other requests
+
+
+def test_request_for_the_progress_of_a_job_names_the_job() -> None:
+    native: Any = _internal.GET_IMPORT_PROGRESS.build(JobParams(JOB, "shop"))
+    assert (native.jobID, native.db_name) == (JOB, "shop")
+    public: Any = _public.GET_IMPORT_STATE.build(JobParams(JOB, "shop"))
+    assert public.task == int(JOB)
+
+
+@pytest.mark.parametrize("method", [_internal.LIST_IMPORTS, _public.LIST_IMPORT_TASKS])
+def test_request_for_a_job_list_names_collection_and_database(method: Any) -> None:
+    request = method.build(ListParams("books", "shop"))
+    assert (request.collection_name, request.db_name) == ("books", "shop")
