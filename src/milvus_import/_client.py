@@ -227,7 +227,7 @@ class ImportClient(BaseClient):
         The jobs are those of ``job_ids``, of a collection, or all jobs of the server
         (``all_databases=True`` if a database is named, as for ``list_imports``). It yields each
         job's first state, then each change, and ends when the jobs known at the first poll have
-        ended. The internal service and REST list them in one RPC per interval; on the public gRPC
+        ended. The internal service and REST list them in one RPC per interval. On the public gRPC
         service each job is polled separately, at most 64 concurrently. ``options`` takes
         WatchOptions.
 
@@ -256,10 +256,10 @@ class ImportClient(BaseClient):
     ) -> dict[str, Outcome]:
         """Wait for many jobs and return the outcome of each, by job id.
 
-        The outcome of a completed job is its last ImportProgressData. Otherwise it is the error,
-        returned and not raised, so that no outcome is lost: ImportFailedError, JobNotFoundError,
-        WaitTimeoutError for a job that was not finished when ``timeout`` expired, or the error
-        that ended the wait. The arguments are those of ``wait`` and ``watch_all``.
+        The outcome of a completed job is its last ImportProgressData. Otherwise it is an error,
+        which is returned and not raised: ImportFailedError, JobNotFoundError, WaitTimeoutError for
+        a job that was not finished when ``timeout`` expired, or the error that ended the wait. The
+        arguments are those of ``wait`` and ``watch_all``.
         """
         validate_until(until)
         watch_settings = take_watch_settings(options)

@@ -1,9 +1,9 @@
 """One unary RPC. This is the only place that awaits gRPC.
 
 A gRPC call is never awaited directly here. Cancelling such an await would reset the request on the
-server, which crashes Milvus 2.3 and early 2.4 (milvus#35539), and its CancelledError breaks anyio's
-cancel scopes. The call's status is awaited instead. A caller that is cancelled meanwhile returns
-immediately; the call is *detached* and continues to its own deadline.
+server, which crashes Milvus 2.3 and early 2.4 (milvus#35539). Its CancelledError would also break
+anyio's cancel scopes. The call's status is awaited instead. A caller that is cancelled meanwhile
+returns immediately; the call is *detached* and continues to its own deadline.
 """
 
 from __future__ import annotations

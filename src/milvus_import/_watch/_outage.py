@@ -38,9 +38,9 @@ class OutagePolicy:
     def on_error(self, error: MilvusImportError, poll_started: float) -> float:
         """Return the seconds until the next poll, or raise the error.
 
-        It is raised if it is not transient, if no call of the client has ever succeeded and the
-        address may be wrong, or if the outage is too long. The outage starts with its first poll,
-        not with the last success: the caller may have paused in between.
+        It is raised if it is not transient, or if the outage is too long. Before the first
+        successful call it is also raised if the address may be wrong. The outage starts with its
+        first poll, not with the last success: the caller may have paused in between.
         """
         if not self._is_retried(error):
             raise error

@@ -51,8 +51,8 @@ class SingleConsumer:
 async def await_within(coroutine: Coroutine[Any, Any, _T], seconds: float | None) -> _T:
     """Await a coroutine for at most ``seconds``, then cancel it and raise TimeExpired.
 
-    No cancel scope is used as a timer: one loses a cancellation that arrives in the iteration of
-    the event loop in which its deadline expires (anyio below 4.16).
+    No cancel scope is used as a timer. A scope of anyio below 4.16 loses a cancellation that
+    arrives in the same iteration of the event loop as its deadline.
     """
     if seconds is None:
         return await coroutine
