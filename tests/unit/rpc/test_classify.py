@@ -539,9 +539,7 @@ def test_connection_that_broke_is_recognised(code: grpc.StatusCode, details: str
 
 
 @pytest.mark.parametrize(("code", "details"), NOT_BROKEN)
-def test_other_failures_are_not_taken_for_a_broken_connection(
-    code: grpc.StatusCode, details: str
-) -> None:
+def test_other_failures_are_not_a_broken_connection(code: grpc.StatusCode, details: str) -> None:
     assert not connection_broke(error_of(code, details))
 
 

@@ -179,7 +179,7 @@ def test_entries_are_counted_as_protobuf_does(reply: Any, limit: int) -> None:
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 5), st.randoms())
-def test_unknown_fields_between_the_entries_are_walked_over(
+def test_unknown_fields_between_the_entries_are_skipped(
     entries: int, others: int, limit: int, random: Any
 ) -> None:
     kinds = [
@@ -198,7 +198,7 @@ def test_unknown_fields_between_the_entries_are_walked_over(
 @example(b"\x3a\x3a\x3a\x3a\xff", NATIVE, 1)
 @example(b"\x3a" + b"\xff" * 12, NATIVE, 0)
 @example(b":" * 7 + b"\x80", NATIVE, 2)
-def test_walk_over_any_bytes_ends_with_an_answer(data: bytes, kind: Any, limit: int) -> None:
+def test_exceeds_limits_returns_for_any_bytes(data: bytes, kind: Any, limit: int) -> None:
     assert exceeds_limits(data, kind.DESCRIPTOR, limit) in {True, False}
 
 
@@ -231,7 +231,7 @@ def test_unchanged_reply_returns_the_previous_snapshot(method: Any, reply: Any, 
     assert first.decode() is not first.decode()  # the caller owns what it receives
 
 
-def test_status_is_checked_before_a_reply_is_taken_for_unchanged() -> None:
+def test_status_is_checked_before_a_reply_counts_as_unchanged() -> None:
     first = _internal.WATCH_PROGRESS.read_reply(NATIVE(progress=1), JOB)
     failed = NATIVE(progress=1, status=common_pb2.Status(code=1))
     error_of(_internal.WATCH_PROGRESS.read_reply, failed, JOB._replace(previous=first))
