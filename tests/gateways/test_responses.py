@@ -1,4 +1,4 @@
-"""What nginx and HAProxy respond by themselves: the error's class, code, hint and flags."""
+"""What nginx and HAProxy respond without Milvus: the error's class, code, hint and flags."""
 
 from __future__ import annotations
 

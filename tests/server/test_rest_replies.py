@@ -148,7 +148,7 @@ async def test_body_that_is_no_envelope_is_an_error(body: bytes) -> None:
         (404, UnsupportedServerError, STATUS.UNIMPLEMENTED, False, "route /v2/vectordb"),
         (405, CallError, STATUS.UNKNOWN, False, "route /v2/vectordb"),
         (408, DeadlineExceededError, STATUS.DEADLINE_EXCEEDED, True, ""),
-        (413, CallError, STATUS.UNKNOWN, False, "Name fewer files"),
+        (413, CallError, STATUS.UNKNOWN, False, "Pass fewer files"),
         (429, UnavailableError, STATUS.UNAVAILABLE, True, "Poll less often"),
         (500, CallError, STATUS.UNKNOWN, True, "log of the gateway"),
         (501, CallError, STATUS.UNKNOWN, False, ""),
