@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 
-from .._errors import ArgumentError, CallError, MilvusStatusError, UnsupportedServerError
+from .._errors import (
+    ArgumentError,
+    CallError,
+    MilvusImportError,
+    MilvusStatusError,
+    UnsupportedServerError,
+)
+from .._hints import Hint
 from .._rpc._channel import validate_channel_options, validate_interceptors, validate_message_sizes
 from .._rpc._context import ReplyError
 from .._rpc._endpoint import credentials_text
@@ -20,7 +27,6 @@ from .._text import shorten
 from ._select import may_retry, with_job
 
 if TYPE_CHECKING:
-    from .._errors import MilvusImportError
     from .._rpc._endpoint import Endpoint
     from .._rpc._options import RpcOptions
     from ._connect import ConnectionArguments
@@ -46,6 +52,7 @@ _RESERVED_HEADERS: Final = frozenset(
 
 _ParamsT = TypeVar("_ParamsT")
 _ResultT = TypeVar("_ResultT")
+_ErrorT = TypeVar("_ErrorT", bound=MilvusImportError)
 
 
 def connect_rest(
@@ -130,7 +137,7 @@ class RestServices:
                     self.channel, _call(method, names[0], params, remaining), settings
                 )
             except CallError as error:
-                with_job(error, params)
+                with_job(_with_write_hint(error, method), params)
                 if retried or not may_retry(error, method):
                     raise
                 retried = True
@@ -150,7 +157,7 @@ class RestServices:
             remaining = _remaining(remaining, invalid)
             del names[0]
         try:
-            raise with_job(invalid, params)
+            raise with_job(_with_write_hint(invalid, method), params)
         finally:
             del invalid
 
@@ -187,6 +194,15 @@ def _call(
 ) -> HttpCall:
     body = json.dumps(method.build(params), separators=(",", ":")).encode()
     return HttpCall(name, _PREFIX + name, method.read, body, remaining)
+
+
+def _with_write_hint(error: _ErrorT, method: HttpMethod[Any, Any]) -> _ErrorT:
+    """Give the error of a write that may have run the hint how to repeat it."""
+    if isinstance(error, CallError) and error.may_have_run and not method.read:
+        created = "create" in method.names
+        hint = Hint.REPEAT_WITH_KEY if created else Hint.REST_REPEAT
+        error._hint = hint  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return error
 
 
 def _remaining(remaining: float | None, error: MilvusImportError) -> float | None:
