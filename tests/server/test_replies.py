@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import oracle
 import pytest
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from replay import PROXY, PUBLIC, Answer, Replay, ok
 
 from milvus_import import (
@@ -112,14 +112,9 @@ async def test_a_reply_that_cannot_be_parsed_raises_call_error(path: str, kind: 
 
 
 async def test_a_reply_with_invalid_utf8_has_its_own_hint() -> None:
-    reply = b"\x1a\x01\xff"
-    with pytest.raises(DecodeError) as decoding:
-        internal_pb2.GetImportProgressResponse.FromString(reply)
     with pytest.raises(CallError, match="the reply could not be parsed") as caught:
-        await replied(PROXY + "GetImportProgress", reply)
-    # protobuf 5.27 does not report the reason.
-    reported = "UTF-8" in str(decoding.value)
-    assert caught.value.hint.startswith("Check the job's files") == reported
+        await replied(PROXY + "GetImportProgress", b"\x1a\x01\xff")
+    assert caught.value.hint.startswith("Check the job's files")
 
 
 @each_method
