@@ -33,6 +33,7 @@ def replaced(text: str, changes: dict[str, str]) -> str:
 
 class PageNginx(Nginx):
     def config(self) -> str:
+        assert isinstance(self.backend, FakeMilvus)
         block = replaced(
             configuration("upstream milvus_public"),
             {
