@@ -54,7 +54,7 @@ _pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv").glob("vers
 _search = [str(Path(name).parent) for name in _named if name]
 os.environ["PATH"] = os.pathsep.join([*_search, os.environ["PATH"], *sorted(map(str, _pyenv))])
 
-PROOF = """
+INSTALLED_CHECK = """
 import sys, milvus_import, milvus_import_pb
 for module in milvus_import, milvus_import_pb:
     if not module.__file__.startswith(sys.prefix) or "site-packages" not in module.__file__:
@@ -68,7 +68,7 @@ def uv_settings() -> dict[str, str]:
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     pip: dict[str, str] = {}
-    for section in ("global", "install", ":env:"):  # the later one wins
+    for section in ("global", "install", ":env:"):  # later sections take precedence
         for name, value in re.findall(rf"^{section}\.([\w-]+)=(.*)$", listed, re.MULTILINE):
             pip[name] = str(ast.literal_eval(value))
     values = {
@@ -88,7 +88,7 @@ def run_uv(session: nox.Session, *arguments: str | Path) -> None:
 
 
 def install(session: nox.Session, *names: str, editable: bool | None = False) -> None:
-    """Make the session's environment hold exactly these pins and the project.
+    """Install exactly these pins and the project into the session's environment.
 
     The project is the built wheel, an editable install, or, for None, absent.
     """
@@ -118,7 +118,7 @@ def build() -> Path:
 
 
 @contextmanager
-def at_the_same_time(session: nox.Session, *command: str) -> Generator[None]:
+def real_tests_in_parallel(session: nox.Session, *command: str) -> Generator[None]:
     """Run pytest on tests/real during the block; its output follows at the end of the block."""
     with tempfile.TemporaryFile("w+") as output:
         start = time.monotonic()
@@ -149,9 +149,9 @@ def pytest(session: nox.Session, *arguments: str, command: tuple[str, ...] = ("p
 
 
 def all_tests(session: nox.Session, *, coverage: bool = False) -> None:
-    """Run all tests: tests/real by themselves, at the same time as the others."""
+    """Run all tests: tests/real in a separate process, at the same time as the others."""
     command = ("coverage", "run", "-m", "pytest") if coverage else ("pytest",)
-    with at_the_same_time(session, *command, "-q"):
+    with real_tests_in_parallel(session, *command, "-q"):
         if coverage:
             lint_steps(session)
             types_steps(session)
@@ -159,9 +159,9 @@ def all_tests(session: nox.Session, *, coverage: bool = False) -> None:
         pytest(session, "--ignore=tests/real", command=command)
 
 
-def prove(session: nox.Session) -> None:
-    """Fail unless the wheel is what is imported."""
-    session.run("python", "-P", "-c", PROOF, log=False)
+def check_installed(session: nox.Session) -> None:
+    """Fail unless the imported package is the installed wheel."""
+    session.run("python", "-P", "-c", INSTALLED_CHECK, log=False)
 
 
 @nox.session
@@ -169,7 +169,7 @@ def tests(session: nox.Session) -> None:
     """Lint, types, generated code and all tests with coverage; with arguments only pytest."""
     start = time.monotonic()
     install(session, *TESTS)
-    prove(session)
+    check_installed(session)
     if session.posargs:
         pytest(session, *session.posargs)
         return
@@ -190,7 +190,7 @@ def versions(session: nox.Session) -> None:
     """
     name = "lowest" if session.python == LOWEST else "newest"
     install(session, name, "cli", *(["rest"] if name == "newest" else []), "test")
-    prove(session)
+    check_installed(session)
     if session.posargs:
         pytest(session, *session.posargs)
     elif session.python in {LOWEST, newest_python()}:
@@ -221,7 +221,7 @@ def gateways(session: nox.Session) -> None:
     if missing:
         session.error(f"not installed. Install with: apt-get install -y {' '.join(missing)}")
     install(session, "newest", "cli", "rest", "test")
-    prove(session)
+    check_installed(session)
     pytest(session, "tests/gateways", *session.posargs)
 
 
@@ -242,7 +242,7 @@ def alongside(session: nox.Session, pymilvus: str) -> None:
 def repeat(session: nox.Session) -> None:
     """Run all tests a number of times, and once with all times multiplied by 3."""
     install(session, *TESTS)
-    prove(session)
+    check_installed(session)
     times = int(session.posargs[0]) if session.posargs else 10
     for number in range(1, times + 2):
         last = number > times
@@ -255,7 +255,7 @@ def repeat(session: nox.Session) -> None:
 def mutate(session: nox.Session) -> None:
     """Run unit and server tests on each mutant of one module; list those that survive."""
     if not session.posargs:
-        session.error("name a module: make mutate MODULE=src/milvus_import/_endpoint.py")
+        session.error("no module given. Use: make mutate MODULE=src/milvus_import/_endpoint.py")
     module, *selected = session.posargs
     # Mutants are written into a clone, which is installed.
     clone = Path(session.create_tmp(), "clone")
@@ -281,7 +281,7 @@ name = "local"
 
 @nox.session
 def audit(session: nox.Session) -> None:
-    """Look up known vulnerabilities of everything pinned, each file by itself."""
+    """Look up known vulnerabilities of everything pinned, file by file."""
     install(session, "audit", editable=None)
     options = ("--strict", "--no-deps", "--disable-pip", "--progress-spinner=off")
     failed: list[str] = []

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server that answers every request with the same JSON: the REST peer's other end.
+"""An HTTP/1.1 server that responds to every request with the same JSON.
 
 python canned_http.py REPLY_FILE    prints its port, serves until its stdin closes
 """
@@ -15,7 +15,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, reply: bytes) -> None:
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(reply)}"
-        self._answer = head.encode() + b"\r\n\r\n" + reply
+        self._response = head.encode() + b"\r\n\r\n" + reply
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -24,7 +24,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer each request that is complete."""
+        """Respond to each request that is complete."""
         self._buffer += data
         while True:
             head, end, rest = self._buffer.partition(b"\r\n\r\n")
@@ -37,7 +37,7 @@ class Connection(asyncio.Protocol):
             if len(rest) < length:
                 return
             self._buffer = rest[length:]
-            self._transport.write(self._answer)
+            self._transport.write(self._response)
 
 
 async def serve(reply: bytes) -> None:

@@ -1,8 +1,8 @@
-"""A gRPC server that answers every call with the same bytes, as fast as Python can.
+"""A fast gRPC server that responds to every call with the same bytes.
 
-It speaks just enough HTTP/2: it never decodes a header, because the answer does not depend on one.
-A grpc.aio server manages a third of the calls that the client can make; this one is faster than
-the client, so the client is what is measured.
+It implements only the necessary parts of HTTP/2 and decodes no headers. A grpc.aio server handles
+a third of the calls that the client can make; this server is faster than the client, so that the
+client is measured.
 
 python canned_server.py REPLY_FILE    prints its port, serves until its stdin closes
 """
@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[int] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Open with our settings."""
+        """Send the settings of the server."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         most_streams_and_window = struct.pack("!HIHI", 0x3, 2**31 - 1, 0x4, 2**30)
@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
         )
 
     def data_received(self, data: bytes) -> None:
-        """Take the frames that are complete and answer the requests that are."""
+        """Process the complete frames, and respond to the complete requests."""
         buffer = self._buffer
         buffer += data
         if not self._greeted:

@@ -33,15 +33,15 @@ Damage = Callable[[FakeProcess, Relay], Awaitable[None]]
 
 async def restart(server: FakeProcess, _: Relay) -> None:
     """Kill the server, and restart it after a second."""
-    await away(server, 1.0)
+    await restart_after(server, 1.0)
 
 
 async def long_outage(server: FakeProcess, _: Relay) -> None:
     """Kill the server, and restart it after 30 seconds."""
-    await away(server, 30.0)
+    await restart_after(server, 30.0)
 
 
-async def away(server: FakeProcess, seconds: float) -> None:
+async def restart_after(server: FakeProcess, seconds: float) -> None:
     """Kill the server, and restart it after this time."""
     await server.kill()
     await anyio.sleep(seconds)
@@ -49,7 +49,7 @@ async def away(server: FakeProcess, seconds: float) -> None:
 
 
 async def frozen(server: FakeProcess, _: Relay) -> None:
-    """SIGSTOP, and SIGCONT after 12 seconds, longer than the deadline of an RPC."""
+    """Send SIGSTOP, and SIGCONT after 12 seconds, longer than the deadline of an RPC."""
     server.freeze()
     await anyio.sleep(12.0)
     server.thaw()
@@ -135,7 +135,7 @@ async def main() -> None:
         for name, (seconds, errors) in zip(FAULTS, ends, strict=True):
             found[name].append(seconds)
             faults[name].update(errors)
-    print("| what breaks | time to the next response | `on_fault` receives |")
+    print("| fault | time to the next response | `on_fault` receives |")
     print("| --- | --- | --- |")
     for name, times in found.items():
         kinds = ", ".join(sorted(faults[name])) or "nothing"

@@ -1,4 +1,4 @@
-"""REST beside gRPC's figures: latency, 64 calls at the same time, and many jobs by one list.
+"""Measure REST: latency, 64 concurrent calls, and a list of many jobs.
 
 python benchmarks/rest.py    measures against a canned HTTP server, and prints a table
 """
@@ -29,7 +29,7 @@ JOBS = 1_000
 
 @dataclass(slots=True)
 class RestFigures:
-    """What was measured."""
+    """The measured values."""
 
     p50_ms: float
     """One call after the other."""
@@ -69,7 +69,7 @@ def progress_reply() -> bytes:
 
 
 def list_reply(jobs: int = JOBS) -> bytes:
-    """Return what ``list`` returns for so many jobs."""
+    """Return what ``list`` returns for ``jobs`` jobs."""
     records = [
         {
             "jobId": str(JOB_ID + index),
@@ -84,7 +84,7 @@ def list_reply(jobs: int = JOBS) -> bytes:
 
 @contextmanager
 def serving(reply: bytes) -> Generator[str, None, None]:
-    """Run the canned server in a process of its own; yield its URI."""
+    """Run the canned server in a separate process; yield its URI."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "reply.json")
         path.write_bytes(reply)

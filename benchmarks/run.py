@@ -1,6 +1,6 @@
-"""Measure the client against the raw stub, in adjacent pairs, on this machine: make bench.
+"""Measure the client against the raw stub, in adjacent pairs: make bench.
 
-ARGS="--quick" measures less of everything.
+ARGS="--quick" measures fewer rounds.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Work = Callable[[], Awaitable[object]]
 
 @dataclass
 class Row:
-    """One line of the table: pairs of (base, ours), as ratios."""
+    """One line of the table: pairs of (raw stub, client), and their ratios."""
 
     name: str
     base: list[float]
@@ -73,7 +73,7 @@ class Row:
 
 @contextmanager
 def served(script: str, reply: bytes) -> Generator[int, None, None]:
-    """A canned server in its own process; its port."""
+    """Run a canned server in a separate process; yield its port."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(reply)
         file.flush()
@@ -88,7 +88,7 @@ def served(script: str, reply: bytes) -> Generator[int, None, None]:
 
 
 def reply_of(details: int) -> internal_pb2.GetImportProgressResponse:
-    """A job with so many files under way."""
+    """Return the reply of a running job with ``details`` files."""
     return internal_pb2.GetImportProgressResponse(
         status=common_pb2.Status(),
         state=3,
@@ -112,12 +112,12 @@ def reply_of(details: int) -> internal_pb2.GetImportProgressResponse:
 
 
 def mapped_reply(reply: internal_pb2.GetImportProgressResponse) -> GetImportProgressResponse:
-    """Map a reply of the raw stub onto the same response as ours."""
+    """Map a reply of the raw stub onto the response that the client returns."""
     return GetImportProgressResponse(0, reply.status.reason, decode_progress(reply, JOB))
 
 
 async def latency(work: Work, calls: int) -> float:
-    """Microseconds a call, one after the other."""
+    """Return the microseconds per call, one call after the other."""
     start = time.perf_counter()
     for _ in range(calls):
         await work()
@@ -125,7 +125,7 @@ async def latency(work: Work, calls: int) -> float:
 
 
 async def throughput(work: Work, calls: int) -> float:
-    """Calls a second, 64 at once."""
+    """Return the calls per second, 64 calls concurrently."""
     left = iter(range(calls))
 
     async def caller() -> None:
@@ -142,7 +142,7 @@ async def throughput(work: Work, calls: int) -> float:
 async def pairs(
     measure: Callable[[Work, int], Awaitable[float]], base: Work, ours: Work, calls: int, count: int
 ) -> tuple[list[float], list[float]]:
-    """Measure the two in turn, so that a drift of the machine meets both; the order alternates."""
+    """Measure both in pairs of alternating order, so that a drift of the machine affects both."""
     await measure(base, calls)
     await measure(ours, calls)
     found: tuple[list[float], list[float]] = ([], [])
@@ -154,7 +154,7 @@ async def pairs(
 
 
 async def calls(rounds: int) -> list[Row]:
-    """Latency and throughput against the raw stub and the same decode."""
+    """Measure latency and throughput against the raw stub with the same decoding."""
     rows: list[Row] = []
     for details in (1, 0, 10, 100, 1_000):
         with served("canned_server.py", reply_of(details).SerializeToString()) as port:
@@ -202,7 +202,7 @@ async def calls(rounds: int) -> list[Row]:
 
 
 async def layers(rounds: int) -> list[str]:
-    """Where the time of a call goes: this thread's processor time a call, 64 at once, by layer."""
+    """Return the CPU time of this thread per call and layer, 64 calls concurrently."""
     with served("canned_server.py", reply_of(1).SerializeToString()) as port:
         async with (
             grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
@@ -261,7 +261,7 @@ async def layers(rounds: int) -> list[str]:
 
 
 def bare_decode(reply: internal_pb2.GetImportProgressResponse) -> ImportProgressData:
-    """The least that makes the same dataclass of a reply."""
+    """Map a reply onto the same dataclass with the least code."""
     details = [
         ImportProgressDetail(
             t.file_name,
@@ -292,7 +292,7 @@ def bare_decode(reply: internal_pb2.GetImportProgressResponse) -> ImportProgress
 
 
 def decoding(rounds: int) -> list[Row]:
-    """Decode alone against a bare positional comprehension."""
+    """Measure only the decoding against a positional comprehension."""
     rows: list[Row] = []
     for details in (1, 10, 100, 1_000):
         reply = internal_pb2.GetImportProgressResponse.FromString(
@@ -315,7 +315,7 @@ def decoding(rounds: int) -> list[Row]:
 
 
 def importing(rounds: int) -> Row:
-    """Import time, in fresh processes."""
+    """Measure the import time, in new processes."""
     found: tuple[list[float], list[float]] = ([], [])
     codes = (
         "import grpc.aio, anyio, google.protobuf.message, google.protobuf.message_factory",
@@ -335,13 +335,13 @@ def importing(rounds: int) -> Row:
 
 
 def resident() -> int:
-    """Bytes of this process in memory."""
+    """Return the resident bytes of this process."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 async def memory(count: int) -> str:
-    """Bytes a call in flight, of a server that never answers."""
+    """Measure the bytes per call in flight, with a server that never responds."""
     silent = await asyncio.start_server(_swallow, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     async with ImportClient(f"127.0.0.1:{port}", rpc_timeout=600) as client:
@@ -356,7 +356,7 @@ async def memory(count: int) -> str:
             task.cancel()
         await asyncio.gather(warm, *tasks, return_exceptions=True)
     silent.close()
-    return f"memory a call in flight, {count:,} of them: {used / 1000:.1f} kB (at most 30)"
+    return f"memory per call in flight, {count:,} calls: {used / 1000:.1f} kB (at most 30)"
 
 
 async def _swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -366,24 +366,24 @@ async def _swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 async def peers(rounds: int) -> list[str]:
-    """The same question over REST, as others ask it."""
-    aiohttp, requests = import_module("aiohttp"), import_module("requests")  # only for this
+    """Measure the same request over REST with other HTTP clients."""
+    aiohttp, requests = import_module("aiohttp"), import_module("requests")  # needed only here
     body = json.dumps({"code": 0, "data": {"jobId": JOB, "state": "Importing", "progress": 40}})
     lines: list[str] = []
     with served("canned_http.py", body.encode()) as port:
         url = f"http://127.0.0.1:{port}/v2/vectordb/jobs/import/get_progress"
 
         async def by_requests() -> object:
-            answer = requests.post(url, json={"jobId": JOB}, timeout=10)
-            return answer.json()
+            response = requests.post(url, json={"jobId": JOB}, timeout=10)
+            return response.json()
 
         times = [await latency(by_requests, 50) for _ in range(rounds)]
         lines.append(f"peer: requests.post per call: {statistics.median(times):,.0f} us")
         async with aiohttp.ClientSession() as session:
 
             async def by_aiohttp() -> object:
-                async with session.post(url, json={"jobId": JOB}) as answer:
-                    return await answer.json()
+                async with session.post(url, json={"jobId": JOB}) as response:
+                    return await response.json()
 
             times = [await latency(by_aiohttp, 100) for _ in range(rounds)]
             lines.append(f"peer: aiohttp, kept alive: {statistics.median(times):,.0f} us")
@@ -393,7 +393,7 @@ async def peers(rounds: int) -> list[str]:
 
 
 def watching(jobs: int, seconds: int) -> str:
-    """Watch many jobs in a fresh process, at a tick a second."""
+    """Watch many jobs in a new process, with one list per second."""
     done = subprocess.run(
         [sys.executable, str(HERE / "watch.py"), str(jobs), str(seconds)],
         capture_output=True,
@@ -404,7 +404,7 @@ def watching(jobs: int, seconds: int) -> str:
 
 
 def machine() -> str:
-    """What this was measured on."""
+    """Return the machine and the versions."""
     names = ("grpcio", "protobuf", "anyio")
     packages = ", ".join(f"{name} {version(name)}" for name in names)
     return (
@@ -424,7 +424,7 @@ async def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for row in [*await calls(rounds), *decoding(rounds), importing(8 if quick else 21)]:
         print(row, flush=True)
-    print("\nwhere the time of a call goes, 64 at once, processor time of the main thread:")
+    print("\nCPU time of the main thread per call and layer, 64 calls concurrently:")
     print("\n".join(await layers(rounds // 2)), end="\n\n")
     print(await memory(2_000 if quick else 10_000))
     for jobs in (1_000, 5_000):

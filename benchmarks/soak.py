@@ -1,4 +1,4 @@
-"""Make many calls through broken connections to a broken server: make soak.
+"""Make many calls through a faulty relay to a faulty server: make soak.
 
 Before them, many random and mutated replies are decoded. ARGS="--calls 5000" is a shorter run,
 --uvloop one on uvloop. It ends after --seconds in any case.
@@ -23,7 +23,7 @@ def describe_fuzzing(fuzzed: Fuzzed) -> str:
     count = fuzzed.answers + fuzzed.refused + fuzzed.unparseable + len(fuzzed.wrong)
     return (
         f"{count:,} random and mutated replies: {fuzzed.answers:,} mapped, "
-        f"{fuzzed.refused:,} ended in our errors, {fuzzed.unparseable:,} are no message; "
+        f"{fuzzed.refused:,} ended in documented errors, {fuzzed.unparseable:,} are not a message; "
         f"wrong: {len(fuzzed.wrong)} {fuzzed.wrong[:3] or ''}"
     )
 
@@ -31,7 +31,7 @@ def describe_fuzzing(fuzzed: Fuzzed) -> str:
 def describe(outcome: Outcome) -> list[str]:
     """Return the figures as lines."""
     ended = sum(outcome.calls.values())
-    lines = [f"{ended:,} calls in {outcome.seconds:.0f} s, 64 at once"]
+    lines = [f"{ended:,} calls in {outcome.seconds:.0f} s, 64 concurrently"]
     lines += [f"  {what}: {count:,}" for what, count in outcome.calls.most_common()]
     lines.append("broken: " + ", ".join(f"{w} {n}" for w, n in outcome.breaks.most_common()))
     lines.append(f"wrong responses or ends: {len(outcome.wrong)} {outcome.wrong[:3] or ''}")

@@ -6,7 +6,7 @@
     curl -d '{"collection": "books", "files": ["books.parquet"]}' localhost:8000/imports
     curl -N localhost:8000/imports/449839014328146739/events
 
-The deadline (X-Timeout-Seconds) and the id (X-Request-Id) of a request are passed on with its calls
+The deadline (X-Timeout-Seconds) and the id (X-Request-Id) of a request are sent with its calls
 to Milvus.
 """
 
@@ -35,7 +35,7 @@ from milvus_import import (
 
 
 class State(TypedDict):
-    """What all requests share."""
+    """The state that all requests share."""
 
     client: ImportClient
 
@@ -58,7 +58,7 @@ def deadline(request: Request) -> float:
 
 
 def metadata(request: Request) -> dict[str, str]:
-    """Return the id of the request. Gateways pass this key on; some drop keys with "_"."""
+    """Return the id of the request. Gateways forward this key; some drop keys with "_"."""
     return {"x-request-id": request.headers.get("x-request-id") or uuid.uuid4().hex}
 
 
@@ -90,7 +90,7 @@ async def events(request: Request) -> StreamingResponse:
     """Send every change of a job as a server-sent event, until the job has ended."""
     client: ImportClient = request.state.client
     job_id, seconds, sent = request.path_params["job_id"], deadline(request), metadata(request)
-    # An error of the first call still has an HTTP status; the watch retries those that pass.
+    # An error of the first call still has an HTTP status; the watch retries transient errors.
     await client.get_import_progress(job_id, timeout=seconds, metadata=sent)
 
     async def stream() -> AsyncGenerator[str, None]:
@@ -124,7 +124,7 @@ async def import_error(_: Request, error: Exception) -> JSONResponse:
 
 
 async def http_error(_: Request, error: Exception) -> JSONResponse:
-    """Respond to a request that is not valid in itself."""
+    """Respond to an invalid request."""
     rejected = cast("HTTPException", error)
     return JSONResponse({"error": rejected.detail}, status_code=rejected.status_code)
 

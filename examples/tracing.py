@@ -25,7 +25,7 @@ from milvus_import import ImportClient, MilvusImportError
 
 
 async def main(uri: str, job_id: str) -> None:
-    """Get the progress of a job within a span of our own."""
+    """Get the progress of a job within a span of this program."""
     tracer = trace.get_tracer("examples.tracing")
     interceptors = aio_client_interceptors()  # type: ignore[no-untyped-call]
     async with ImportClient(uri, interceptors=interceptors) as client:

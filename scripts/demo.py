@@ -162,10 +162,10 @@ def main() -> int:
     start = time.monotonic()
     echo("--- A real Milvus 2.3.5 ---")
     reason = why_not()
-    good = True
+    succeeded = True
     if reason is None:
         try:
-            good = real_part(rows)
+            succeeded = real_part(rows)
         except KeyboardInterrupt:
             echo("\ninterrupted; the server is stopped and its files are removed")
             return 130
@@ -173,9 +173,9 @@ def main() -> int:
         echo(f"skipped: {reason}")
     echo("\n--- A SIMULATION (milvus_import.testing.FakeMilvus) of the fields of Milvus 2.4+ ---")
     asyncio.run(simulated_part())
-    ending = "done" if good else "FAILED"
-    echo(f"\nmake demo: {ending} in {time.monotonic() - start:.0f} s")
-    return 0 if good else 1
+    result = "done" if succeeded else "FAILED"
+    echo(f"\nmake demo: {result} in {time.monotonic() - start:.0f} s")
+    return 0 if succeeded else 1
 
 
 def _check(status: common_pb2.Status) -> None:

@@ -36,7 +36,7 @@ def measure() -> dict[str, float]:
     return {row: max(map(statistics.median, hosts.values())) for row, hosts in found.items()}
 
 
-def put(times: dict[str, float], page: str) -> str:
+def with_times(times: dict[str, float], page: str) -> str:
     """Return the page with these times in its table."""
     lines = page.splitlines(keepends=True)
     for index, line in enumerate(lines):
@@ -52,7 +52,7 @@ def put(times: dict[str, float], page: str) -> str:
 def main() -> None:
     """Measure and write."""
     times = measure()
-    PAGE.write_text(put(times, PAGE.read_text("utf-8")), "utf-8")
+    PAGE.write_text(with_times(times, PAGE.read_text("utf-8")), "utf-8")
     print(f"{len(times)} times in docs/{PAGE.name}")
 
 

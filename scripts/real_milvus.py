@@ -127,7 +127,7 @@ class RealMilvus:
 
         ``timeout`` is in seconds and starts with the process; a download is not included. After
         kill() a start takes 8 to 50 s, because the server waits until its old leases expire. It
-        then answers polls; CheckHealth hangs and imports stay pending for another 30 s or so.
+        then responds to polls; CheckHealth hangs and imports stay pending for about 30 s more.
 
         Raises:
             RuntimeError: The server is running, cannot run on this machine, could not be

@@ -93,7 +93,7 @@ async def simulated(screens: Screens) -> str:
         screens["files"] = await shell.screen(r" 4\d%  Importing .*/s[\s\S]*books-8.* MB$")
         picture = shell.picture()
         await server.stop()
-        screens["away"] = await shell.screen(r"^reconnecting for 0:02: UNAVAILABLE$")
+        screens["outage"] = await shell.screen(r"^reconnecting for 0:02: UNAVAILABLE$")
         await server.start()
         screens["end"] = await shell.screen()
         await shell.type(f"milvus-import get {job_id}")

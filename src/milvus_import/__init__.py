@@ -85,7 +85,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> str:
-    """Return ``__version__``, read from the metadata of the distribution when it is asked for."""
+    """Return ``__version__`` from the metadata of the installed distribution."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import version  # noqa: PLC0415 - 12 % of the import time

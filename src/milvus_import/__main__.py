@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line, or print what it needs."""
+    """Run the command line, or print which packages are missing."""
     try:
         from ._cli._commands import run  # noqa: PLC0415 - click and rich are an extra
     except ModuleNotFoundError as error:

@@ -24,7 +24,7 @@ _CONSTRUCTOR_ARGUMENTS = (
 
 
 class BaseClient:
-    """The lifecycle of an ImportClient."""
+    """The constructor, the context manager and ``close`` of ImportClient."""
 
     def __init__(
         self,
@@ -53,19 +53,19 @@ class BaseClient:
             password: The password of ``user``.
             db_name: The database, unless the URI names it.
             tls: Certificates and names; with it a URI without a scheme means TLS.
-            service: "internal" (port 19529, Milvus 2.4+), "public" (19530), "auto" to find out
-                which of them is there, or "rest" (19530, Milvus 2.4+, extra ``[rest]``).
-            max_receive_bytes: The largest reply, 1 to 2**31-1 bytes, default 64 MiB. A reply of
-                GetImportProgress is limited to 16 MiB besides.
+            service: "internal" (port 19529, Milvus 2.4+), "public" (19530), "auto" (internal, then
+                public), or "rest" (19530, Milvus 2.4+, extra ``[rest]``).
+            max_receive_bytes: The largest reply, 1 to 2**31-1 bytes, default 64 MiB. Replies of
+                GetImportProgress are always limited to 16 MiB.
             max_send_bytes: The largest request, 1 to 2**31-1 bytes, default 64 MiB.
             interceptors: gRPC client interceptors, the first outermost. Every call is unary;
                 interceptors for streams are accepted and never called.
-            channel_options: gRPC channel arguments; they override ours of the same name.
+            channel_options: gRPC channel arguments; they override this package's of the same name.
             **defaults: RpcOptions for every call: ``rpc_timeout``, ``metadata``, ...
 
         Raises:
             ArgumentError: A value is wrong; the message names the argument.
-            TypeError: An argument has a wrong type, or there is no such argument.
+            TypeError: An argument has a wrong type or is unknown.
         """
         for name in defaults.keys() - RpcOptions.__optional_keys__:
             raise unknown_argument(name, _CONSTRUCTOR_ARGUMENTS)
@@ -76,7 +76,7 @@ class BaseClient:
         self._services, self._settings, self._db_name = connect(arguments, defaults)
 
     def __repr__(self) -> str:
-        services = getattr(self, "_services", None)  # an error reporter may show a failed one
+        services = getattr(self, "_services", None)  # missing if __init__ raised
         if services is None:
             return "<ImportClient (not created)>"
         return f"<ImportClient {services.target}{' (closed)' if services.pauses.closed else ''}>"
@@ -108,6 +108,6 @@ class BaseClient:
     async def close(self) -> None:
         """Reject new calls, give those in flight up to a second, then cancel them.
 
-        Idempotent. After it no task, call or descriptor of the client is left.
+        Idempotent. Afterwards the client has no task, call or file descriptor.
         """
         await self._services.close()

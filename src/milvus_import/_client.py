@@ -1,4 +1,4 @@
-"""The client: arguments in, one delegation out."""
+"""The client: validate the arguments and call the services."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ImportClient(BaseClient):
     """
 
     async def check(self, **call: Unpack[CallOptions]) -> Service:
-        """Return which service responds here: "internal", "public" or "rest".
+        """Return the service that responds: "internal", "public" or "rest".
 
         Sends a request for a job that cannot exist. Raises as any call does: CallError with the
         cause, MilvusStatusError if the server is not ready. ``call`` takes CallOptions.
@@ -95,9 +95,9 @@ class ImportClient(BaseClient):
     ) -> list[ImportJob]:
         """Return the import jobs of a collection, sorted by id.
 
-        Without ``collection_name`` a server lists the jobs of every database, and nothing in the
-        reply distinguishes them: if a database is named, here or by the client, this raises
-        ArgumentError unless ``all_databases=True``. ``call`` takes CallOptions.
+        Without ``collection_name``, Milvus lists the jobs of every database and does not report
+        their databases. If a database is set, here or in the client, this raises ArgumentError
+        unless ``all_databases=True``. ``call`` takes CallOptions.
 
         On the public gRPC service only Milvus 2.2 and 2.3 report the ids: UnsupportedServerError
         on 2.4+.
@@ -119,9 +119,9 @@ class ImportClient(BaseClient):
     ) -> str:
         """Start an import job and return its id.
 
-        The server reads the files; nothing is uploaded. The request is never resent by the client:
-        an error with ``may_have_run`` means that the job may exist. Resend it with the same
-        idempotency key, or look at the job list.
+        The server reads the files; nothing is uploaded. The client never resends the request. After
+        an error with ``may_have_run``, the job may exist: resend the request with the same
+        idempotency key, or check the job list.
 
         Args:
             collection_name: The collection to import into.
@@ -154,7 +154,7 @@ class ImportClient(BaseClient):
         if idempotency_key is not None:
             key = validate_idempotency_key(idempotency_key)
             settings = with_metadata(settings, "idempotency-key", key)
-        await yield_to_loop()  # already cancelled: no job is started
+        await yield_to_loop()  # a caller that is already cancelled must not start a job
         operation = CREATE_JOB if len(params.groups) == 1 else CREATE_JOB_OF_GROUPS
         return await self._services.call(operation, params, settings)
 
@@ -178,7 +178,7 @@ class ImportClient(BaseClient):
     def watch(self, job_id: str, **options: Unpack[WatchOptions]) -> ImportWatch:
         """Return an async iterator over the changes of a job, until it is Completed or Failed.
 
-        ``options`` takes WatchOptions: ``timeout`` (seconds for all of it, default no limit),
+        ``options`` takes WatchOptions: ``timeout`` (seconds for the whole watch, default no limit),
         ``interval`` (seconds between polls, default 2), ``max_outage``, ``on_fault``, and for each
         RPC ``rpc_timeout``, ``metadata``, ... It survives server restarts and lost connections.
 
@@ -227,8 +227,9 @@ class ImportClient(BaseClient):
         The jobs are those of ``job_ids``, of a collection, or all jobs of the server
         (``all_databases=True`` if a database is named, as for ``list_imports``). It yields each
         job's first state, then each change, and ends when the jobs known at the first poll have
-        ended. The internal service and REST list them in one RPC per interval; on the public gRPC
-        service each job is polled by itself, at most 64 at once. ``options`` takes WatchOptions.
+        ended. The internal service and REST list them in one RPC per interval. On the public gRPC
+        service each job is polled separately, at most 64 concurrently. ``options`` takes
+        WatchOptions.
 
         A failed job is yielded, not raised. A job that the server does not have does not stop the
         others; its JobNotFoundError is raised when they have ended.
@@ -255,10 +256,10 @@ class ImportClient(BaseClient):
     ) -> dict[str, Outcome]:
         """Wait for many jobs and return the outcome of each, by job id.
 
-        The outcome of a completed job is its last ImportProgressData. Otherwise it is the error,
-        returned and not raised, so that no outcome is lost: ImportFailedError, JobNotFoundError,
-        WaitTimeoutError for a job that was not finished when ``timeout`` expired, or the error
-        that ended the waiting. The arguments are those of ``wait`` and ``watch_all``.
+        The outcome of a completed job is its last ImportProgressData. Otherwise it is an error,
+        which is returned and not raised: ImportFailedError, JobNotFoundError, WaitTimeoutError for
+        a job that was not finished when ``timeout`` expired, or the error that ended the wait. The
+        arguments are those of ``wait`` and ``watch_all``.
         """
         validate_until(until)
         watch_settings = take_watch_settings(options)

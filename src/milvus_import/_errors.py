@@ -14,7 +14,7 @@
     │   ├── JobNotFoundError
     │   └── JobLimitError
     ├── ImportFailedError               the job failed
-    ├── WaitTimeoutError                the waiting ended, the job continues (also a TimeoutError)
+    ├── WaitTimeoutError                the timeout expired, the job continues (also a TimeoutError)
     └── ClientClosedError
 
 An argument of a wrong type raises a plain ``TypeError``.
@@ -53,23 +53,23 @@ class MilvusImportError(Exception):
     """What failed and what came back, without the hint."""
 
     transient: bool
-    """Whether the condition passes by itself. It does not mean that resending is safe: resend a
-    write (create, commit, abort) only if ``error.transient and not error.may_have_run``."""
+    """Whether the error is temporary. It does not mean that resending is safe: resend a write
+    (create, commit, abort) only if ``error.transient and not error.may_have_run``."""
 
     may_have_run: bool
     """Whether the request may have taken effect on the server although the call failed."""
 
     job_id: str | None
-    """The job that the call or the wait was about; None for calls about no single job."""
+    """The job that the call or the wait was about; None if it was not about a single job."""
 
     method: str | None
-    """The method that was called, such as "GetImportProgress"; None if the error has none."""
+    """The method that was called, such as "GetImportProgress"; None if nothing was called."""
 
     service: Service | None
-    """The service that was called; None if the error has none."""
+    """The service that was called; None if nothing was called."""
 
     target: str | None
-    """The address that was called; None if the error has none."""
+    """The address that was called; None if nothing was called."""
 
     outage: float | None
     """Seconds without a successful response after which a watch stopped retrying; else None."""
@@ -90,7 +90,7 @@ class MilvusImportError(Exception):
 
     @property
     def hint(self) -> str:
-        """What to do about it, as one or two imperative sentences; "" if nothing is known."""
+        """How to fix the error, as one or two imperative sentences; "" if there is no hint."""
         return "" if self._hint is None else self._hint.python
 
     def __str__(self) -> str:
@@ -108,7 +108,7 @@ class MilvusImportError(Exception):
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON-ready values for logs. It holds no token and no metadata.
 
-        The keys are the same for every error; what does not apply is None.
+        The keys are the same for every error; values that do not apply are None.
         """
         code = getattr(self, "code", None)
         progress = getattr(self, "progress", None)
@@ -173,7 +173,7 @@ class DeadlineExceededError(CallError, TimeoutError):
 
 
 class UnavailableError(CallError):
-    """No server could be reached, or the connection broke."""
+    """No server could be reached, or the connection was lost."""
 
     _transient = True
 
@@ -233,7 +233,7 @@ class MilvusStatusError(MilvusImportError):
 
 
 class JobNotFoundError(MilvusStatusError):
-    """The server has no such job: never created, on another server, or already forgotten."""
+    """The server has no such job: never created, on another server, or already removed."""
 
     progress: ImportProgressData | None = None
     """The last progress seen if a followed job no longer exists; else None."""
@@ -246,7 +246,7 @@ class JobNotFoundError(MilvusStatusError):
 
 
 class JobLimitError(MilvusStatusError):
-    """The server runs as many import jobs as it accepts."""
+    """The server already runs its maximum number of import jobs."""
 
     _transient = True
 
@@ -291,7 +291,7 @@ class ClientClosedError(MilvusImportError):
 
 
 def hint_of(error: MilvusImportError) -> Hint | None:
-    """Return the hint itself, for another error about the same condition."""
+    """Return the Hint of an error, for another error with the same cause."""
     return error._hint  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 

@@ -1,4 +1,4 @@
-"""What to do about an error: one sentence per hint, worded for Python and for the command line.
+"""The hints of errors, worded for Python and for the command line.
 
 A hint starts with the most likely cause. Which error gets which hint is decided where the error
 is classified: ``_rpc/_classify.py`` for gRPC and gateways, ``_services/_status.py`` for Milvus.
@@ -113,7 +113,7 @@ class Hint(Enum):
         "Check which clients the gateway or web server admits (credentials, addresses)."
     )
     GATEWAY_RBAC = "Check the access rules of the gateway: the gateway denied the call, not Milvus."
-    GATEWAY_REQUEST_SIZE = "Name fewer files per call: the gateway rejects requests of this size."
+    GATEWAY_REQUEST_SIZE = "Pass fewer files per call: the gateway rejects requests of this size."
     GATEWAY_METADATA_SIZE = "Send less metadata: it is larger than the gateway or server accepts."
     GATEWAY_RATE_LIMIT = "Poll less often, or try again later: the gateway limits the request rate."
     GATEWAY_UNAVAILABLE = (
@@ -135,7 +135,8 @@ class Hint(Enum):
     )
     GATEWAY_ERROR = "Try again, or look at the log of the gateway: it failed, not Milvus."
     GATEWAY_STRIPS_AUTHORIZATION = (
-        "Let the gateway pass the authorization header on: the token was sent, but did not arrive."
+        "Configure the gateway to forward the authorization header: the token was sent, but Milvus "
+        "did not receive it."
     )
     NO_GRPC_STATUS = (
         (
@@ -162,14 +163,14 @@ class Hint(Enum):
     )
     GRANT_PRIVILEGE = "Grant the user a role with that privilege, or use another user."
     # Sizes and time.
-    REQUEST_TOO_LARGE = "Name fewer files per call: the request is larger than the server accepts."
+    REQUEST_TOO_LARGE = "Pass fewer files per call: the request is larger than the server accepts."
     RAISE_MAX_RECEIVE = (
         "Raise max_receive_bytes of the client.",
         "Use the Python API with a larger max_receive_bytes.",
     )
     RAISE_MAX_SEND = (
-        "Raise max_send_bytes of the client, or name fewer files per call.",
-        "Name fewer files per call.",
+        "Raise max_send_bytes of the client, or pass fewer files per call.",
+        "Pass fewer files per call.",
     )
     REPLY_OVER_LIMIT = "Check the server: the reply is larger than any reply of Milvus."
     ALLOW_MORE_TIME = (
@@ -189,7 +190,9 @@ class Hint(Enum):
         ),
     )
     # The server's state.
-    SERVER_STARTING = "Try again in a moment: the server, or a part of it, is starting or away."
+    SERVER_STARTING = (
+        "Try again in a moment: the server, or a part of it, is starting or unavailable."
+    )
     SERVER_RATE_LIMIT = "Poll less often, or try again later: the server limits the request rate."
     SERVER_RESOURCES = "Try again later: the server is short of memory or disk."
     DROP_ROUTING_METADATA = (
@@ -247,7 +250,7 @@ class Hint(Enum):
             "gateway, route /v2/vectordb to Milvus."
         ),
     )
-    REST_NEEDS_3_0 = "Use Milvus 3.0 or newer: older versions commit every import by themselves."
+    REST_NEEDS_3_0 = "Use Milvus 3.0 or newer: older versions commit every import automatically."
     REST_NEEDS_ADMIN = (
         (
             "Use an administrator, or service='public': Milvus 2.4 to 2.6 return the progress over "
@@ -277,9 +280,9 @@ class Hint(Enum):
         "gateway, route /v2/vectordb to Milvus."
     )
     REST_COMPRESSED = (
-        "Turn off compression for /v2/vectordb in the gateway: it compresses what nobody requested."
+        "Turn off compression for /v2/vectordb in the gateway: the client did not request it."
     )
-    REST_REPEAT = "Send it again: commit and abort are idempotent on the server."
+    REST_REPEAT = "Resend the request: commit and abort are idempotent on the server."
     USE_HTTPS = "Use https://: the server uses TLS."
     # The arguments of a request.
     CHECK_COLLECTION = (
@@ -289,12 +292,12 @@ class Hint(Enum):
     CHECK_DATABASE = ("Check db_name.", "Check --db.")
     CHECK_PARTITION = ("Check partition_name.", "Check --partition.")
     CHECK_JOB_ID = (
-        "Check the job id, db_name and the server: a server forgets an ended job after some hours.",
-        "Check the job id, --db and the server: a server forgets an ended job after some hours.",
+        "Check the job id, db_name and the server: a server removes ended jobs after some hours.",
+        "Check the job id, --db and the server: a server removes ended jobs after some hours.",
     )
     JOB_LIMIT = "Try again when some of the server's import jobs have ended."
     ONE_FILE_PER_GROUP = "Start one job per .json or .parquet file: only .npy files form a group."
-    TOO_MANY_FILES = "Name fewer files per job: the server limits the number of files."
+    TOO_MANY_FILES = "Pass fewer files per job: the server limits the number of files."
     DISK_QUOTA = "Free disk space or raise the disk quota of the server, then import again."
     REPEAT_WITH_KEY = (
         (

@@ -26,7 +26,7 @@ _SHOWN_ENTRIES = 3
 
 
 def _short_repr(self: Any) -> str:
-    """Return the repr of a dataclass, in which long texts and long lists are cut."""
+    """Return the repr of a dataclass, with long texts and lists truncated."""
     shown = [f"{f.name}={_cut(getattr(self, f.name))}" for f in fields(self) if f.repr]
     return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -81,7 +81,7 @@ class ImportJob:
     collection_name: str
     state: ImportState
     progress: int
-    """Percent, raw."""
+    """Percent, as the server sent it."""
     reason: str
     """Why the job failed, or ""."""
 
@@ -216,7 +216,7 @@ class ImportProgressData:
 
     @property
     def job(self) -> ImportJob:
-        """The part that a job list has too."""
+        """The fields that a job list also has."""
         return ImportJob(self.job_id, self.collection_name, self.state, self.progress, self.reason)
 
     def to_dict(self) -> dict[str, Any]:

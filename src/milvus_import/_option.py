@@ -1,4 +1,4 @@
-"""One call without a client of one's own."""
+"""One call over a temporary client."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ._services._select import ServiceChoice
 class GetImportProgressOption:
     """Which job of which server: the argument of ``get_import_progress``.
 
-    The arguments of the connection are those of ImportClient. Secrets stay out of the repr; a URI
-    with credentials raises ArgumentError here, everything else when it is used.
+    The arguments of the connection are those of ImportClient. The repr shows no secrets. A URI with
+    credentials raises ArgumentError here; the other arguments are validated by the call.
     """
 
     uri: str

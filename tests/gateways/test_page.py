@@ -33,9 +33,11 @@ def replaced(text: str, changes: dict[str, str]) -> str:
 
 class PageNginx(Nginx):
     def config(self) -> str:
+        assert isinstance(self.backend, FakeMilvus)
         block = replaced(
             configuration("upstream milvus_public"),
             {
+                "http://127.0.0.1:19530": self.backend.rest_uri,
                 "127.0.0.1:19530": f"{HOST}:{self.backend.public_port}",
                 "127.0.0.1:19529": f"{HOST}:{self.backend.internal_port}",
                 "listen 443": f"listen {HOST}:{self.port}",
@@ -74,3 +76,6 @@ async def test_configuration_of_the_page(
             assert fake.received[-1].values("client_request_id") == ["a"]
         async with ImportClient(gateway.uri, tls=tls, service="public") as client:
             assert await client.check() == "public"
+        if kind is PageNginx:
+            async with ImportClient(gateway.uri, tls=tls, service="rest") as client:
+                assert (await client.get_import_progress("1")).service == "rest"

@@ -101,7 +101,7 @@ class Source:
     def __init__(self) -> None:
         self.pauses = Pauses()
 
-    def answered(self) -> bool:
+    def responded(self) -> bool:
         return True
 
     async def fetch_rows(self, wanted: Container[str] | None) -> dict[str, JobRow]:

@@ -316,7 +316,7 @@ async def test_missing_and_wrong_credentials(
     ("fault", "transient"),
     [("no-collection", False), ("rate-limit", True), ("not-ready", True), ("job-limit", True)],
 )
-async def test_same_error_whether_or_not_the_http_status_says_it(
+async def test_error_does_not_depend_on_the_http_status(
     standard_status: bool, fault: str, transient: bool, milvus: FakeMilvus, client: ImportClient
 ) -> None:
     milvus.rest = RestBehavior(standard_status=standard_status)

@@ -148,7 +148,7 @@ async def test_body_that_is_no_envelope_is_an_error(body: bytes) -> None:
         (404, UnsupportedServerError, STATUS.UNIMPLEMENTED, False, "route /v2/vectordb"),
         (405, CallError, STATUS.UNKNOWN, False, "route /v2/vectordb"),
         (408, DeadlineExceededError, STATUS.DEADLINE_EXCEEDED, True, ""),
-        (413, CallError, STATUS.UNKNOWN, False, "Name fewer files"),
+        (413, CallError, STATUS.UNKNOWN, False, "Pass fewer files"),
         (429, UnavailableError, STATUS.UNAVAILABLE, True, "Poll less often"),
         (500, CallError, STATUS.UNKNOWN, True, "log of the gateway"),
         (501, CallError, STATUS.UNKNOWN, False, ""),
@@ -167,11 +167,14 @@ async def test_http_status_of_a_gateway(
         with pytest.raises(CallError) as caught:
             await client.create_import("books", ["a.json"])
         assert len(server.requests) == 1
+        with pytest.raises(CallError) as read:
+            await client.get_import_progress("7")
+    assert hint in read.value.hint
     error = caught.value
     assert type(error) is kind
     assert (error.code, error.http_status, error.transient) == (code, status, transient)
     assert error.may_have_run is (status >= 500 or status == 408)
-    assert hint in error.hint
+    assert error.may_have_run or hint in error.hint
     assert "gRPC" not in str(error)
     assert "Bad Gateway" in str(error)
     assert "<html>" not in str(error)
@@ -372,3 +375,18 @@ async def test_request_larger_than_max_send_bytes_is_not_sent() -> None:
         assert not server.requests
     assert not caught.value.may_have_run
     assert "max_send_bytes" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "fault", ["http-408", "http-500", "http-502-html", "http-503-html", "http-504-html",
+              "http-truncated", "http-close", "http-empty-200", "http-html-200"]
+)  # fmt: skip
+async def test_hint_of_a_create_that_may_have_run_warns_of_a_second_job(
+    fake: FakeMilvus, fault: str
+) -> None:
+    fake.inject(fault)
+    async with ImportClient(fake.rest_uri, service="rest") as client:
+        with pytest.raises(CallError) as caught:
+            await client.create_import("books", ["a.parquet"])
+    assert caught.value.may_have_run
+    assert caught.value.hint.startswith("Check list_imports before you create the job again")

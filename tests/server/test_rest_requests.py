@@ -89,7 +89,7 @@ async def test_headers_of_a_create() -> None:
     }
 
 
-async def test_nothing_is_sent_that_was_not_asked_for(server: web.Web) -> None:
+async def test_no_header_is_sent_that_was_not_set(server: web.Web) -> None:
     async with connect(server.uri) as client:
         await client.get_import_progress(JOB)
     (request,) = server.requests

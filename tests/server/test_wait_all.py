@@ -146,7 +146,7 @@ async def test_an_outage_is_the_outcome_of_the_jobs_that_had_not_ended(
 
 
 @pytest.mark.parametrize("fault", ["unavailable", "not-ready"])
-async def test_a_good_list_does_not_excuse_a_poll_that_fails(
+async def test_successful_list_does_not_end_the_outage_of_a_poll(
     fake: FakeMilvus, client: ImportClient, fault: str, scale: float, guard: float
 ) -> None:
     """The job is polled for its details when the list shows its end: it has its own outage."""

@@ -43,8 +43,33 @@ REACHED_BY_REST = {Hint.USE_HTTPS} | {
 }
 """The tests of REST reach these."""
 VERBS = {
-    *("Allow", "Check", "Create", "Drop", "Enable", "Free", "Grant", "Let", "Name", "Pass"),
-    *("Poll", "Raise", "Route", "Send", "Set", "Start", "Try", "Turn", "Unset", "Use", "Write"),
+    *(
+        "Allow",
+        "Check",
+        "Configure",
+        "Create",
+        "Drop",
+        "Enable",
+        "Free",
+        "Grant",
+        "Let",
+        "Name",
+        "Pass",
+    ),
+    *(
+        "Poll",
+        "Raise",
+        "Resend",
+        "Route",
+        "Send",
+        "Set",
+        "Start",
+        "Try",
+        "Turn",
+        "Unset",
+        "Use",
+        "Write",
+    ),
     *("Behind", "Otherwise", "If", "To", "gRPC", "In"),
 }
 """What a sentence of a hint begins with: an imperative verb, or when it applies."""
@@ -149,7 +174,7 @@ REACHED: list[tuple[Hint, Hint | None]] = [
     (Hint.CHECK_IS_MILVUS, fault("garbage")),
     (Hint.CHECK_REACHABLE_HTTP, deadline()),
     (Hint.CHECK_REACHABLE_HTTPS, deadline(secure=True)),
-    (Hint.RECONNECT, unavailable("Stream removed (Socket closed)", answered=True)),
+    (Hint.RECONNECT, unavailable("Stream removed (Socket closed)", responded=True)),
     (Hint.RESTARTING_OR_HTTPS, unavailable(UNCONNECTED + "Socket closed")),
     (Hint.RESTARTING_OR_CERTIFICATE, unavailable(UNCONNECTED + "Socket closed", secure=True)),
     (Hint.REFUSED_OR_HTTPS, unavailable(REFUSED, target="localhost:19530")),
@@ -213,7 +238,7 @@ REACHED: list[tuple[Hint, Hint | None]] = [
         Hint.ALLOW_MORE_TIME,
         hint_of(call_error(Code.DEADLINE_EXCEEDED, "", CONTEXT._replace(timeout=0.0), None)),
     ),
-    (Hint.SERVER_SLOW, deadline(answered=True)),
+    (Hint.SERVER_SLOW, deadline(responded=True)),
     (Hint.SERVER_GAVE_UP, fault("deadline")),
     (Hint.CREATE_DEADLINE, deadline(method="Import", read=False)),
     # The server's state.

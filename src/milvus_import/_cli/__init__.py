@@ -1,1 +1,1 @@
-"""The command line, and the progress bars; needs the ``[cli]`` extra."""
+"""The command line and the progress bars. Needs the ``[cli]`` extra."""

@@ -1,4 +1,4 @@
-"""What the commands do."""
+"""The work of the commands: requests for each job, and following jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from ._params import Targets, parse_job_ids, parse_targets
 from ._settings import FollowSettings, Settings, TimeLeft, parse_follow_settings, parse_settings
 from ._views import choose_view, json_line, to_json
 
-_MAY_HAVE_RUN = "the request may have taken effect: check milvus-import get, or repeat it"
+_MAY_HAVE_RUN = (
+    "the request may have taken effect: check milvus-import get, or run the command again"
+)
 
 
 def request_each(
@@ -60,11 +62,11 @@ def for_each(
     run_and_exit(send_all, (), debug=settings.debug, unsure=unsure)
 
 
-def follow_targets(words: tuple[str, ...], options: dict[str, Any], *, quiet: bool) -> NoReturn:
+def follow_targets(arguments: tuple[str, ...], options: dict[str, Any], *, quiet: bool) -> NoReturn:
     """Follow the jobs that a command names."""
     settings = parse_settings(options)
     follow_settings = parse_follow_settings(options)
-    targets = parse_targets(words, options["collection"], everything=options["all_databases"])
+    targets = parse_targets(arguments, options["collection"], everything=options["all_databases"])
     client, time_left = settings.client(), TimeLeft(settings.timeout)
     followed = targets.job_ids
 
@@ -96,7 +98,7 @@ def new_follower(
     quiet: bool = False,
     stderr: bool = False,
 ) -> JobFollower:
-    """Return a follower with the view that suits the output."""
+    """Return a follower with a view for the output."""
     console = Console(stderr=stderr)
     view = choose_view(console, job_ids, as_json=settings.as_json, quiet=quiet)
     return JobFollower(client, view, job_ids, follow_settings)

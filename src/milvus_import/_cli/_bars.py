@@ -40,7 +40,7 @@ class ProgressBars:
     """
 
     def __init__(self, console: Console | None = None, *, job_ids: Iterable[str] = ()) -> None:
-        if console is None:  # FORCE_COLOR makes rich take a pipe for a terminal
+        if console is None:  # with FORCE_COLOR, rich treats a pipe as a terminal
             terminal = None if sys.stderr.isatty() else False
             console = Console(stderr=True, force_terminal=terminal)
         self._console = console
@@ -79,14 +79,14 @@ class ProgressBars:
         self._shown(progress)
 
     def on_fault(self, error: MilvusImportError, outage: float) -> None:
-        """Show that the connection is lost; the function for ``on_fault``.
+        """Show that a connection is lost; the function for ``on_fault``.
 
         It is shown until the next change, or the next response if ``on_finish`` is used too.
         """
         self._shown.on_fault(error, outage)
 
     def on_finish(self, record: CallRecord) -> None:
-        """Note that the server responds again; the function for ``on_finish``."""
+        """Show that the server responds again; the function for ``on_finish``."""
         self._shown.on_finish(record)
 
     def _print(self, text: str) -> None:
@@ -94,7 +94,7 @@ class ProgressBars:
 
 
 class Bars:
-    """The picture of the jobs. The refreshing thread draws what the callbacks record."""
+    """The state of the bars. The callbacks update it; rich's refresh thread draws it."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Bars:
             self._jobs[job_id].update(progress)
 
     def on_fault(self, error: MilvusImportError, outage: float) -> None:
-        """Record an outage, which has lasted for so many seconds."""
+        """Record an outage that has lasted ``outage`` seconds."""
         with self._lock:
             self._fault = cause(error)
             self._lost_at = self._clock() - outage
@@ -130,12 +130,12 @@ class Bars:
             self.end_outage()
 
     def end_outage(self) -> None:
-        """Show no outage any more."""
+        """Stop showing the outage."""
         with self._lock:
             self._fault = ""
 
     def draw(self) -> RenderableType:
-        """Return the next picture."""
+        """Return the bars in their current state."""
         with self._lock:
             rows = self._rows(room=self._console.height - 2)
             if self._fault:
@@ -146,7 +146,7 @@ class Bars:
         return Group(*layout(rows, self._console.width, ascii_only=ascii_only))
 
     def _rows(self, room: int) -> list[Row]:
-        """Return as many rows as there is room for: running jobs first, files last."""
+        """Return at most ``room`` rows: running jobs first, files last."""
         jobs = self._jobs.values()
         rows = [row for job in jobs for row in job.rows()]
         if len(rows) > room:

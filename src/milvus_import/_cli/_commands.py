@@ -229,8 +229,8 @@ def create(collection: str, files: tuple[str, ...], **options: Any) -> None:
 def commit(job_ids: tuple[str, ...], **options: Any) -> None:
     """Commit jobs that were created with auto_commit=false and wait for their commit.
 
-    Needs --service rest and Milvus 3.0. It returns when the server has accepted the commit; wait
-    for the jobs then.
+    Needs --service rest and Milvus 3.0. It returns when the server has accepted the commit. Use
+    milvus-import wait to wait for the jobs.
 
     \b
     Examples:
@@ -269,7 +269,7 @@ def main(arguments: Sequence[str] | None = None, signals: Signals | None = None)
 
 
 def run() -> None:
-    """Run the command line in a process of its own; the entry of the console script."""
+    """Run the command line in its own process; the entry point of the console script."""
     with Signals() as signals:
         code = main(signals=signals)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and the messages about errors."""
+"""The exit code of a command, and the messages about its errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CODES: dict[type[MilvusImportError], int] = {
     WaitTimeoutError: TIMED_OUT,
 }
 _WORST_FIRST = (UNREACHABLE, FAILED, NOT_FOUND, TIMED_OUT)
-_MOST_LINES = 10
+_MAX_LINES = 10
 
 
 def exit_code(errors: Iterable[MilvusImportError]) -> int:
@@ -45,8 +45,8 @@ def exit_code(errors: Iterable[MilvusImportError]) -> int:
 def print_errors(errors: Collection[BaseException], *, debug: bool) -> None:
     """Print each error once, to stderr."""
     lines = list(dict.fromkeys(_text.error(error) for error in errors))
-    if len(lines) > _MOST_LINES:
-        lines[_MOST_LINES:] = [f"... and {_text.count(len(lines) - _MOST_LINES, 'more error')}"]
+    if len(lines) > _MAX_LINES:
+        lines[_MAX_LINES:] = [f"... and {_text.count(len(lines) - _MAX_LINES, 'more error')}"]
     for line in lines:
         print_message(line)
     for error in errors if debug else ():
@@ -54,7 +54,7 @@ def print_errors(errors: Collection[BaseException], *, debug: bool) -> None:
 
 
 def print_message(text: str) -> None:
-    """Print a line to stderr, behind the program's name."""
+    """Print a line to stderr, prefixed with the program's name."""
     click.echo(f"milvus-import: {text}", err=True)
 
 
@@ -72,7 +72,7 @@ def run_and_exit(
     """
     context = click.get_current_context()
     signals = context.find_object(Signals)
-    if signals is not None and not debug:  # only in a process of our own
+    if signals is not None and not debug:  # only in the command's own process
         silence_grpc_logs()
     signals = signals or Signals()
     try:
@@ -87,7 +87,7 @@ def run_and_exit(
         code = exit_code([error])
     except (KeyboardInterrupt, Interrupted):
         code = signals.exit_code
-        with suppress(OSError):  # the terminal may be gone
+        with suppress(OSError):  # the terminal may be closed
             click.echo(err=True)
             print_message(signals.description + _interrupt_message(followed, unsure))
         _discard_unwritable()
@@ -102,7 +102,7 @@ def _interrupt_message(followed: Collection[str], unsure: str) -> str:
     if not followed:
         return unsure and f"; {unsure}"
     one = len(followed) == 1
-    again = f": milvus-import watch {' '.join(followed)}" if len(followed) <= _MOST_LINES else ""
+    again = f": milvus-import watch {' '.join(followed)}" if len(followed) <= _MAX_LINES else ""
     return (
         f"; the {'job continues' if one else 'jobs continue'}. "
         f"Follow {'it' if one else 'them'} again{again}"
@@ -110,7 +110,7 @@ def _interrupt_message(followed: Collection[str], unsure: str) -> str:
 
 
 def _discard_unwritable() -> None:
-    """Send further output nowhere if the terminal is gone, so that exiting does not fail."""
+    """Discard further output if the terminal is closed, so that exiting does not fail."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,4 +1,4 @@
-"""Following jobs, and how each ended."""
+"""Follow jobs, and record how each ended."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ENDINGS: dict[type[MilvusImportError], str] = {
 
 @dataclass
 class JobFollower:
-    """Follows jobs and keeps how each ended."""
+    """Follows jobs and records how each ended."""
 
     client: ImportClient
     view: View
@@ -42,9 +42,9 @@ class JobFollower:
     _warned: bool = False
 
     async def run(self, timeout: float | None) -> None:
-        """Follow the jobs to their ends, for at most so many seconds.
+        """Follow the jobs until they have ended, for at most ``timeout`` seconds.
 
-        Up to 64 jobs are watched one by one, which shows their files too.
+        Up to 64 jobs are watched individually, which shows their files too.
         """
         watches: dict[str, ImportWatch] = {}
         if len(self.job_ids) <= CONCURRENT_POLLS:
@@ -56,27 +56,29 @@ class JobFollower:
                         group.start_soon(self._follow_one, job_id, watch)
                     if not watches:
                         await self._follow_all(timeout)
-            except ExceptionGroup as failed:  # the output broke, or a bug: not as a group
+            except (
+                ExceptionGroup
+            ) as failed:  # a closed output, or a bug: raise it without the group
                 raise _first(failed) from None
         self.last = {i: self.last[i] for i in self.job_ids if i in self.last}
         self.errors = {i: self.errors[i] for i in self.job_ids if i in self.errors}
 
     def summary(self) -> str:
         """Return ``2 jobs completed, 2,000 rows; 1 failed``."""
-        good = [p for p in self.last.values() if p.job_id not in self.errors]
-        known = [p for p in good if isinstance(p, ImportProgressData)]
+        succeeded = [p for p in self.last.values() if p.job_id not in self.errors]
+        known = [p for p in succeeded if isinstance(p, ImportProgressData)]
         rows = sum(p.imported_rows for p in known)
         completed = self.settings.until == "completed"
         parts: list[str] = []
-        if good:
+        if succeeded:
             parts.append(
-                f"{_text.count(len(good), 'job')} "
+                f"{_text.count(len(succeeded), 'job')} "
                 f"{'completed' if completed else 'completed or waiting for commit'}"
             )
             if rows or (completed and known):
                 parts[0] += f", {_text.count(rows, 'row')}"
-        words = [_ENDINGS.get(type(error), "connection lost") for error in self.errors.values()]
-        parts += [f"{words.count(word)} {word}" for word in dict.fromkeys(words)]
+        endings = [_ENDINGS.get(type(error), "connection lost") for error in self.errors.values()]
+        parts += [f"{endings.count(ending)} {ending}" for ending in dict.fromkeys(endings)]
         return "; ".join(parts)
 
     def _options(self, timeout: float | None) -> WatchOptions:

@@ -55,7 +55,7 @@ class LineWriter:
         self._fault = error
 
     def on_finish(self, record: CallRecord) -> None:
-        """Write that the server is back, unless the fault is in the content of its responses."""
+        """Write that the server is back, unless its responses are the fault."""
         responded = record.code is grpc.StatusCode.OK
         if responded and isinstance(self._fault, CallError) and self._fault.record:
             self._recovered()

@@ -1,4 +1,4 @@
-"""Log lines on the command line: warnings of this package yes, gRPC's own lines no."""
+"""Logs on the command line: print this package's warnings, suppress gRPC's log lines."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def log_to_stderr() -> Generator[None]:
 def silence_grpc_logs() -> None:
     """Keep gRPC's own log lines off the terminal unless its variables request them.
 
-    gRPC reads its variables when it is loaded, which is too early for us; it writes to
-    descriptor 2, whatever ``sys.stderr`` is.
+    gRPC reads its variables when it is loaded, so that they cannot be set here. It writes to
+    descriptor 2, not to ``sys.stderr``.
     """
     if "GRPC_VERBOSITY" in os.environ or "GRPC_TRACE" in os.environ:
         return

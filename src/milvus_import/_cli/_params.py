@@ -52,7 +52,7 @@ class Duration(_FloatParam):
 
 @dataclass(slots=True)
 class Targets:
-    """The jobs that a command is about: by id, of a collection, or all."""
+    """The jobs of a command: by id, of a collection, or all."""
 
     job_ids: list[str]
     collection: str | None
@@ -70,17 +70,17 @@ def usage(fault: Exception | str) -> click.UsageError:
     return click.UsageError(text, click.get_current_context(silent=True))
 
 
-def parse_job_ids(words: Sequence[str]) -> list[str]:
+def parse_job_ids(arguments: Sequence[str]) -> list[str]:
     """Return the job ids, each once. Raises UsageError."""
     try:
-        return list(dict.fromkeys(validate_job_id(word) for word in words))
+        return list(dict.fromkeys(validate_job_id(text) for text in arguments))
     except ValueError as error:
         raise usage(error) from error
 
 
-def parse_collection(words: Sequence[str], option: str | None, *, everything: bool) -> Targets:
+def parse_collection(arguments: Sequence[str], option: str | None, *, everything: bool) -> Targets:
     """Return the targets of a command that takes one collection or none. Raises UsageError."""
-    names = [*words, *([] if option is None else [option])]
+    names = [*arguments, *([] if option is None else [option])]
     if len(names) > 1:
         raise usage("name one collection, as COLLECTION or by --collection")
     if names and everything:
@@ -93,13 +93,13 @@ def parse_collection(words: Sequence[str], option: str | None, *, everything: bo
     return Targets([], name, everything)
 
 
-def parse_targets(words: Sequence[str], option: str | None, *, everything: bool) -> Targets:
+def parse_targets(arguments: Sequence[str], option: str | None, *, everything: bool) -> Targets:
     """Return the targets of a command that takes job ids or a collection. Raises UsageError.
 
-    A word that starts with a digit is a job id, as no collection's name does.
+    An argument that starts with a digit is a job id: names of collections never do.
     """
-    job_ids = [word for word in words if word[:1].isdigit()]
-    others = [word for word in words if not word[:1].isdigit()]
+    job_ids = [text for text in arguments if text[:1].isdigit()]
+    others = [text for text in arguments if not text[:1].isdigit()]
     if job_ids and (others or option is not None):
         raise usage("name either job ids or a collection, not both")
     if job_ids and everything:

@@ -146,7 +146,7 @@ def _taken(name: int, widths: list[int]) -> int:
 
 
 def _bar(fraction: float, width: int, style: str, characters: tuple[str, str, str]) -> Text:
-    """Return a bar that shows its length without colors too, unlike rich's own."""
+    """Return a bar that is readable without colors, unlike rich's own."""
     done, half, rest = characters
     full, halves = divmod(int(fraction * width * 2), 2)
     bar = Text(done * full + half * halves, style=style, no_wrap=True)

@@ -1,4 +1,4 @@
-"""The options of every command, and the client they describe."""
+"""The options of every command, and the client that they configure."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class FollowSettings:
 
 
 class TimeLeft:
-    """How much of --timeout is left. None: no limit; 0: each request is sent once."""
+    """The remaining seconds of --timeout. None: no limit; 0: each request is sent once."""
 
     def __init__(self, limit: float | None) -> None:
         self._limit = limit
@@ -163,7 +163,7 @@ def target_options(command: _F) -> _F:
 def parse_settings(options: dict[str, Any]) -> Settings:
     """Remove the Settings from a command's options. Raises UsageError.
 
-    What is given after the command overrides what is given before it.
+    Options after the command override options before it.
     """
     context = click.get_current_context()
     before = context.parent or context

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: the command is cancelled, tidies up and ends."""
+"""SIGINT, SIGTERM and SIGHUP: the command is cancelled, cleans up and ends."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Self
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 
-class Interrupted(Exception):  # noqa: N818 - a signal is no error
+class Interrupted(Exception):  # noqa: N818 - a signal is not an error
     """The command was cancelled by a signal."""
 
 
 class Signals:
     """Handles the signals that end a command, while it is entered.
 
-    A signal that the parent process set to be ignored, as nohup and shells do, stays ignored.
+    A signal that the parent process ignores, as nohup does, stays ignored.
     """
 
     def __init__(self) -> None:
@@ -72,9 +72,9 @@ class Signals:
         except (Exception, asyncio.CancelledError) as error:
             if self.number is None:
                 raise
-            if self._forced:  # asyncio reports what a task raises while its loop is closed
+            if self._forced:  # asyncio logs other exceptions while the loop is closed
                 raise asyncio.CancelledError from error
-            raise Interrupted from error  # also an OSError: the terminal may be gone
+            raise Interrupted from error  # also an OSError: the terminal may be closed
         finally:
             self._cancel = None
 

@@ -13,7 +13,7 @@ from .._models import ImportJob, ImportProgressData
 from . import _text
 
 _UNCUT = 10_000
-"""The width if the output is not a terminal: nothing is wrapped there."""
+"""The width if the output is not a terminal: lines are not wrapped."""
 
 
 def print_job(data: ImportProgressData) -> None:

@@ -17,7 +17,7 @@ _STATES = {
     ImportState.INDEX_BUILDING: "Building index",
     ImportState.UNCOMMITTED: "Waits for commit",
 }
-# The arguments that the library's argument errors name, and what they are on the command line.
+# The arguments in the library's error messages, and their names on the command line.
 _ARGUMENTS = {
     "uri": "--uri",
     "token": "the token",
@@ -36,7 +36,7 @@ _QUOTED = r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
 
 
 def state(value: ImportState) -> str:
-    """Return a state as a person reads it."""
+    """Return the display name of a state."""
     return _STATES.get(value, clean(value))
 
 
@@ -102,13 +102,13 @@ def line(progress: Progress) -> str:
     return "  ".join(part for part in parts if part)
 
 
-def error(trouble: BaseException) -> str:
+def error(exception: BaseException) -> str:
     """Return an error on one line, in the wording of the command line."""
-    if isinstance(trouble, (ArgumentError, TypeError, ImportError)):
-        return clean(_name_options(str(trouble)))
-    if isinstance(trouble, MilvusImportError):
-        return clean(cli_text(trouble))
-    return clean(str(trouble))
+    if isinstance(exception, (ArgumentError, TypeError, ImportError)):
+        return clean(_name_options(str(exception)))
+    if isinstance(exception, MilvusImportError):
+        return clean(cli_text(exception))
+    return clean(str(exception))
 
 
 def clean(text: str) -> str:
@@ -130,5 +130,5 @@ def _name_options(text: str) -> str:
 
 
 def _after(match: re.Match[str]) -> str:
-    """Return a blank between an option and its quoted value, which Python joins by "="."""
+    """Return a blank if an option and its quoted value were joined by "=", as in Python."""
     return " " if match[2] == "=" and match.end() == len(match.string) else ""

@@ -1,4 +1,4 @@
-"""What is shown while jobs run: bars on a terminal, otherwise a line per change, or JSON."""
+"""Show the progress of jobs: bars on a terminal, otherwise lines or JSON."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class View(Protocol):
         ...
 
     def on_finish(self, record: CallRecord) -> None:
-        """Note the end of an RPC."""
+        """Update the state of the connection after an RPC."""
         ...
 
 
@@ -59,7 +59,7 @@ class Quiet:
 
 
 def choose_view(console: Console, job_ids: Iterable[str], *, as_json: bool, quiet: bool) -> View:
-    """Return the view that suits the output."""
+    """Return the bars, the lines or the silent view for the output."""
     if quiet:
         return Quiet()
     # Not console.is_terminal: FORCE_COLOR makes that true of a pipe.

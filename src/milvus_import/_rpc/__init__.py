@@ -1,1 +1,1 @@
-"""How one RPC is made: the address, the channel, the options of a call, the call itself."""
+"""One RPC: the address, the channel, the options of a call, the call itself."""

@@ -19,7 +19,7 @@ CLOSE_GRACE = 1.0
 
 
 class LoopConnection(Protocol):
-    """What belongs to one event loop of one process."""
+    """A connection that belongs to one event loop of one process."""
 
     loop: asyncio.AbstractEventLoop
     process: int
@@ -33,7 +33,7 @@ class LazyConnection(ABC, Generic[_ConnectionT]):
 
     def __init__(self) -> None:
         self.pauses = Pauses()
-        self.answered = False
+        self.responded = False
         """Whether any call has had a successful response yet."""
         self._connection: _ConnectionT | None = None
         self._binding = threading.Lock()
@@ -71,7 +71,7 @@ class LazyConnection(ABC, Generic[_ConnectionT]):
         return connection
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> _ConnectionT:
-        """Open the connection in this loop, unless another loop that is running has it."""
+        """Open the connection in this loop. Raises RuntimeError if it is open in another one."""
         connection = self._connection
         if connection is not None and connection.loop is loop:
             return connection
@@ -94,7 +94,7 @@ class LazyConnection(ABC, Generic[_ConnectionT]):
     async def close(self) -> None:
         """Reject new calls, give those in flight up to a second, then cancel them. Idempotent.
 
-        Cancelling the caller only ends its waiting; the closing continues.
+        If the caller is cancelled, closing continues.
         """
         connection = self._connection
         if connection is not None and connection.loop is not asyncio.get_running_loop():
@@ -106,7 +106,7 @@ class LazyConnection(ABC, Generic[_ConnectionT]):
             return
         with anyio.CancelScope(shield=True):
             while self._connection is not None:
-                if self._closing is None or self._closing.cancelled():  # with every task, perhaps
+                if self._closing is None or self._closing.cancelled():  # with all tasks
                     self._closing = connection.loop.create_task(self._close(connection))
                 await asyncio.wait((self._closing,))
                 if not self._closing.cancelled():
@@ -114,7 +114,7 @@ class LazyConnection(ABC, Generic[_ConnectionT]):
 
     async def _close(self, connection: _ConnectionT) -> None:
         await self._shut_down(connection)
-        # Whoever keeps the client, as an error does in its frames, does not keep it connected.
+        # A traceback may keep the client alive; it must not keep the connection open.
         self._connection = None
 
     @abstractmethod

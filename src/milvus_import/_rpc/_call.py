@@ -1,9 +1,9 @@
 """One unary RPC. This is the only place that awaits gRPC.
 
 A gRPC call is never awaited directly here. Cancelling such an await would reset the request on the
-server, which crashes Milvus 2.3 and early 2.4 (milvus#35539), and its CancelledError confuses
-anyio's scopes. What is awaited is the call's status: a caller that is cancelled meanwhile returns
-immediately, the call is *detached* and continues to its own deadline.
+server, which crashes Milvus 2.3 and early 2.4 (milvus#35539). Its CancelledError would also break
+anyio's cancel scopes. The call's status is awaited instead. A caller that is cancelled meanwhile
+returns immediately; the call is *detached* and continues to its own deadline.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ logger = logging.getLogger("milvus_import")
 DETACHED_LIFETIME = 30.0
 """Seconds that a detached call without a deadline may continue."""
 OVERDUE = 1.0
-"""Seconds after its deadline at which the sweep first finds a call overdue. It is given up when it
-is found again, up to two seconds later: a blocked event loop delays gRPC's events as well."""
+"""Seconds after its deadline from which a call is overdue. It is cancelled if two sweeps find it
+overdue, up to two seconds later: a blocked event loop delays gRPC's events as well."""
 _OK = grpc.StatusCode.OK
 
 _ParamsT = TypeVar("_ParamsT")
@@ -134,7 +134,7 @@ async def unary(
 def call_context(
     channel: LazyChannel, method: Method[Any, Any], settings: CallSettings
 ) -> CallContext:
-    """Return what the errors of a call are made from."""
+    """Return the context of a call, for its errors."""
     return CallContext(
         method.name,
         method.service,
@@ -142,13 +142,13 @@ def call_context(
         channel.endpoint.target,
         channel.endpoint.secure,
         settings.timeout,
-        channel.answered,
+        channel.responded,
         "authorization" in settings.sent,
     )
 
 
 def report(settings: CallSettings, record: CallRecord) -> None:
-    """Pass the record of an RPC that has ended to ``on_finish``; log what goes wrong there."""
+    """Pass the record of an RPC that has ended to ``on_finish``; log its exceptions."""
     if settings.on_finish is None:
         return
     try:
@@ -191,7 +191,7 @@ async def _wait(task: asyncio.Task[Any], timeout: float | None) -> None:
 
 @dataclass(slots=True, repr=False, eq=False)
 class _InFlightCall:
-    """A call that is not simply OK, with everything that its record and its error need."""
+    """A call without an immediate OK, with the data for its record and its error."""
 
     channel: LazyChannel
     method: Method[Any, Any]
@@ -203,7 +203,7 @@ class _InFlightCall:
     started: float
 
     async def outcome(self, cancelled_by: BaseException | None, timeout: float | None) -> Any:
-        """Return the reply, or the error of a call that failed, was given up, or was detached.
+        """Return the reply, or the error of a call that failed, was overdue, or was detached.
 
         Nothing here suspends, so no cancellation can arrive here; and nothing is raised, so no
         traceback refers to the call.
@@ -215,11 +215,11 @@ class _InFlightCall:
         return self._give_up() if overdue else await self._result()
 
     def _finish(self) -> bool:
-        """Remove the call from those in flight; return False if the sweep has given it up."""
+        """Remove the call from those in flight; return False if the sweep has cancelled it."""
         return self.connection.in_flight.pop(self.task or self.call, None) is not None
 
     def _detach(self, timeout: float | None) -> None:
-        """Let the call continue without its caller; close() and the sweep still know it."""
+        """Let the call continue without its caller; close() and the sweep still end it."""
         awaited = self.task or self.call
         if timeout is None:
             self.connection.in_flight[awaited] = time.monotonic() + DETACHED_LIFETIME
@@ -255,7 +255,7 @@ class _InFlightCall:
             return self._failure(
                 grpc.StatusCode.CANCELLED, "cancelled inside gRPC or an interceptor"
             )
-        except Exception as error:  # noqa: BLE001 - an interceptor raised it; it is the caller's
+        except Exception as error:  # noqa: BLE001 - an interceptor raised it; re-raised
             return error.with_traceback(_skip_frames(error.__traceback__, 2))
         if reply is None:
             return self._failure(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
@@ -274,7 +274,7 @@ class _InFlightCall:
             # Interceptors may have sent requests before they failed.
             ran = bool(self.channel.interceptors)
             return self._closed("before the call started", may_have_run=ran)
-        name = type(error).__name__  # its text may quote what was to be sent
+        name = type(error).__name__  # its text may quote the request
         return self._failure(grpc.StatusCode.INTERNAL, f"gRPC did not start the call ({name})")
 
     def _give_up(self) -> MilvusImportError:

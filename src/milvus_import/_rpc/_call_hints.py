@@ -1,4 +1,4 @@
-"""What to do about a failed RPC: the hint for each code and text, and for what the client knows."""
+"""The hint of a failed RPC, chosen by its status code, its text and the context of the call."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ _TRIED: Final = (
 def call_hint(
     code: grpc.StatusCode, details: str, context: CallContext, *, unsent: bool, by_server: bool
 ) -> Hint | None:
-    """Return what to do about an RPC that did not end with OK; None if nothing is known."""
+    """Return the hint of an RPC that did not end with OK, or None."""
     if unsent:
         return Hint.ALLOW_MORE_TIME
     status = http_status(details)
@@ -119,15 +119,15 @@ def call_hint(
 
 
 def write_hint(hint: Hint | None) -> Hint:
-    """Return the hint of a write that may have run: it must not be sent again unexamined."""
+    """Return the hint of a write that may have run: check first, instead of trying again."""
     return Hint.REPEAT_WITH_KEY if hint is None or hint in _TRY_AGAIN else hint
 
 
 def _with_context(hint: Hint, context: CallContext) -> Hint:
-    """Return the hint of a text, or the one that what the client knows makes more likely."""
+    """Return the hint, or a more likely one in the context of this call."""
     if hint is Hint.PASS_TOKEN and context.authorized:
         return Hint.GATEWAY_STRIPS_AUTHORIZATION
-    if hint is Hint.BROKEN_OR_NOT_GRPC and context.answered:
+    if hint is Hint.BROKEN_OR_NOT_GRPC and context.responded:
         return Hint.RECONNECT
     return hint
 
@@ -135,7 +135,7 @@ def _with_context(hint: Hint, context: CallContext) -> Hint:
 def _deadline_hint(context: CallContext) -> Hint:
     if context.method == "Import":
         return Hint.CREATE_DEADLINE
-    if context.answered:
+    if context.responded:
         return Hint.SERVER_SLOW
     return Hint.CHECK_REACHABLE_HTTPS if context.secure else Hint.CHECK_REACHABLE_HTTP
 
@@ -144,7 +144,7 @@ def _unavailable_hint(details: str, context: CallContext) -> Hint:
     tried = re.search(_TRIED, details)
     if tried and not re.search(rf":{tried[2]}(,|$)", context.target):
         return Hint.UNSET_PROXY
-    if context.answered:
+    if context.responded:
         return Hint.RECONNECT
     for pattern, hint in _NO_CONNECTION_HINTS:
         if re.search(pattern, details):
@@ -157,7 +157,7 @@ def _unavailable_hint(details: str, context: CallContext) -> Hint:
 
 
 def _refused_hint(tried: str, context: CallContext) -> Hint:
-    """localhost also resolves to ::1; gRPC reports only the address that it tried last."""
+    """Return the hint. gRPC reports only the last address, and localhost also resolves to ::1."""
     if unquote(tried) in context.target and "," not in context.target:
         return Hint.CHECK_ADDRESS
     return Hint.REFUSED_OR_TLS if context.secure else Hint.REFUSED_OR_HTTPS

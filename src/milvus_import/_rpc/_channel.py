@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     """A call, or the task that awaits it."""
 
 SWEEP_INTERVAL = 1.0
-"""Seconds between two looks at the calls in flight."""
+"""Seconds between two sweeps of the calls in flight."""
 
 ChannelOption = tuple[str, Any]
 """The name and the value of a gRPC channel argument."""
@@ -38,18 +38,18 @@ def channel_arguments(
     max_send_bytes: int,
     extra: Iterable[ChannelOption] = (),
 ) -> list[ChannelOption]:
-    """Return the channel arguments; those in ``extra`` override ours of the same name."""
+    """Return the channel arguments; those in ``extra`` override others of the same name."""
     validate_message_sizes(max_receive_bytes, max_send_bytes)
-    # Several addresses share the calls.
+    # Calls are balanced over several addresses.
     balancing = "round_robin" if endpoint.several else "pick_first"
     options: dict[str, Any] = {
         "grpc.max_receive_message_length": max_receive_bytes,
         "grpc.max_send_message_length": max_send_bytes,
         "grpc.service_config": json.dumps({"loadBalancingConfig": [{balancing: {}}]}),
-        # Reconnected 0.3-0.7 s after the server is back; gRPC's defaults are up to 19 s late.
+        # Reconnects 0.3-0.7 s after the server is back; with gRPC's defaults, up to 19 s.
         "grpc.initial_reconnect_backoff_ms": 200,
         "grpc.max_reconnect_backoff_ms": 1000,
-        # A silently dropped connection is noticed in 25 s instead of never. Milvus accepts a ping
+        # A silently dropped connection is detected in 25 s instead of never. Milvus accepts a ping
         # every 5 s; one is only sent with a call in flight and nothing received since.
         "grpc.keepalive_time_ms": 10_000,
         "grpc.keepalive_timeout_ms": 15_000,
@@ -70,7 +70,7 @@ def validate_message_sizes(max_receive_bytes: int, max_send_bytes: int) -> None:
 
 
 def validate_interceptors(interceptors: object) -> tuple[grpc.aio.ClientInterceptor, ...]:
-    """Return the interceptors as a tuple. Raises TypeError for what is no gRPC interceptor."""
+    """Return the interceptors as a tuple. Raises TypeError for any other object."""
     if not isinstance(interceptors, Iterable):
         raise TypeError(f"interceptors must be a sequence, got {shorten(interceptors)}")
     validated: list[grpc.aio.ClientInterceptor] = []
@@ -100,7 +100,7 @@ class Connection:
         self._parse = parse
         self._stubs: dict[str, grpc.aio.UnaryUnaryMultiCallable[Any, Any]] = {}
         self._overdue: set[CallOrTask] = set()
-        """The calls that were overdue when the sweep last looked."""
+        """The calls that were overdue at the last sweep."""
 
     def stub(self, method: Method[Any, Any]) -> grpc.aio.UnaryUnaryMultiCallable[Any, Any]:
         """Return the stub of a method."""
@@ -109,13 +109,13 @@ class Connection:
             stub = self._stubs[method.path] = self.channel.unary_unary(
                 f"/{method.path}",
                 request_serializer=method.request_type.SerializeToString,
-                # Replies are untrusted: our own parsing limits their entries first.
+                # Replies are untrusted: their entries are limited before they are parsed.
                 response_deserializer=method.reply_type.FromString if self._parse else None,
             )
         return stub
 
     def sweep(self) -> None:
-        """Give up the calls that gRPC did not end, once per interval while calls are in flight.
+        """Cancel overdue calls that gRPC did not end. Repeats while calls are in flight.
 
         A call must be overdue twice, because a blocked event loop delays gRPC's own events as
         well. One timer for all calls costs less than one per call.
@@ -148,7 +148,7 @@ class LazyChannel(LazyConnection[Connection]):
         self._credentials = credentials
 
     def connection(self) -> Connection:
-        """Return the connection, as LazyConnection does; never in a process that gRPC fails in."""
+        """Return the connection. Raises RuntimeError in a process forked with an open channel."""
         if _process.forked_with_open_channel:
             raise self._fork_error()
         return super().connection()
@@ -181,7 +181,7 @@ class LazyChannel(LazyConnection[Connection]):
 
 
 def validate_channel_options(extra: object) -> list[ChannelOption]:
-    """Return the pairs. Raises TypeError for what is no sequence of pairs."""
+    """Return the pairs. Raises TypeError for anything else."""
     if isinstance(extra, (str, bytes)) or not isinstance(extra, Iterable):
         raise TypeError(f"channel_options must be a sequence of pairs, got {shorten(extra)}")
     options: list[ChannelOption] = []
@@ -189,14 +189,14 @@ def validate_channel_options(extra: object) -> list[ChannelOption]:
         pair = cast("ChannelOption", option)
         if not isinstance(option, tuple) or len(pair) != 2 or not isinstance(pair[0], str):
             raise TypeError(
-                "channel_options must hold pairs of name and value; one entry is no pair"
+                "channel_options must hold pairs of name and value; one entry is not a pair"
             )
         options.append(pair)
     return options
 
 
 async def _wait_until_idle(connection: Connection, seconds: float) -> None:
-    """Wait until no call is in flight, at most so long."""
+    """Wait until no call is in flight, for at most ``seconds``."""
     end = connection.loop.time() + seconds
     while connection.in_flight and connection.loop.time() < end:  # noqa: ASYNC110
         await asyncio.sleep(0.005)  # a dict that empties has no event to wait for

@@ -1,4 +1,4 @@
-"""What a failed RPC means: gRPC's status codes and texts as errors, hints and retry decisions.
+"""Map gRPC's status codes and texts to errors, hints and retry decisions.
 
 The texts are those of ``_texts.py``; the hints are chosen in ``_call_hints.py``.
 """
@@ -56,7 +56,7 @@ _CLASSES: Final[dict[grpc.StatusCode, type[CallError]]] = {
     Code.PERMISSION_DENIED: AccessDeniedError,
     Code.UNIMPLEMENTED: UnsupportedServerError,
 }
-# The server rejected the request, or never received it.
+# Codes of requests that the server rejected or never received.
 _NOT_EXECUTED: Final = frozenset(
     {
         Code.UNAUTHENTICATED,
@@ -66,8 +66,8 @@ _NOT_EXECUTED: Final = frozenset(
         Code.NOT_FOUND,
     }
 )
-# The same for codes that may mean either, by their text. The text counts only with its code: a
-# server may quote its own failed connections in an UNKNOWN.
+# The same by text, for codes that do not decide it. A text counts only with its code: a server
+# may report its own failed connections as UNKNOWN.
 _NOT_EXECUTED_TEXTS: Final = {
     Code.UNAVAILABLE: NO_CONNECTION,
     Code.FAILED_PRECONDITION: r"connect failed",
@@ -80,7 +80,7 @@ _TRANSIENT_TEXTS: Final = (
     rf"{NOT_READY}|{EMPTY_REPLY}|{STREAM_REMOVED}|{NO_STATUS}|{CORRUPTED_STREAM}"
     "|RST_STREAM|upstream"
 )
-# Errors that only a server or a gateway that is there can cause.
+# Errors that only a reachable server or gateway can cause.
 _RESPONSE_STATUSES: Final = frozenset({408, 429, 502, 503, 504})
 _RESPONSE_TEXTS: Final = (
     rf"{NOT_READY}|{EMPTY_REPLY}|{BACKEND}|{UPSTREAM_TIMEOUT}|{GATEWAY_RATE_LIMIT}"
@@ -96,7 +96,7 @@ def call_error(
     status: int | None = None,
     hint: Hint | None = None,
 ) -> CallError:
-    """Return the error of an RPC that did not end with OK. No ``record``: nothing was sent.
+    """Return the error of an RPC that did not end with OK. ``record`` is None if nothing was sent.
 
     ``status`` is the HTTP status and ``hint`` the hint, where the caller knows them.
     """
@@ -125,12 +125,12 @@ def call_error(
 
 
 def bad_reply(details: str, hint: Hint | None = None) -> ReplyError:
-    """Return what to raise for a reply that is not valid although gRPC reported OK."""
+    """Return the ReplyError of a reply that is not valid although gRPC reported OK."""
     return ReplyError(lambda context: _bad_reply_error(details, context, hint))
 
 
 def _bad_reply_error(details: str, context: CallContext, hint: Hint | None) -> CallError:
-    if hint is None and details != EMPTY_REPLY and not context.answered:
+    if hint is None and details != EMPTY_REPLY and not context.responded:
         rest = context.service == "rest"
         hint = Hint.REST_CHECK_PORT if rest else Hint.CHECK_IS_MILVUS
     if not context.read:
@@ -164,7 +164,7 @@ def lacks_grpc_status(error: CallError) -> bool:
 
 
 def from_a_server(error: MilvusImportError) -> bool:
-    """Return whether only a server or a gateway that is there can have caused the error.
+    """Return whether only a reachable server or gateway can have caused the error.
 
     All other errors may also come from a wrong address.
     """
@@ -217,7 +217,7 @@ def _message(
 def _ended_by_server(
     code: grpc.StatusCode, details: str, record: CallRecord | None, timeout: float | None
 ) -> bool:
-    """Return whether a deadline is not the call's own, which gRPC reports with its own text."""
+    """Return whether the server's deadline expired, not the call's own."""
     if code is not Code.DEADLINE_EXCEEDED or record is None:
         return False
     return details.lower() != DEADLINE_TEXT and (timeout is None or record.elapsed < 0.9 * timeout)

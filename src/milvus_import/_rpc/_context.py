@@ -1,4 +1,4 @@
-"""What the client knows about a call, from which its error is made."""
+"""The context of a call, from which its error is created."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class CallContext(NamedTuple):
-    """What the client knows about a call that failed."""
+    """The call that failed, and the state of its client."""
 
     method: str
     service: Service
@@ -22,14 +22,14 @@ class CallContext(NamedTuple):
     secure: bool
     """Whether the client uses TLS."""
     timeout: float | None
-    answered: bool
+    responded: bool
     """Whether the client has had a successful response: then the address is right."""
     authorized: bool
     """Whether a token was sent."""
 
 
 class ReplyError(Exception):
-    """A reply that is no result. Reading a reply needs no context; only its error does."""
+    """A reply without a result. ``make`` returns its error in the context of the call."""
 
     def __init__(self, make: Callable[[CallContext], MilvusImportError]) -> None:
         super().__init__()

@@ -29,14 +29,14 @@ class Endpoint(NamedTuple):
     loopback: bool
     """Whether every address is on this machine."""
     several: bool = False
-    """Whether the URI may stand for several servers (``dns:``, ``ipv4:``, ``ipv6:``)."""
+    """Whether the URI may name several servers (``dns:``, ``ipv4:``, ``ipv6:``)."""
 
 
 def parse_uri(uri: str, *, tls: bool = False) -> Endpoint:
     """Validate a URI and convert it to a gRPC target.
 
     ``tls``: a TLSConfig was given, so a URI without a scheme means TLS.
-    Raises TypeError or ArgumentError that names the fault.
+    Raises TypeError or ArgumentError.
     """
     _validate_characters(uri)
     match = re.match(_SCHEME, uri)
@@ -55,7 +55,7 @@ def parse_uri(uri: str, *, tls: bool = False) -> Endpoint:
 
 
 def _validate_characters(uri: object) -> None:
-    """Raise for what no URI of any scheme contains. Credentials never appear in the message."""
+    """Raise for characters that no URI contains. The message never shows credentials."""
     if not isinstance(uri, str):
         kind = type(uri).__name__
         raise TypeError(f"uri must be a str such as 'http://localhost:19530', got {kind}")

@@ -1,8 +1,8 @@
 """One HTTP request.
 
-httpx2's own timeouts and cancel scopes would end a request when its caller is cancelled. Here a
-request runs in a task of its own, and the caller waits for that task: a caller that is cancelled
-returns immediately, the request is *detached* and continues to its own deadline.
+httpx2's own timeouts and cancel scopes would end a request when its caller is cancelled. Here each
+request runs in its own task, and the caller waits for that task. A caller that is cancelled returns
+immediately; the request is *detached* and continues to its own deadline.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ._options import CallSettings
 
 _LATE = 0.1
-"""Seconds behind its time from which the event loop counts as blocked."""
+"""Seconds of delay from which the event loop counts as blocked."""
 
 _ParamsT = TypeVar("_ParamsT")
 _ResultT = TypeVar("_ResultT")
@@ -72,7 +72,7 @@ class HttpMethod(Generic[_ParamsT, _ResultT]):
         read: bool = True,
         older_name: str | None = None,
     ) -> None:
-        """``read`` is False for a write; ``older_name`` is what older servers call it."""
+        """``read`` is False for a write; ``older_name`` is its name on older servers."""
         self.names = (name,) if older_name is None else (name, older_name)
         self.build = build
         self.read_reply = read_reply
@@ -115,7 +115,7 @@ async def post(channel: HttpChannel, call: HttpCall, settings: CallSettings) -> 
 
 
 def http_context(channel: HttpChannel, call: HttpCall, settings: CallSettings) -> CallContext:
-    """Return what the errors of a call are made from."""
+    """Return the context of a call, for its errors."""
     return CallContext(
         call.name,
         "rest",
@@ -123,7 +123,7 @@ def http_context(channel: HttpChannel, call: HttpCall, settings: CallSettings) -
         channel.endpoint.target,
         channel.endpoint.secure,
         settings.timeout,
-        channel.answered,
+        channel.responded,
         "authorization" in settings.sent,
     )
 
@@ -145,7 +145,7 @@ async def _wait(task: RequestTask, timeout: float | None) -> bool:
 
 @dataclass(slots=True, repr=False, eq=False)
 class _InFlightRequest:
-    """A request with everything that its record and its error need. Nothing here suspends."""
+    """A request with the data for its record and its error. Nothing here suspends."""
 
     channel: HttpChannel
     call: HttpCall
@@ -194,7 +194,7 @@ class _InFlightRequest:
             self.result()
 
     def _cancelled(self) -> MilvusImportError:
-        """Return the error of a request that was cancelled by close(), or with every task."""
+        """Return the error of a request that close() or the event loop cancelled."""
         code, details = grpc.StatusCode.CANCELLED, "the request was cancelled"
         if not self.channel.closed:
             return self._failed(code, details)

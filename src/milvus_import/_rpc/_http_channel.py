@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 256
 """Requests at the same time; further ones wait for a connection, within their deadline."""
 _KEPT_CONNECTIONS = 10
-"""Idle connections that are kept: httpx2 examines each of them at each request."""
+"""Idle connections that are kept; httpx2 checks each of them at each request."""
 _KEEPALIVE = 30.0
 """Seconds that an idle connection is kept; gateways close theirs after 60 or more."""
 NO_TIMEOUT = 2**63 // 10**9
@@ -124,7 +124,7 @@ class HttpChannel(LazyConnection[HttpConnection]):
         self._url = f"{scheme}://{host}"
 
     def _tls_context(self, tls: TLSConfig | None) -> ssl.SSLContext:
-        # Without TLS an empty one: loading the CA certificates takes 10 ms.
+        # An empty context without TLS: loading the CA certificates takes 10 ms.
         own = tls is not None and tls.ca is not None
         context: ssl.SSLContext = (
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -150,7 +150,7 @@ class HttpChannel(LazyConnection[HttpConnection]):
                 "content-type": "application/json",
                 "user-agent": "milvus-import",
             },
-            # A gateway's cookies would make one call depend on another.
+            # No cookies: a gateway's would make one call depend on another.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             timeout=None,
             follow_redirects=False,
@@ -168,7 +168,7 @@ class HttpChannel(LazyConnection[HttpConnection]):
     def start(
         self, connection: HttpConnection, call: HttpCall, settings: CallSettings
     ) -> RequestTask:
-        """Start the request in a task of its own."""
+        """Start the request in its own task."""
         seconds = NO_TIMEOUT if call.timeout is None else max(1, -int(-call.timeout // 1))
         request = connection.client.build_request(
             "POST",
@@ -213,7 +213,7 @@ async def _exchange(client: httpx2.AsyncClient, request: httpx2.Request, limit: 
         finally:
             await response.aclose()
     except asyncio.CancelledError:
-        for stream in opened:  # httpx2 leaves it open if that was during the TLS handshake
+        for stream in opened:  # httpx2 leaves it open during the TLS handshake
             await stream.aclose()
         raise
     except Exception as error:  # noqa: BLE001 - an error of a library, classified by its type

@@ -1,4 +1,4 @@
-"""What a failed HTTP request means: httpx2's exceptions and HTTP statuses as errors and hints."""
+"""Map httpx2's exceptions and HTTP statuses to errors and hints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COMPRESSED: Final = "the response is compressed"
 NO_HTTP: Final = "the response is not valid HTTP/1.1"
 MISSING_ROUTE: Final = "404 page not found"
 """The body of a 404 of Milvus' own router."""
-_MOST_CAUSES: Final = 10
+_MAX_CAUSES: Final = 10
 _TLS_ALERT: Final = r"ALERT_CERTIFICATE_REQUIRED|ALERT_HANDSHAKE_FAILURE|ALERT_BAD_CERTIFICATE"
 
 # The first pattern that matches decides.
@@ -63,7 +63,7 @@ def failure(error: Exception) -> tuple[grpc.StatusCode, str]:
         if re.search(r"(?i)disconnected|closed connection", text):
             return Code.UNAVAILABLE, f"{CONNECTION_BROKE}: {text}"
         return Code.INTERNAL, f"{NO_HTTP}: {text}"
-    # Its text may quote what was to be sent.
+    # Its text may quote the request.
     return Code.INTERNAL, f"the request failed ({type(error).__name__})"
 
 
@@ -89,7 +89,7 @@ def status_error(
     *,
     by_milvus: bool = False,
 ) -> CallError:
-    """Return the error of an HTTP response that its status describes.
+    """Return the error of an HTTP response, chosen by its status.
 
     ``by_milvus``: Milvus sent it, not a gateway.
     """
@@ -109,7 +109,7 @@ def status_error(
 
 
 def response_text(status: int, reason: str, content_type: str, body: bytes) -> str:
-    """Return an HTTP response as one line: of an HTML page, only its title."""
+    """Return an HTTP response as one line; an HTML page is reduced to its title."""
     text = body[:EXCERPT].decode("utf-8", "replace")
     title = re.search(r"(?is)<title>(.*?)</title>", text)
     if title:
@@ -126,14 +126,14 @@ def is_missing_route(status: int, body: bytes) -> bool:
 
 
 def missing_route(text: str, record: CallRecord, hint: Hint) -> ReplyError:
-    """Return what to raise for a path that this version of Milvus does not have."""
+    """Return the ReplyError of a path that this version of Milvus does not have."""
     return ReplyError(
         lambda context: call_error(Code.UNIMPLEMENTED, text, context, record, status=404, hint=hint)
     )
 
 
 def _unavailable_hint(context: CallContext) -> Hint:
-    if context.answered:
+    if context.responded:
         return Hint.RECONNECT
     # A server that requires a client certificate may reset the connection without a reason.
     return Hint.RESTARTING_OR_CERTIFICATE if context.secure else Hint.REST_CHECK_PORT
@@ -142,7 +142,7 @@ def _unavailable_hint(context: CallContext) -> Hint:
 def _deadline_hint(context: CallContext) -> Hint:
     if not context.read:
         return Hint.REPEAT_WITH_KEY if context.method == "create" else Hint.REST_REPEAT
-    return Hint.SERVER_SLOW if context.answered else Hint.REST_CHECK_REACHABLE
+    return Hint.SERVER_SLOW if context.responded else Hint.REST_CHECK_REACHABLE
 
 
 def _reason(error: BaseException) -> str:
@@ -159,7 +159,7 @@ def _reason(error: BaseException) -> str:
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """Return the causes of an exception, innermost first in a group."""
-    for _ in range(_MOST_CAUSES):
+    for _ in range(_MAX_CAUSES):
         if error is None:
             return
         if isinstance(error, BaseExceptionGroup):

@@ -1,4 +1,4 @@
-"""What the HTTP status of a gateway or a web server means."""
+"""Map the HTTP status of a gateway or a web server to a gRPC code and a hint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HINTS: Final = {
 }
 
 
-# As gRPC maps them (doc/http-grpc-status-mapping.md), and 408 as what it is.
+# As gRPC maps them (doc/http-grpc-status-mapping.md), and 408 as a deadline.
 _CODES: Final = {
     400: grpc.StatusCode.INTERNAL,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -47,7 +47,7 @@ def http_code(status: int) -> grpc.StatusCode:
 
 
 def transient_http_status(status: int) -> bool:
-    """Return whether an HTTP status passes by itself: 408, 429 and 5xx except 501 and 505."""
+    """Return whether an HTTP status is temporary: 408, 429 and 5xx except 501 and 505."""
     return status in {408, TOO_MANY_REQUESTS} or (500 <= status <= 599 and status not in {501, 505})
 
 

@@ -32,11 +32,13 @@ _RESERVED = frozenset(
 
 
 def validate_metadata(metadata: object) -> dict[str, tuple[MetadataValue, ...]]:
-    """Return the values of each key; an empty tuple marks a key that is dropped."""
+    """Return the values of each key; an empty tuple marks a key that is not sent."""
     values: dict[str, tuple[MetadataValue, ...]] = {}
     for index, entry in enumerate(_pairs(metadata)):
         if not isinstance(entry, (tuple, list)) or len(entry) != 2:
-            raise TypeError(f"metadata must hold pairs of key and value; entry {index} is no pair")
+            raise TypeError(
+                f"metadata must hold pairs of key and value; entry {index} is not a pair"
+            )
         key, value = entry
         if not isinstance(key, str):
             raise TypeError(f"a metadata key must be a str, got {shorten(key)}")

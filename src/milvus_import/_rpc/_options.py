@@ -38,30 +38,30 @@ class _SharedOptions(TypedDict, total=False):
     """``grpc.Compression.Gzip`` compresses the request. Milvus does not accept deflate."""
 
     call_credentials: grpc.CallCredentials | None
-    """Credentials that gRPC asks for at each call; only over TLS."""
+    """Credentials that gRPC requests for each call; only over TLS."""
 
     on_finish: Callable[[CallRecord], object] | None
-    """Called once per RPC when it has ended, also after its caller was cancelled.
-    ``on_finish=records.append`` is the idiom. Exceptions that it raises are logged."""
+    """Called once per RPC when it has ended, also after its caller was cancelled. Example:
+    ``on_finish=records.append``. Exceptions that it raises are logged."""
 
 
 class CallOptions(_SharedOptions, total=False):
-    """Options of a method of one RPC.
+    """Options of a method that makes one RPC.
 
-    A key left out means the client's default, ``None`` means off.
-    Keep a set and vary it: ``**(options | {"timeout": 1})``.
+    A missing key means the client's default, ``None`` means off.
+    To change one of a set of options: ``**(options | {"timeout": 1})``.
     """
 
     timeout: float | None
     """Seconds until the method must have ended, a retry included; the server receives this
-    deadline. Default: the client's ``rpc_timeout``, 10. 0 and less raise DeadlineExceededError,
-    nothing is sent; inf and None mean no deadline; NaN and more than 1e9 are an ArgumentError.
-    Milvus 2.3 and early 2.4 crash when a read is reset while they work on it, and a deadline
-    resets it: keep 10 seconds or more with them."""
+    deadline. Default: the client's ``rpc_timeout``, 10. Values of 0 or less raise
+    DeadlineExceededError, and nothing is sent. inf and None mean no deadline. NaN and values above
+    1e9 raise ArgumentError. Use 10 seconds or more with Milvus 2.3 and early 2.4: an expired
+    deadline resets the read, which may crash them."""
 
 
 class RpcOptions(_SharedOptions, total=False):
-    """Options of each RPC of a method that makes many, and a client's defaults."""
+    """Options of each RPC of a method that makes many RPCs, and the defaults of a client."""
 
     rpc_timeout: float | None
     """Seconds until each RPC must have ended, default 10; as ``timeout`` of CallOptions. The
@@ -80,7 +80,7 @@ class CallSettings:
     fixed: dict[str, tuple[MetadataValue, ...]] = field(default_factory=_no_metadata, repr=False)
     """The token and the database: sent with each call unless overridden under their own key."""
     sent: dict[str, tuple[MetadataValue, ...]] = field(default_factory=_no_metadata, repr=False)
-    """``fixed`` under the metadata of the client and the call; () marks a key that is dropped."""
+    """``fixed``, overridden by the metadata of the client and the call; () marks a dropped key."""
     timeout: float | None = DEFAULT_TIMEOUT
     metadata: tuple[tuple[str, MetadataValue], ...] | None = field(default=None, repr=False)
     """``sent`` as pairs."""
@@ -105,7 +105,7 @@ class CallSettings:
 
 
 def merge(base: CallSettings, options: CallOptions) -> CallSettings:
-    """Return ``base`` overridden by the options of a method of one RPC, and empty ``options``.
+    """Return ``base`` overridden by the options of one call, and empty ``options``.
 
     The caller's dict is emptied so that no frame holds metadata while the call is awaited: error
     reporters show the local variables of frames.
@@ -115,14 +115,14 @@ def merge(base: CallSettings, options: CallOptions) -> CallSettings:
 
 
 def merge_rpc(base: CallSettings, options: RpcOptions) -> CallSettings:
-    """Do what ``merge`` does for the options of a method of many RPCs."""
+    """Return ``base`` overridden by the options of each RPC of a method that makes many."""
     return _merge(base, cast("dict[str, Any]", options), "rpc_timeout")
 
 
 def client_settings(
     *, secure: bool, fixed: Mapping[str, str | None], defaults: RpcOptions
 ) -> CallSettings:
-    """Return the settings of a client: its token and database (None: none) and its defaults."""
+    """Return the settings of a client: its token and database, unless None, and its defaults."""
     known: dict[str, tuple[MetadataValue, ...]] = {
         key: (value,) for key, value in fixed.items() if value
     }
@@ -160,7 +160,7 @@ def validate_callback(name: str, value: _CallbackT) -> _CallbackT:
 
 
 def reject_awaitable(name: str, result: object) -> None:
-    """Raise TypeError if a callback returned an awaitable, which nobody would await."""
+    """Raise TypeError if a callback returned an awaitable, which would never be awaited."""
     if result is not None and inspect.isawaitable(result):
         if inspect.iscoroutine(result):
             result.close()
@@ -171,7 +171,7 @@ def reject_awaitable(name: str, result: object) -> None:
 
 
 def unknown_argument(name: str, known: Sequence[str]) -> TypeError:
-    """Return the error of a keyword that a method does not have, naming the right one."""
+    """Return the error of an unknown keyword, with the closest known one."""
     if name == "call":
         hint = "pass the call options directly, such as metadata=..."
     elif name in {"timeout", "rpc_timeout"}:

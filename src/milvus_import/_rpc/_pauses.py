@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 
 from .._errors import ClientClosedError
-from ._turns import Turns
+from ._throttle import PollThrottle
 
 
 class Pauses:
-    """The pauses of one client, in whichever event loop each of them runs."""
+    """The pauses of one client, in any event loop."""
 
     closed: bool = False
     """Whether the client is closed."""
 
     def __init__(self) -> None:
-        self.turns: Turns = Turns()
-        """The order of the polls while their rate is limited."""
+        self.throttle: PollThrottle = PollThrottle()
+        """The spacing of the polls while their rate is limited."""
         self._waiters: set[asyncio.Future[None]] = set()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for so many seconds. Raises ClientClosedError when the client is closed."""
+        """Sleep for ``seconds``. Raises ClientClosedError when the client is closed."""
         if seconds <= 0:
             await yield_to_loop()
             return  # on a closed client the poll itself raises the error
@@ -65,7 +65,7 @@ async def yield_to_loop() -> None:
     """Let the event loop run once, so that a task that is already cancelled ends here.
 
     asyncio.sleep(0) awaits no future: if a scope of anyio and a timeout of asyncio cancel it in
-    the same iteration, each takes the CancelledError for the other's.
+    the same iteration, each attributes the CancelledError to the other.
     """
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()

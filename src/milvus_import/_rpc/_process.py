@@ -1,4 +1,4 @@
-"""Processes in which gRPC cannot work: forked beside an open channel, or patched by gevent."""
+"""Processes in which gRPC cannot work: forked with an open channel, or patched by gevent."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ import re
 from typing import Final
 
 NOT_READY: Final = r"(?i)proxy is not ready|service not ready"
-EMPTY_REPLY: Final = "the reply is empty; the coordinator may be away"
+EMPTY_REPLY: Final = "the reply is empty; the coordinator may be unavailable"
 HTTP_STATUS: Final = r"Received http2 header with status: ([0-9]{3})"
-# The response ended without trailers: it was empty, or a web page.
+# The response ended without trailers: it was empty or a web page.
 NO_STATUS: Final = r"No status received|Data frame with END_STREAM flag"
 STREAM_REMOVED: Final = r"^Stream removed"
 CORRUPTED_STREAM: Final = r"Failed parsing HTTP/2|overflows local window"

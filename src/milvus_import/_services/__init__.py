@@ -1,1 +1,1 @@
-"""What Milvus offers: its services, their requests and replies, and which of them to call."""
+"""The services of Milvus: requests, replies, and the selection of a service."""

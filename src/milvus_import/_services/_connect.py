@@ -1,4 +1,4 @@
-"""The connection of a client: its arguments, validated, as the services that it calls."""
+"""Validate the connection arguments of a client and create its services."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Services(Protocol):
     pauses: Pauses
 
     @property
-    def answered(self) -> bool:
+    def responded(self) -> bool:
         """Whether any call has had a successful response yet."""
         ...
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def decode_progress(
     reply: internal_pb2.GetImportProgressResponse, job_id: str
 ) -> ImportProgressData:
-    """Map the reply onto the dataclasses; values stay raw."""
+    """Map the reply onto the dataclasses without changing its values."""
     details = [
         ImportProgressDetail(
             task.file_name,

@@ -1,4 +1,4 @@
-"""Limits of a reply that apply before it is parsed: parsing alone may take gigabytes."""
+"""Limit the entries of a reply before it is parsed: parsing may take gigabytes of memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 MAX_NESTED: Final = 100_000
 """Entries of one field of the messages inside a reply, such as the details of a Status."""
 _PACKED_BYTES_PER_ENTRY: Final = 10
-"""Bytes of the longest number; a field of packed numbers may have so many per entry."""
+"""Bytes of the longest number, so of one entry of a packed field at most."""
 _FIXED: Final = {1: 8, 5: 4}  # bytes of a field, by wire type
 _STRING, _BYTES = 9, 12  # of FieldDescriptor.type; all other scalars may be packed
 
@@ -35,13 +35,13 @@ class _Counts:
 
 
 class _LimitExceededError(Exception):
-    """A field has more entries than it may have."""
+    """A field has more entries than allowed."""
 
 
 def exceeds_limits(data: bytes, descriptor: Any, max_entries: int) -> bool:
     """Return whether a field of a reply has more than ``max_entries`` entries.
 
-    Walks over the fields without parsing them, and stops at the limit. What is malformed is left
+    Skips over the fields without parsing them, and stops at the limit. A malformed reply is left
     to the parser, which stops at the same position.
     """
     try:

@@ -1,7 +1,7 @@
 """The public gRPC service, ``milvus.proto.milvus.MilvusService`` on port 19530.
 
-Its GetImportState is coarser. On 2.4+ it reports every state that it does not know as Failed: a
-job that waits for its commit is recognised here.
+Its GetImportState has fewer states, and Milvus 2.4+ reports all others as Failed. A job that waits
+for its commit is detected here.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PERCENT: Final = r"-?[0-9]{1,19}"  # an int64
 
 
 def decode_progress(reply: milvus_pb2.GetImportStateResponse, job_id: str) -> ImportProgressData:
-    """Map the reply onto the same dataclass; what this service does not report stays empty."""
+    """Map the reply onto the dataclasses; fields that this service does not report stay empty."""
     infos = {info.key: info.value for info in reply.infos}
     state = _state(reply.state, infos)
     return ImportProgressData(
@@ -65,7 +65,7 @@ def decode_progress(reply: milvus_pb2.GetImportStateResponse, job_id: str) -> Im
 
 
 def _state(number: int, infos: Mapping[str, str]) -> ImportState:
-    """2.4+ reports Failed, at 99 % and without a reason, for a job that waits for its commit."""
+    """Return the state. 2.4+ reports a wait for commit as Failed at 99 % without a reason."""
     if (
         number == common_pb2.ImportFailed
         and not infos.get("failed_reason")

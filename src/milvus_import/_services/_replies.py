@@ -1,4 +1,4 @@
-"""Reading replies, which are untrusted: entries are limited before they are parsed."""
+"""Parse replies, which are untrusted: their entries are limited first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MessageT = TypeVar("_MessageT", bound=Message)
 
 @dataclass(slots=True, eq=False)
 class Snapshot:
-    """The progress of a job as it was received. It is decoded only where it is needed."""
+    """The progress of a job as it was received, decoded on demand."""
 
     reply: Any
     """The reply as bytes, or as a message."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("milvus_import")
 
 JOB_ID_LIMIT = 2**63 - 1
-_MOST_DIGITS = 19
+_MAX_DIGITS = 19
 _KEY_LIMIT = 256
 # The import options of Milvus 2.2 to 3.0.
 _KNOWN_OPTIONS = frozenset(
@@ -52,7 +52,7 @@ class JobParams(NamedTuple):
     job_id: str
     db_name: str
     previous: Snapshot | None = None
-    """What a watch has already; an equal reply is not decoded again."""
+    """The last snapshot of a watch; an equal reply is not decoded again."""
 
 
 class ListParams(NamedTuple):
@@ -81,7 +81,7 @@ def validate_job_id(job_id: str) -> str:
         raise TypeError(
             f"job_id must be a str of digits such as '449839014328146739', got {shorten(job_id)}"
         )
-    digits = job_id.isdigit() and job_id.isascii() and len(job_id) <= 2 * _MOST_DIGITS
+    digits = job_id.isdigit() and job_id.isascii() and len(job_id) <= 2 * _MAX_DIGITS
     if not digits or int(job_id) > JOB_ID_LIMIT:
         raise ArgumentError(
             f"job_id must be a decimal integer of at most 2**63-1, got {shorten(job_id)}"
@@ -100,7 +100,7 @@ def validate_job_ids(job_ids: Iterable[str], *, or_collection: bool) -> list[str
 
 
 def validate_name(name: str, argument: str, *, empty: bool = False) -> str:
-    """Return a collection, partition or database name; Milvus checks the rest of its rules."""
+    """Return a collection, partition or database name. Milvus validates the rest."""
     if not isinstance(name, str):
         raise TypeError(f"{argument} must be a str, got {shorten(name)}")
     if not name and not empty:
@@ -193,7 +193,7 @@ def _validate_options(options: ImportOptions | None) -> list[tuple[str, str]]:
     entries = cast("Iterable[object]", options.items() if isinstance(options, Mapping) else options)
     for entry in entries:
         if not isinstance(entry, (tuple, list)) or len(cast("Sequence[object]", entry)) != 2:
-            raise TypeError("options must hold pairs of name and value; one entry is no pair")
+            raise TypeError("options must hold pairs of name and value; one entry is not a pair")
         name, value = cast("tuple[object, object]", entry)
         if not isinstance(name, str) or not name:
             raise TypeError(f"the name of an option must be a str, got {shorten(name)}")
@@ -228,7 +228,7 @@ def _option_text(name: str, value: object) -> str:
 
 
 def _duration_text(value: object) -> str:
-    """Return seconds or a timedelta as Go's duration text; text is passed on."""
+    """Return seconds or a timedelta as Go's duration text; text is not converted."""
     if isinstance(value, str) and value:
         return _encodable(value, "option 'timeout'")
     seconds = value.total_seconds() if isinstance(value, timedelta) else value

@@ -1,4 +1,4 @@
-"""Milvus' REST API as a service: which path is called, and what HTTP cannot carry."""
+"""Milvus' REST API as a service: which path is called, and which options HTTP rules out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 
-from .._errors import ArgumentError, CallError, MilvusStatusError, UnsupportedServerError
+from .._errors import (
+    ArgumentError,
+    CallError,
+    MilvusImportError,
+    MilvusStatusError,
+    UnsupportedServerError,
+)
+from .._hints import Hint
 from .._rpc._channel import validate_channel_options, validate_interceptors, validate_message_sizes
 from .._rpc._context import ReplyError
 from .._rpc._endpoint import credentials_text
@@ -20,7 +27,6 @@ from .._text import shorten
 from ._select import may_retry, with_job
 
 if TYPE_CHECKING:
-    from .._errors import MilvusImportError
     from .._rpc._endpoint import Endpoint
     from .._rpc._options import RpcOptions
     from ._connect import ConnectionArguments
@@ -46,6 +52,7 @@ _RESERVED_HEADERS: Final = frozenset(
 
 _ParamsT = TypeVar("_ParamsT")
 _ResultT = TypeVar("_ResultT")
+_ErrorT = TypeVar("_ErrorT", bound=MilvusImportError)
 
 
 def connect_rest(
@@ -53,13 +60,13 @@ def connect_rest(
 ) -> tuple[RestServices, CallSettings]:
     """Return the service and the settings of its calls. Nothing is sent.
 
-    Raises ArgumentError for what HTTP cannot carry, ImportError without the extra.
+    Raises ArgumentError for an option that REST does not support, ImportError without the extra.
     """
     validate_message_sizes(arguments.max_receive_bytes, arguments.max_send_bytes)
     if validate_interceptors(arguments.interceptors):
-        raise ArgumentError(f"interceptors must be empty {_REST}: they are gRPC's")
+        raise ArgumentError(f"interceptors must be empty {_REST}: they are for gRPC only")
     if validate_channel_options(arguments.channel_options):
-        raise ArgumentError(f"channel_options must be empty {_REST}: they are gRPC's")
+        raise ArgumentError(f"channel_options must be empty {_REST}: they are for gRPC only")
     if endpoint.several:
         raise ArgumentError(
             f"uri must name one address {_REST}, got {shorten(arguments.uri)}: only gRPC "
@@ -81,7 +88,7 @@ def connect_rest(
 
 
 class RestServices:
-    """Calls the REST API, and remembers which name of ``describe`` the server knows."""
+    """Calls the REST API, and remembers which name of ``describe`` the server supports."""
 
     database_key = "db-name"
 
@@ -94,9 +101,9 @@ class RestServices:
         self._validated: CallSettings | None = None
 
     @property
-    def answered(self) -> bool:
+    def responded(self) -> bool:
         """Whether any call has had a successful response yet."""
-        return self.channel.answered
+        return self.channel.responded
 
     @property
     def open(self) -> bool:
@@ -113,9 +120,9 @@ class RestServices:
         params: _ParamsT,
         settings: CallSettings,
     ) -> _ResultT:
-        """Call a method, under its older name if the server does not know the newer one.
+        """Call a method, under its older name if the server does not have the newer one.
 
-        What remains of the timeout is the deadline of the second request. A read is repeated
+        What remains of the timeout is the deadline of the second request. A read is retried
         once if its connection breaks. Raises MilvusStatusError for a status that is not success,
         UnsupportedServerError if the server has no such method, and what ``post`` raises.
         """
@@ -130,11 +137,11 @@ class RestServices:
                     self.channel, _call(method, names[0], params, remaining), settings
                 )
             except CallError as error:
-                with_job(error, params)
+                with_job(_with_write_hint(error, method), params)
                 if retried or not may_retry(error, method):
                     raise
                 retried = True
-                remaining = _left(remaining, error)
+                remaining = _remaining(remaining, error)
                 continue
             try:
                 result = method.read_reply(reply, params)
@@ -147,10 +154,10 @@ class RestServices:
             del reply  # the error below must not keep it alive
             if not (names[1:] and _is_missing_route(invalid)):
                 break
-            remaining = _left(remaining, invalid)
+            remaining = _remaining(remaining, invalid)
             del names[0]
         try:
-            raise with_job(invalid, params)
+            raise with_job(_with_write_hint(invalid, method), params)
         finally:
             del invalid
 
@@ -162,7 +169,7 @@ class RestServices:
         return http_context(self.channel, HttpCall(name, "", method.read, b"", None), settings)
 
     def _succeeded(self, method: HttpMethod[Any, Any], name: str) -> None:
-        self.channel.answered = True
+        self.channel.responded = True
         if len(method.names) > 1:
             self._known = name
 
@@ -176,7 +183,7 @@ class RestServices:
             error.http_status = status
 
     def _validate(self, settings: CallSettings) -> None:
-        """Raise ArgumentError for settings that HTTP cannot carry; a watch validates them once."""
+        """Raise ArgumentError for unsupported settings; a watch validates them once."""
         if settings is not self._validated:
             _validate_settings(settings)
             self._validated = settings
@@ -189,7 +196,16 @@ def _call(
     return HttpCall(name, _PREFIX + name, method.read, body, remaining)
 
 
-def _left(remaining: float | None, error: MilvusImportError) -> float | None:
+def _with_write_hint(error: _ErrorT, method: HttpMethod[Any, Any]) -> _ErrorT:
+    """Give the error of a write that may have run the hint how to repeat it."""
+    if isinstance(error, CallError) and error.may_have_run and not method.read:
+        created = "create" in method.names
+        hint = Hint.REPEAT_WITH_KEY if created else Hint.REST_REPEAT
+        error._hint = hint  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return error
+
+
+def _remaining(remaining: float | None, error: MilvusImportError) -> float | None:
     """Return what remains of a timeout after a request that failed."""
     record = error.record if isinstance(error, CallError) else None
     return remaining if remaining is None or record is None else remaining - record.elapsed
@@ -201,7 +217,7 @@ def _is_missing_route(error: MilvusImportError) -> bool:
 
 
 def _authorization(arguments: ConnectionArguments) -> str | None:
-    """Return the header: Bearer, or Basic for what is not printable ASCII."""
+    """Return the header: Bearer, or Basic if the token is not printable ASCII."""
     secret = credentials_text(arguments.token, arguments.user, arguments.password)
     if secret is None:
         return None
@@ -218,13 +234,13 @@ def _authorization(arguments: ConnectionArguments) -> str | None:
 
 
 def _validate_settings(settings: CallSettings) -> None:
-    """Raise ArgumentError for call options that HTTP cannot carry."""
+    """Raise ArgumentError for call options that REST does not support."""
     if settings.wait_for_ready:
-        raise ArgumentError(f"wait_for_ready must be False or None {_REST}: it is gRPC's")
+        raise ArgumentError(f"wait_for_ready must be False or None {_REST}: it is for gRPC only")
     if settings.compression not in {None, grpc.Compression.NoCompression}:
-        raise ArgumentError(f"compression must be None {_REST}: it is gRPC's")
+        raise ArgumentError(f"compression must be None {_REST}: it is for gRPC only")
     if settings.call_credentials is not None:
-        raise ArgumentError(f"call_credentials must be None {_REST}: they are gRPC's")
+        raise ArgumentError(f"call_credentials must be None {_REST}: they are for gRPC only")
     for key, value in settings.metadata or ():
         if isinstance(value, bytes):
             raise ArgumentError(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def decode_progress(data: Json, job_id: str) -> ImportProgressData:
-    """Map the reply onto the dataclasses; values stay raw. Raises ReplyError for wrong types."""
+    """Map the reply onto the dataclasses. Raises ReplyError for wrong types."""
     details = [_decode_detail(entry) for entry in objects(data, "details", MAX_ENTRIES)]
     size = sum([detail.file_size for detail in details])
     return ImportProgressData(
@@ -93,7 +93,7 @@ def _snapshot(reply: HttpReply, params: JobParams) -> Snapshot:
     data = _parse_progress(reply, params.job_id)
     if previous is not None and previous.message == data:
         return previous
-    decode_progress(data, params.job_id)  # raises now what is wrong in it
+    decode_progress(data, params.job_id)  # raises ReplyError now rather than later
     return Snapshot(reply.body, data, lambda: decode_progress(data, params.job_id), "rest")
 
 
@@ -141,7 +141,7 @@ def _job_id(reply: HttpReply, params: CreateParams) -> str:
     raise bad_reply(f"the reply has {fault}")
 
 
-def _nothing(reply: HttpReply, params: JobParams) -> None:
+def _no_result(reply: HttpReply, params: JobParams) -> None:
     del params
     read_data(reply, missing=Hint.REST_NEEDS_3_0)
 
@@ -156,5 +156,5 @@ WATCH_DESCRIBE: Final = HttpMethod("describe", _job_request, _snapshot, older_na
 LIST: Final = HttpMethod("list", _list_request, _jobs)
 WATCH_LIST: Final = HttpMethod("list", _list_request, _rows)
 CREATE: Final = HttpMethod("create", _create_request, _job_id, read=False)
-COMMIT: Final = HttpMethod("commit", _job_request, _nothing, read=False)
-ABORT: Final = HttpMethod("abort", _job_request, _nothing, read=False)
+COMMIT: Final = HttpMethod("commit", _job_request, _no_result, read=False)
+ABORT: Final = HttpMethod("abort", _job_request, _no_result, read=False)

@@ -1,4 +1,4 @@
-"""Reading the JSON of Milvus' REST API, which is untrusted like every reply.
+"""Parse the JSON of Milvus' REST API, which is untrusted like every reply.
 
 Every reply is an envelope: ``{"code": 0, "data": {...}}``, or ``{"code": 100, "message": "..."}``.
 """
@@ -34,8 +34,8 @@ _UNAUTHENTICATED: Final = 1800
 _NO_PRIVILEGE: Final = frozenset({1400, 1401})
 _SERVER_TIMEOUT: Final = frozenset({408, 10001})
 _DENIED: Final = "permission deny"
-_MOST_MEMBERS: Final = 12
-"""Members of one entry, generously; Milvus sends 9."""
+_MAX_MEMBERS: Final = 12
+"""Members of one entry at most; Milvus sends 9."""
 _NUMBER: Final = r"-?[0-9]{1,19}"
 _INT64: Final = range(-(2**63), 2**63)
 
@@ -121,13 +121,13 @@ def _wrong_type(name: str, value: object) -> ReplyError:
 
 
 def _parse(reply: HttpReply, entries: int) -> _Envelope | None:
-    """Return the envelope, or None if the body is none."""
+    """Return the envelope, or None if the body is not one."""
     body = reply.body
     if len(body) > COUNTED_FROM:
         # Each entry is an object with commas between its members. Counting takes 1 ms per MB,
         # parsing two million empty entries 200 MB of memory.
         too_many = body.count(b"{") > entries + 2
-        if too_many or body.count(b",") + body.count(b"[") > _MOST_MEMBERS * entries:
+        if too_many or body.count(b",") + body.count(b"[") > _MAX_MEMBERS * entries:
             raise bad_reply(f"the reply has more than {entries:,} entries", Hint.REPLY_OVER_LIMIT)
     try:
         value: object = json.loads(body)
@@ -152,13 +152,13 @@ def _raise_without_envelope(reply: HttpReply, missing: Hint) -> NoReturn:
         raise ReplyError(lambda context: status_error(status, line, context, reply.record))
     if not reply.body:
         raise bad_reply(f"the HTTP response has no body (HTTP {status})")
-    raise bad_reply(f"the response is no JSON of Milvus ({line})")
+    raise bad_reply(f"the response is not JSON from Milvus ({line})")
 
 
 def _error(
     envelope: _Envelope, reply: HttpReply, context: CallContext, denied: Hint | None
 ) -> MilvusImportError:
-    """Return the error of an envelope that is no success."""
+    """Return the error of an envelope that does not report success."""
     code, message, status = envelope.code, envelope.message, reply.status
     http_error = not 200 <= status < 300
     generic = code == _UNEXPECTED or (http_error and (code in _SUCCESS or 400 <= code <= 599))
@@ -168,7 +168,7 @@ def _error(
         return _call_error(Code.UNAUTHENTICATED, envelope, reply, context, hint)
     if code in _NO_PRIVILEGE or (generic and (status == 403 or _DENIED in message)):
         hint = Hint.GRANT_PRIVILEGE
-        if denied is not None and (context.answered or "GetImportProgress" in message):
+        if denied is not None and (context.responded or "GetImportProgress" in message):
             hint = denied
         return _call_error(Code.PERMISSION_DENIED, envelope, reply, context, hint)
     if code in _SERVER_TIMEOUT:

@@ -1,4 +1,4 @@
-"""The rows of a list of jobs: picked and decoded only where they are needed."""
+"""The rows of a list of jobs, selected and decoded on demand."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def decode_job(job_id: str, row: JobRow) -> ImportJob:
 
 
 def state_of(state: int | str) -> ImportState:
-    """Return a state by its number or name; one of a newer server is kept as it is."""
+    """Return a state by its number or name; an unknown one is kept as text."""
     known = STATES.get(state) if isinstance(state, int) else None
     return known or ImportState(str(state))
 

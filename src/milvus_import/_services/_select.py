@@ -43,7 +43,7 @@ _ErrorT = TypeVar("_ErrorT", bound=MilvusImportError)
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[_ParamsT, _ResultT]):
-    """One purpose, and the method of each service that serves it."""
+    """One operation of the client, and the method of each service that implements it."""
 
     name: str
     rest: HttpMethod[_ParamsT, _ResultT]
@@ -92,7 +92,7 @@ ABORT_JOB: Final[Operation[JobParams, None]] = Operation(
 
 
 class GrpcServices:
-    """Calls the gRPC service that is there, and remembers which one responded."""
+    """Calls the gRPC service that is available, and remembers which one responded."""
 
     database_key = "dbname"
 
@@ -106,9 +106,9 @@ class GrpcServices:
         self._recheck_at = 0.0
 
     @property
-    def answered(self) -> bool:
+    def responded(self) -> bool:
         """Whether any call has had a successful response yet."""
-        return self.channel.answered
+        return self.channel.responded
 
     @property
     def open(self) -> bool:
@@ -128,7 +128,7 @@ class GrpcServices:
         """Call the services in turn until one implements the method.
 
         The next one is called after UNIMPLEMENTED, and for a read also after a response without a
-        gRPC status; what remains of the timeout is its deadline. A read is repeated once if its
+        gRPC status; what remains of the timeout is its deadline. A read is retried once if its
         connection breaks. Raises MilvusStatusError for a Status that is not Success,
         UnsupportedServerError if no service has the method, and what ``unary`` raises.
         """
@@ -157,10 +157,10 @@ class GrpcServices:
                 continue
             else:
                 if self._order[0] != method.service or method.service not in self._worked:
-                    self._remember(method.service, answered=True)
+                    self._remember(method.service, responded=True)
                 return result
             if isinstance(invalid, MilvusStatusError):
-                self._remember(method.service, answered=not invalid.transient)
+                self._remember(method.service, responded=not invalid.transient)
             try:  # outside the except clause: the error must not keep the reply alive
                 raise with_job(invalid, params)
             finally:
@@ -168,7 +168,7 @@ class GrpcServices:
         raise with_job(self._unsupported(operation, unimplemented), params)
 
     def _is_unimplemented(self, error: CallError, method: Method[Any, Any]) -> bool:
-        """Return whether the next service is called."""
+        """Return whether the error means that the next service is called."""
         if error.code is grpc.StatusCode.UNIMPLEMENTED:
             return True
         return self._auto and method.read and lacks_grpc_status(error)
@@ -184,10 +184,10 @@ class GrpcServices:
             self._order = ("internal", "public")
         return self._order
 
-    def _remember(self, service: Service, *, answered: bool) -> None:
+    def _remember(self, service: Service, *, responded: bool) -> None:
         """Call this service first from now on: it has responded."""
-        if answered:
-            self.channel.answered = True
+        if responded:
+            self.channel.responded = True
             self._worked.add(service)
         if self._order[0] != service:
             if "internal" in self._worked:
@@ -217,7 +217,7 @@ class GrpcServices:
 
 
 def with_job(error: _ErrorT, params: object) -> _ErrorT:
-    """Return the error with the job id that the call was about."""
+    """Add the job id of the call to its error, and return the error."""
     error.job_id = getattr(params, "job_id", None)
     return error
 
@@ -238,7 +238,7 @@ def _unsupported_hint(errors: list[CallError]) -> Hint | None:
 
 
 def may_retry(error: CallError, method: Method[Any, Any] | HttpMethod[Any, Any]) -> bool:
-    """Return whether a read is repeated: its connection broke within a second of its start."""
+    """Return whether to retry: a read whose connection broke within a second of its start."""
     record = error.record
     return (
         method.read

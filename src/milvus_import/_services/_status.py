@@ -1,4 +1,4 @@
-"""What a Status of Milvus means: its codes and texts as errors, hints and retry decisions."""
+"""Map a Status of Milvus to an error, a hint and a retry decision."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOT_EXECUTED: Final = frozenset(
     {1, 2, 4, 8, 9, 100, 200, 800, 1100, 1400, 1401, 1800, 1801, 1802, 1807}
 )
 _IMPORT_CODES: Final = frozenset({0, 2100, 2101})
-# Servers of 2.2 and 2.3 put everything under this code, or under error_code 1.
+# Milvus 2.2 and 2.3 return most errors with this code, or with error_code 1.
 _UNEXPECTED: Final = frozenset({0, 65535})
 
 _JOB_NOT_FOUND: Final = r"(?i)import job does not exist"
@@ -77,7 +77,7 @@ _JOB_HINTS: Final = (
 
 
 class ReturnedStatus(NamedTuple):
-    """A Status, whichever service returned it."""
+    """A Status that any of the services returned."""
 
     code: int
     error_code: int

@@ -1,4 +1,4 @@
-"""Following jobs: when they are polled, which errors are retried, and when the waiting ends.
+"""Watches: when jobs are polled, which errors are retried, and when the wait ends.
 
-Nothing here knows a client or a channel: what is polled comes as a ``Source``.
+This package does not depend on a client or a channel. It polls a ``Source``.
 """

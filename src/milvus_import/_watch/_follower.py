@@ -1,4 +1,4 @@
-"""Following many jobs: one list RPC per interval if the server has it, else independent polls."""
+"""Follow many jobs: one list RPC per interval if the server has it, else independent polls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REPLY_FAULTS = frozenset(
 
 
 class JobsFollower:
-    """Polls the jobs and updates the tracker, one step at a time."""
+    """Polls the jobs and updates the tracker."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class JobsFollower:
         self._source = source
         self._settings = settings
         self._full = until is not None
-        self._list_outage = OutagePolicy(settings, source.answered)
+        self._list_outage = OutagePolicy(settings, source.responded)
         self._outages: dict[str, OutagePolicy] = {}
         self._polls = Polls(self._fetch, settings.interval, self._wake_up)
         self._listing = True
@@ -76,7 +76,7 @@ class JobsFollower:
         return next((error for error in errors if error is not None), None)
 
     async def step(self) -> bool:
-        """Wait for the next response and process it. False: the time limit has expired."""
+        """Wait for the next response and process it. Return False if the time limit has expired."""
         self._enter_loop()
         if self._error is not None:
             error, self._error = self._error, None
@@ -101,7 +101,7 @@ class JobsFollower:
             self._list_task = None
 
     def _enter_loop(self) -> None:
-        """Begin, or continue in another event loop than before: polls of the old one are over."""
+        """Use the running event loop. The polls of an earlier one are scheduled again."""
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
@@ -112,7 +112,7 @@ class JobsFollower:
         self._loop = loop
 
     def _start_due(self) -> float:
-        """Start what is due; return when the next thing is due."""
+        """Start the polls that are due; return when the next one is due."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         next_due = self._polls.start_due(now, self.tracker.pending)
@@ -136,7 +136,7 @@ class JobsFollower:
             wake(self._waiter)
 
     async def _wait(self, seconds: float) -> None:
-        """Wait for a response, for so many seconds, or until the client is closed."""
+        """Wait for a response, for at most ``seconds``, or until the client is closed."""
         waiter = self._waiter = self._source.pauses.waiter()
         loop = waiter.get_loop()
         timer = None if seconds == float("inf") else loop.call_later(max(seconds, 0), wake, waiter)
@@ -149,7 +149,7 @@ class JobsFollower:
                 timer.cancel()
 
     def _process(self) -> bool:
-        """Process what has arrived. Return whether a change or the end of a job was recorded."""
+        """Process the responses. Return whether a change or the end of a job was recorded."""
         try:
             self._process_arrived()
         except MilvusImportError as error:
@@ -172,7 +172,7 @@ class JobsFollower:
             job_id, started, poll = self._polls.finished.popleft()
             try:
                 self._poll_arrived(job_id, started, poll)
-            except BaseException:  # a callback or an interceptor raised it, or it concerns all
+            except BaseException:  # raised by a callback or an interceptor, or for all jobs
                 due = asyncio.get_running_loop().time() + self._settings.interval
                 self._polls.schedule(job_id, due)  # if the watch is continued
                 raise
@@ -191,7 +191,7 @@ class JobsFollower:
         self._list_outage.on_success()
         if isinstance(rows, list):
             self._adopt(rows)
-            self._poll_from_now_on()
+            self._switch_to_polls()
             return
         self._unimplemented = 0
         if self.discovering:
@@ -201,7 +201,7 @@ class JobsFollower:
         self._listed = self._list_seen = True
 
     def _row_arrived(self, job_id: str, row: JobRow | None) -> None:
-        """Record a row. A job that is missing, or ended and wanted in full, is polled by itself."""
+        """Record a row. A job that is missing, or has ended and is fetched in full, is polled."""
         if row is not None:
             job = self.tracker.row_changed(job_id, row)
             if job is None or not (self._full and self.tracker.ended(job.state)):
@@ -222,12 +222,12 @@ class JobsFollower:
         if self._listed and self._unimplemented == 1:
             self._list_due = self._retry_list(error)
         else:
-            self._poll_from_now_on()
+            self._switch_to_polls()
 
     def _list_failed(self, error: MilvusImportError) -> None:
         fault = isinstance(error, CallError) and error.code in _REPLY_FAULTS
         if fault and not error.transient and not self.discovering:
-            self._poll_from_now_on()  # one row that is not valid must not end the other jobs
+            self._switch_to_polls()  # one row that is not valid must not end the other jobs
             return
         self._list_due = self._retry_list(error)
 
@@ -244,10 +244,10 @@ class JobsFollower:
 
     # Polls of single jobs.
 
-    def _poll_from_now_on(self) -> None:
+    def _switch_to_polls(self) -> None:
         """Give each job its own slot in the interval. The first round starts immediately."""
         loop = asyncio.get_running_loop()
-        if self.discovering:  # the ids first, from a list that has nothing else to offer
+        if self.discovering:  # the ids first, from a service that lists only them
             self._requested_ids = True
             self._list_task = loop.create_task(self._source.list_job_ids())
             self._list_task.add_done_callback(self._list_ended)
@@ -289,11 +289,11 @@ class JobsFollower:
     def _poll_failed(self, job_id: str, error: MilvusImportError, started: float) -> float | None:
         """Return when the job is polled again; None if the error ends the following of this job."""
         self._slots.pop(job_id, None)
-        policy = self._outages.get(job_id) or OutagePolicy(self._settings, self._source.answered)
+        policy = self._outages.get(job_id) or OutagePolicy(self._settings, self._source.responded)
         try:
             delay = policy.on_error(error, started)
         except MilvusImportError as raised:
-            if raised is not error or _concerns_all(error, answered=self._source.answered()):
+            if raised is not error or _concerns_all(error, responded=self._source.responded()):
                 raise
             self.tracker.record_error(job_id, error)
             return None
@@ -310,10 +310,10 @@ class JobsFollower:
         return self._slots.pop(job_id, started) + self._settings.interval
 
 
-def _concerns_all(error: MilvusImportError, *, answered: bool) -> bool:
+def _concerns_all(error: MilvusImportError, *, responded: bool) -> bool:
     """Return whether the error of one poll would be that of every other poll."""
     if isinstance(error, MilvusStatusError):
         return False
     if isinstance(error, CallError) and error.code in _REPLY_FAULTS:
         return False
-    return not error.transient or (not answered and error.outage is None)
+    return not error.transient or (not responded and error.outage is None)

@@ -1,4 +1,4 @@
-"""What watch_all and wait_all return: each change of many jobs, or the outcome of each."""
+"""The results of watch_all and wait_all: each change of many jobs, or the outcome of each."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ._one import import_failed, not_ended, warn_waiting_for_commit
 from ._options import last_progress
 from ._time import SingleConsumer
 
-_MOST_NOTES = 10
+_MAX_NOTES = 10
 
 Outcome = ImportProgressData | MilvusImportError
-"""The end of a job: its last progress if it completed, else the error that explains why not."""
+"""The last progress of a completed job, or the error of any other."""
 
 
 class JobsWatch(AsyncIterator[ImportJob]):
@@ -69,10 +69,10 @@ class JobsWatch(AsyncIterator[ImportJob]):
         first, *others = self._follower.tracker.failed.values() or [None]
         if first is None:
             return
-        for error in others[: _MOST_NOTES - 1]:
+        for error in others[: _MAX_NOTES - 1]:
             first.add_note(f"also: {error}")
-        if len(others) >= _MOST_NOTES:
-            first.add_note(f"and {len(others) - _MOST_NOTES + 1} more")
+        if len(others) >= _MAX_NOTES:
+            first.add_note(f"and {len(others) - _MAX_NOTES + 1} more")
         raise first
 
     def _time_out(self) -> NoReturn:
@@ -94,7 +94,7 @@ class JobsWatch(AsyncIterator[ImportJob]):
 async def wait_for_all(
     follower: JobsFollower, on_progress: Callable[[ImportJob], object] | None
 ) -> dict[str, Outcome]:
-    """Follow jobs to their ends; return each job's last progress, or the error it ended in."""
+    """Follow jobs until they have ended; return the last progress or the error of each."""
     warned = False
     stopped: MilvusImportError | None = None
     tracker = follower.tracker
@@ -133,5 +133,5 @@ def _outcome(follower: JobsFollower, job_id: str, stopped: MilvusImportError | N
 
 
 def _listed(job_ids: Sequence[str]) -> str:
-    more = len(job_ids) - _MOST_NOTES
-    return ", ".join(job_ids[:_MOST_NOTES]) + (f" and {more} more" if more > 0 else "")
+    more = len(job_ids) - _MAX_NOTES
+    return ", ".join(job_ids[:_MAX_NOTES]) + (f" and {more} more" if more > 0 else "")

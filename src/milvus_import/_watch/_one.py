@@ -1,4 +1,4 @@
-"""Following one job."""
+"""Follow one job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ._time import SingleConsumer, TimeExpired, TimeLimit, await_within
 
 logger = logging.getLogger("milvus_import")
 
-_MOST_REASONS = 10
+_MAX_REASONS = 10
 
 
 class ImportWatch(AsyncIterator[ImportProgressData]):
@@ -39,7 +39,7 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
         self._job_id = job_id
         self._source = source
         self._interval = settings.interval
-        self._outage = OutagePolicy(settings, source.answered)
+        self._outage = OutagePolicy(settings, source.responded)
         self._limit = TimeLimit(settings.timeout)
         self._consumer = SingleConsumer()
         self._last: Snapshot | None = None
@@ -65,7 +65,7 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End the watch; a further step raises StopAsyncIteration.
+        """End the watch; ``__anext__`` then raises StopAsyncIteration.
 
         RuntimeError while another task awaits this watch.
         """
@@ -73,7 +73,7 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
             self._ended = True
 
     async def _step(self) -> ImportProgressData | None:
-        """Poll once when it is due. None: nothing changed, or the error is retried."""
+        """Poll once when it is due. Return None if nothing changed or the error is retried."""
         now = asyncio.get_running_loop().time
         remaining = self._limit.remaining()
         pause = self._due - now()
@@ -104,7 +104,7 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
         return snapshot.decode()
 
     def _poll_ended(self, started: float) -> None:
-        """Plan the next poll. A poll that was cancelled is repeated immediately instead."""
+        """Schedule the next poll. A poll that was cancelled is repeated immediately instead."""
         self._due, self._limit.polled = started + self._interval, True
 
     def _job_missing(self, error: JobNotFoundError) -> None:
@@ -123,7 +123,7 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
 async def wait_for(
     watch: ImportWatch, until: Until, on_progress: Callable[[ImportProgressData], object] | None
 ) -> ImportProgressData:
-    """Follow a watch to the state that is waited for."""
+    """Follow a watch until the job has reached ``until``."""
     warned = False
     async for progress in watch:
         failed = progress.state is ImportState.FAILED
@@ -169,15 +169,15 @@ def not_ended(
 
 
 def import_failed(progress: ImportProgressData) -> ImportFailedError:
-    """Return the error of a failed job, with its reason and each file's that differs from it."""
+    """Return the error of a failed job, with its reason and those of its files."""
     reasons = [progress.reason] if progress.reason else []
     failed = [detail for detail in progress.details if detail.reason]
-    for detail in failed[:_MOST_REASONS]:
+    for detail in failed[:_MAX_REASONS]:
         if not any(detail.reason in known for known in reasons):
             reasons.append(f"{detail.file_name} {detail.reason}")
-    if len(failed) > _MOST_REASONS:
-        reasons.append(f"and {len(failed) - _MOST_REASONS} more files")
-    text = "; ".join(quote(reason) for reason in reasons) or "the server gives no reason"
+    if len(failed) > _MAX_REASONS:
+        reasons.append(f"and {len(failed) - _MAX_REASONS} more files")
+    text = "; ".join(quote(reason) for reason in reasons) or "no reason given"
     hints = (failed_job_hint(reason) for reason in reasons)
     return ImportFailedError(
         f"import job {progress.job_id} failed: {text}",

@@ -23,7 +23,7 @@ MAX_OUTAGE: Final = 300.0
 OnFault = Callable[[MilvusImportError, float], object]
 """Called with an error that is retried, and the seconds of the outage so far. Not awaited."""
 Until = Literal["completed", "uncommitted"]
-"""What is waited for; "uncommitted" also accepts a job that waits for its commit."""
+"""The state to wait for; "uncommitted" also accepts a job that waits for its commit."""
 
 
 class WatchOptions(RpcOptions, total=False):
@@ -38,9 +38,9 @@ class WatchOptions(RpcOptions, total=False):
 
     max_outage: float | None
     """Seconds without a successful response after which the last error is raised. None, the
-    default: 300 s once the client has had a successful response; until then only errors of a
-    server or gateway that is there are retried, a connection that cannot be made is raised
-    immediately. A number counts from the start: a program may start before its server."""
+    default: 300 s once the client has had a successful response. Until then, only errors of a
+    reachable server or gateway are retried; a failed connection is raised immediately. A number
+    applies from the start, so that a program may start before its server."""
 
     on_fault: OnFault | None
     """Called with each error that is retried, and the seconds of the outage so far."""
@@ -54,7 +54,7 @@ class Source(Protocol):
         """The pauses that closing the client ends."""
         ...
 
-    def answered(self) -> bool:
+    def responded(self) -> bool:
         """Return whether the client has had a successful response yet."""
         ...
 
@@ -70,7 +70,7 @@ class Source(Protocol):
         ...
 
     async def list_job_ids(self) -> list[str]:
-        """Return the jobs' ids by whichever service, to poll them one by one."""
+        """Return the jobs' ids from any service that lists them, to poll each job."""
         ...
 
 
@@ -110,20 +110,20 @@ def take_watch_settings(options: WatchOptions) -> WatchSettings:
 
 
 def validate_until(until: str) -> None:
-    """Raise ArgumentError unless ``until`` is one of the two states that can be waited for."""
+    """Raise ArgumentError unless ``until`` is a state to wait for."""
     if until not in {"completed", "uncommitted"}:
         raise ArgumentError(f"until must be 'completed' or 'uncommitted', got {shorten(until)}")
 
 
 def has_reached(state: ImportState, until: Until) -> bool:
-    """Return whether a job in this state has reached what is waited for."""
+    """Return whether a job in this state has reached ``until``."""
     return state is ImportState.COMPLETED or (
         until == "uncommitted" and state in (ImportState.UNCOMMITTED, ImportState.COMMITTING)
     )
 
 
 def last_progress(snapshot: Snapshot | None) -> ImportProgressData | None:
-    """Return the last progress seen, decoded again: what was returned before is the caller's."""
+    """Return the last progress, decoded again: the caller may have changed the last object."""
     return None if snapshot is None else snapshot.decode()
 
 

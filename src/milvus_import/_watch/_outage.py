@@ -15,15 +15,15 @@ from ._options import MAX_OUTAGE, WatchSettings
 
 FIRST_RETRY = 0.25
 """Seconds before the first retry; they double up to the polling interval."""
-_MOST_RATE_LIMIT_DOUBLINGS = 3
+_MAX_RATE_LIMIT_DOUBLINGS = 3
 
 
 class OutagePolicy:
-    """The outage of one thing that is polled: a job, or the list of jobs."""
+    """The retry policy and the current outage of one job, or of the list of jobs."""
 
-    def __init__(self, settings: WatchSettings, answered: Callable[[], bool]) -> None:
+    def __init__(self, settings: WatchSettings, responded: Callable[[], bool]) -> None:
         self._settings = settings
-        self._answered = answered
+        self._responded = responded
         self.last_error: MilvusImportError | None = None
         """The last error that is retried; None after a success."""
         self._started = 0.0
@@ -38,9 +38,9 @@ class OutagePolicy:
     def on_error(self, error: MilvusImportError, poll_started: float) -> float:
         """Return the seconds until the next poll, or raise the error.
 
-        It is raised if it is not transient, if no call of the client has ever succeeded and the
-        address may be wrong, or if the outage is too long. The outage starts with its first poll,
-        not with the last success: the caller may have paused in between.
+        It is raised if it is not transient, or if the outage is too long. Before the first
+        successful call it is also raised if the address may be wrong. The outage starts with its
+        first poll, not with the last success: the caller may have paused in between.
         """
         if not self._is_retried(error):
             raise error
@@ -59,17 +59,17 @@ class OutagePolicy:
 
     def _is_retried(self, error: MilvusImportError) -> bool:
         if isinstance(error, CallError) and error.code is grpc.StatusCode.UNIMPLEMENTED:
-            return self._answered()  # the method was there before: an upgrade, or a gateway
+            return self._responded()  # it has worked before: an upgrade, or a gateway
         if not error.transient:
             return False
-        return self._answered() or self._settings.max_outage is not None or from_a_server(error)
+        return self._responded() or self._settings.max_outage is not None or from_a_server(error)
 
     def _delay(self, error: MilvusImportError) -> float:
         interval = self._settings.interval
         if is_rate_limit(error):
-            doublings = min(self._rate_limits, _MOST_RATE_LIMIT_DOUBLINGS)
+            doublings = min(self._rate_limits, _MAX_RATE_LIMIT_DOUBLINGS)
             self._rate_limits += 1
             delay = interval * 2.0**doublings
-            return delay * random.uniform(1.0, 1.5)  # noqa: S311 - spreads clients, hides nothing
+            return delay * random.uniform(1.0, 1.5)  # noqa: S311 - jitter, no secret
         delay = min(interval, FIRST_RETRY * 2.0 ** min(self._errors - 1, 16))
         return delay * random.uniform(0.5, 1.0)  # noqa: S311

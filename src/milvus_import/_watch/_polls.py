@@ -1,4 +1,4 @@
-"""Independent polls of many jobs: one that hangs delays only its own job."""
+"""Independent polls of many jobs: a poll that hangs delays only its own job."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Finished = tuple[str, float, "asyncio.Task[Snapshot]"]
 class Polls:
     """Starts each job's poll when it is due, at most 64 at a time.
 
-    A poll that takes longer than one interval gives up its place among the 64.
+    A poll that takes longer than one interval no longer counts towards the 64.
     """
 
     def __init__(
@@ -46,18 +46,18 @@ class Polls:
         return not self._running and not self.finished
 
     def schedule(self, job_id: str, due: float) -> None:
-        """Poll a job at this time of the event loop, unless that is planned or running already."""
+        """Poll a job at this time of the event loop, unless it is already scheduled or running."""
         if job_id not in self._scheduled:
             self._scheduled.add(job_id)
             heapq.heappush(self._due, (due, job_id))
 
     def start_due(self, now: float, wanted: Iterable[str]) -> float:
-        """Start the polls that are due; return when to look again."""
+        """Start the polls that are due; return when to call this again."""
         started_after = now - self._interval
         recent = sum(1 for _, started in self._running.values() if started > started_after)
         while self._due and self._due[0][0] <= now:
             if recent >= CONCURRENT_POLLS or len(self._running) >= MOST_IN_FLIGHT:
-                return self._next_place(started_after)
+                return self._next_start(started_after)
             _, job_id = heapq.heappop(self._due)
             if job_id not in wanted:
                 self._scheduled.discard(job_id)
@@ -73,7 +73,7 @@ class Polls:
         self.abandon()
 
     def abandon(self) -> list[str]:
-        """Forget everything, and return the jobs that were scheduled or running."""
+        """Drop all polls, and return the jobs that were scheduled or running."""
         jobs = [*self._scheduled]
         self._scheduled.clear()
         self._running.clear()
@@ -81,8 +81,8 @@ class Polls:
         self.finished.clear()
         return jobs
 
-    def _next_place(self, started_after: float) -> float:
-        """Return when the oldest of the recent polls gives up its place."""
+    def _next_start(self, started_after: float) -> float:
+        """Return when the oldest of the recent polls stops counting towards the 64."""
         recent = [start for _, start in self._running.values() if start > started_after]
         if len(self._running) >= MOST_IN_FLIGHT or not recent:
             return float("inf")
@@ -100,7 +100,7 @@ class Polls:
             return
         job_id, started = running
         self._scheduled.discard(job_id)
-        if task.cancelled():  # by whoever cancelled every task of the loop
+        if task.cancelled():  # with all tasks of the loop
             self.schedule(job_id, started + self._interval)
         else:
             self.finished.append((job_id, started, task))

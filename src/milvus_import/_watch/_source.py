@@ -38,9 +38,9 @@ class ServicesSource:
         """The pauses that closing the client ends."""
         return self._services.pauses
 
-    def answered(self) -> bool:
+    def responded(self) -> bool:
         """Return whether the client has had a successful response yet."""
-        return self._services.answered
+        return self._services.responded
 
     async def fetch(self, job_id: str, previous: Snapshot | None) -> Snapshot:
         """Return the progress of one job; ``previous`` itself if it has not changed."""
@@ -53,21 +53,21 @@ class ServicesSource:
         return await self._poll(WATCH_LIST, params)
 
     async def list_job_ids(self) -> list[str]:
-        """Return the jobs' ids by whichever service."""
+        """Return the jobs' ids from any service that lists them."""
         jobs = await self._services.call(LIST_JOBS, self._list, self._settings)
         return [job.job_id for job in jobs]
 
     async def _poll(self, operation: Operation[_ParamsT, _ResultT], params: _ParamsT) -> _ResultT:
-        """Call the services when it is this poll's turn."""
-        turns = self.pauses.turns
-        seconds = turns.reserve()
+        """Call the services, delayed while the request rate is limited."""
+        throttle = self.pauses.throttle
+        seconds = throttle.reserve()
         if seconds:
             await self.pauses.sleep(seconds)
         try:
             result = await self._services.call(operation, params, self._settings)
         except MilvusImportError as error:
             if is_rate_limit(error):
-                turns.on_rate_limit()
+                throttle.on_rate_limit()
             raise
-        turns.on_success()
+        throttle.on_success()
         return result

@@ -10,7 +10,7 @@ _T = TypeVar("_T")
 
 
 class TimeLimit:
-    """How long a method may take, from its first step on.
+    """How long a method may take, from its first poll on.
 
     A limit of 0 lets the first poll of each job run to its end.
     """
@@ -35,7 +35,7 @@ class TimeLimit:
 
 
 class SingleConsumer:
-    """Lets one task at a time take a step, as an async generator does."""
+    """Raises RuntimeError if two tasks iterate at the same time, as an async generator does."""
 
     _taken = False
 
@@ -49,10 +49,10 @@ class SingleConsumer:
 
 
 async def await_within(coroutine: Coroutine[Any, Any, _T], seconds: float | None) -> _T:
-    """Await a coroutine for at most so many seconds, then cancel it and raise TimeExpired.
+    """Await a coroutine for at most ``seconds``, then cancel it and raise TimeExpired.
 
-    No cancel scope is used as a timer: one loses a cancellation that arrives in the iteration of
-    the event loop in which its deadline expires (anyio below 4.16).
+    No cancel scope is used as a timer. A scope of anyio below 4.16 loses a cancellation that
+    arrives in the same iteration of the event loop as its deadline.
     """
     if seconds is None:
         return await coroutine
@@ -70,7 +70,7 @@ async def await_within(coroutine: Coroutine[Any, Any, _T], seconds: float | None
 
 
 class TimeExpired(Exception):  # noqa: N818 - never leaves this package
-    """The seconds of ``await_within`` are over."""
+    """The timeout of ``await_within`` expired."""
 
 
 def consume_exception(task: asyncio.Future[Any]) -> None:

@@ -14,7 +14,7 @@ from ._options import Until, has_reached, last_progress
 
 
 class JobTracker:
-    """What is known of each job, and which changes have not been returned yet."""
+    """The last state of each job, and the changes that have not been returned yet."""
 
     def __init__(self, job_ids: Iterable[str], until: Until | None) -> None:
         self.jobs: dict[str, ImportJob | None] = dict.fromkeys(job_ids)
@@ -23,9 +23,9 @@ class JobTracker:
         """The jobs still followed, in the caller's order."""
         self.changes: deque[ImportJob] = deque()
         self.failed: dict[str, MilvusImportError] = {}
-        """Jobs that cannot be followed any more, and why."""
+        """The errors of jobs that cannot be followed any more."""
         self.snapshots: dict[str, Snapshot] = {}
-        """The last full progress of each job that was polled by itself."""
+        """The last full progress of each job that was polled separately."""
         self._listed_ends: dict[str, ImportJob] = {}
         """The end of each job that a list has reported, until it is fetched in full."""
         self._rows: dict[str, JobRow] = {}
@@ -44,7 +44,7 @@ class JobTracker:
         return decode_job(job_id, row)
 
     def last_state(self, job_id: str) -> ImportJob | None:
-        """Return the last state of a job, by whichever response; None before the first."""
+        """Return the last state of a job from any response; None before the first."""
         return self._listed_ends.get(job_id) or self.jobs.get(job_id)
 
     def record_listed_end(self, job: ImportJob) -> None:
@@ -64,7 +64,7 @@ class JobTracker:
         if job == self.jobs.get(job.job_id):
             return
         self.jobs[job.job_id] = job
-        # The caller owns what it receives; what is kept is not what it may change.
+        # A copy: the caller may change the object that it receives.
         self.changes.append(
             ImportJob(job.job_id, job.collection_name, job.state, job.progress, job.reason)
         )

@@ -34,7 +34,7 @@ class Received:
     method: str
     """"GetImportProgress"; for REST the last part of the path, "describe"."""
     request: Any
-    """The request message; for REST the parsed JSON body, or the bytes if they are no JSON."""
+    """The request message; for REST the parsed JSON body, or the bytes if they are not JSON."""
     metadata: Metadata = field(repr=False)
     """The metadata; for REST the headers, with names in lower case."""
     time_remaining: float | None

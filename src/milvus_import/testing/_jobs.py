@@ -1,4 +1,4 @@
-"""Import jobs whose progress is set by hand, by a script, or by a clock."""
+"""Import jobs whose progress is set by the test, by a script, or by a clock."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _NUMBERS: Final = {"progress", "importedRows", "totalRows", "fileSize"}
 
 
 class RestError(Exception):
-    """A request that the REST API itself rejects."""
+    """A request that the REST API rejects before it is executed."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)

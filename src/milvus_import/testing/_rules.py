@@ -57,7 +57,7 @@ class Rules:
         return order.index(self._store.version) >= order.index(version)
 
     def find(self, job_id: str) -> JobSnapshot:
-        """Return a job by its id, in whichever database, and count the reply."""
+        """Return a job of any database by its id, and count the reply."""
         return self._existing(job_id).at(self._store.clock())
 
     def _existing(self, job_id: str) -> FakeJob:
@@ -119,7 +119,7 @@ class Rules:
         )
 
     def commit(self, job_id: str) -> None:
-        """Commit a job. Committed once is enough: later commits change nothing."""
+        """Commit a job. Idempotent: later commits change nothing."""
         job, now = self._existing(job_id), self._store.clock()
         state = job.peek(now).state
         if job.auto_commit:
@@ -131,7 +131,7 @@ class Rules:
         job.commit(now, self._store.commit_seconds)
 
     def abort(self, job_id: str) -> None:
-        """Abort a job. An aborted job stays aborted: later aborts change nothing."""
+        """Abort a job. Idempotent: later aborts change nothing."""
         job = self._existing(job_id)
         snapshot = job.peek(self._store.clock())
         if job.auto_commit:
@@ -159,7 +159,7 @@ class Rules:
         where = f"[database={database(db_name)}][collection={name}]"
         if self._store.version != "2.3":
             raise StatusError(100, f"collection not found{where}", error_code=4)
-        if creating:  # a real one retries for up to 52 s first
+        if creating:  # a real server retries for up to 52 s first
             reason = f"attempt #9: rpc error: code = Unknown desc = collection not found{where}"
             raise StatusError(65535, reason)
         reason = f"failed to find collection ID from its name: '{name}'"
@@ -181,7 +181,7 @@ class Rules:
         raise self._import_error(_JOB_LIMIT)
 
     def _import_error(self, text: str) -> StatusError:
-        """Return the Status of a failed import request; newest servers use another code."""
+        """Return the Status of a failed import request; Milvus 3.0 uses another code."""
         code = 2101 if self.is_at_least("3.0") else 2100
         return StatusError(code, f"{text}: importing data failed")
 
@@ -192,7 +192,7 @@ def database(db_name: str) -> str:
 
 
 def int64_fault(text: str) -> str:
-    """Return why Go's ParseInt does not take a text, or ""."""
+    """Return why Go's ParseInt rejects a text, or ""."""
     quoted = f'strconv.ParseInt: parsing "{text}"'
     if not _INT64.fullmatch(text):
         return f"{quoted}: invalid syntax"

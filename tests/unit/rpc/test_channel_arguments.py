@@ -104,9 +104,12 @@ def test_invalid_message_size_is_named(
     [
         (None, "channel_options must be a sequence of pairs, got None"),
         ("grpc.x", "channel_options must be a sequence of pairs, got 'grpc.x'"),
-        ([("a", 1, 2)], "channel_options must hold pairs of name and value; one entry is no pair"),
-        ([(1, "a")], "channel_options must hold pairs of name and value; one entry is no pair"),
-        ([["a", 1]], "channel_options must hold pairs of name and value; one entry is no pair"),
+        (
+            [("a", 1, 2)],
+            "channel_options must hold pairs of name and value; one entry is not a pair",
+        ),
+        ([(1, "a")], "channel_options must hold pairs of name and value; one entry is not a pair"),
+        ([["a", 1]], "channel_options must hold pairs of name and value; one entry is not a pair"),
     ],
 )
 def test_invalid_channel_options_raise_type_error(options: Any, message: str) -> None:

@@ -49,7 +49,7 @@ CONTEXT = CallContext(
     target=TARGET,
     secure=False,
     timeout=10.0,
-    answered=False,
+    responded=False,
     authorized=False,
 )
 UNCONNECTED = f"failed to connect to all addresses; last error: UNKNOWN: ipv4:{TARGET}: "
@@ -260,7 +260,7 @@ def test_text_decides_whether_the_error_is_transient(
             Hint.REFUSED_OR_HTTPS,
         ),
         (Code.UNAVAILABLE, REFUSED, {"target": "milvus:443"}, Hint.UNSET_PROXY),
-        (Code.UNAVAILABLE, REFUSED, {"answered": True}, Hint.RECONNECT),
+        (Code.UNAVAILABLE, REFUSED, {"responded": True}, Hint.RECONNECT),
         (Code.UNAVAILABLE, UNRESOLVED, {"target": "milvus.example:19530"}, Hint.CHECK_HOST_NAME),
         (Code.UNAVAILABLE, "DNS resolution failed for x:1", {}, Hint.CHECK_HOST_NAME),
         (
@@ -280,7 +280,7 @@ def test_text_decides_whether_the_error_is_transient(
             Hint.RESTARTING_OR_CERTIFICATE,
         ),
         (Code.UNAVAILABLE, "Socket closed", {}, Hint.RECONNECT),
-        (Code.UNAVAILABLE, "Stream removed (Socket closed)", {"answered": True}, Hint.RECONNECT),
+        (Code.UNAVAILABLE, "Stream removed (Socket closed)", {"responded": True}, Hint.RECONNECT),
         (Code.UNAVAILABLE, UNCONNECTED + "Failed parsing HTTP/2 (x)", {}, Hint.USE_HTTPS_NOT_GRPC),
         (
             Code.UNAVAILABLE,
@@ -298,7 +298,7 @@ def test_text_decides_whether_the_error_is_transient(
         (Code.UNKNOWN, "Stream removed (Failed parsing HTTP/2)", {}, Hint.CORRUPTED_STREAM),
         (Code.INTERNAL, "frame of size 9 overflows local window", {}, Hint.CORRUPTED_STREAM),
         (Code.UNKNOWN, "Stream removed", {}, Hint.BROKEN_OR_NOT_GRPC),
-        (Code.UNKNOWN, "Stream removed", {"answered": True}, Hint.RECONNECT),
+        (Code.UNKNOWN, "Stream removed", {"responded": True}, Hint.RECONNECT),
         # TLS.
         (Code.UNAVAILABLE, "x: WRONG_VERSION_NUMBER", {"secure": True}, Hint.USE_HTTP),
         (Code.UNAVAILABLE, "x: CERTIFICATE_VERIFY_FAILED", {"secure": True}, Hint.TRUST_CA),
@@ -322,7 +322,7 @@ def test_text_decides_whether_the_error_is_transient(
             {"secure": True},
             Hint.CHECK_REACHABLE_HTTPS,
         ),
-        (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {"answered": True}, Hint.SERVER_SLOW),
+        (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {"responded": True}, Hint.SERVER_SLOW),
         (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {"method": "Import"}, Hint.CREATE_DEADLINE),
         (Code.DEADLINE_EXCEEDED, "context deadline exceeded", {}, Hint.SERVER_GAVE_UP),
         (Code.DEADLINE_EXCEEDED, "", {"record": None}, Hint.ALLOW_MORE_TIME),
@@ -441,7 +441,7 @@ def test_responses_of_gateways_get_their_own_hint(
 def test_no_hint_doubts_the_address_after_a_successful_response(
     code: grpc.StatusCode, details: str, secure: bool
 ) -> None:
-    error = error_of(code, details, answered=True, secure=secure)
+    error = error_of(code, details, responded=True, secure=secure)
     assert hint_of(error) in {Hint.RECONNECT, Hint.SERVER_SLOW}
 
 
@@ -539,9 +539,7 @@ def test_connection_that_broke_is_recognised(code: grpc.StatusCode, details: str
 
 
 @pytest.mark.parametrize(("code", "details"), NOT_BROKEN)
-def test_other_failures_are_not_taken_for_a_broken_connection(
-    code: grpc.StatusCode, details: str
-) -> None:
+def test_other_failures_are_not_a_broken_connection(code: grpc.StatusCode, details: str) -> None:
     assert not connection_broke(error_of(code, details))
 
 
@@ -614,7 +612,7 @@ def test_rate_limit_is_recognised(error: MilvusImportError, expected: bool) -> N
 
 
 @pytest.mark.parametrize(
-    ("details", "answered", "hint", "transient"),
+    ("details", "responded", "hint", "transient"),
     [
         (EMPTY_REPLY, False, None, True),
         ("the reply could not be parsed", False, Hint.CHECK_IS_MILVUS, False),
@@ -623,9 +621,9 @@ def test_rate_limit_is_recognised(error: MilvusImportError, expected: bool) -> N
 )
 @pytest.mark.parametrize("read", [True, False])
 def test_invalid_reply_is_an_error_although_grpc_reported_ok(
-    details: str, answered: bool, hint: Hint | None, transient: bool, read: bool
+    details: str, responded: bool, hint: Hint | None, transient: bool, read: bool
 ) -> None:
-    error = bad_reply(details).make(CONTEXT._replace(answered=answered, read=read))
+    error = bad_reply(details).make(CONTEXT._replace(responded=responded, read=read))
     assert type(error) is CallError
     assert (error.code, error.details, error.record) == (Code.INTERNAL, details, None)
     assert error.message == f"GetImportState at {TARGET}: {details}"
@@ -636,7 +634,7 @@ def test_invalid_reply_is_an_error_although_grpc_reported_ok(
 
 
 def test_hint_of_an_invalid_reply_is_kept_after_a_successful_response() -> None:
-    error = bad_reply("x", Hint.INVALID_UTF8).make(CONTEXT._replace(answered=True))
+    error = bad_reply("x", Hint.INVALID_UTF8).make(CONTEXT._replace(responded=True))
     assert hint_of(error) is Hint.INVALID_UTF8
 
 
@@ -706,13 +704,13 @@ def test_only_the_first_8_kb_of_a_text_are_searched() -> None:
     ("code", "details", "changed", "hint"),
     [
         (Code.UNAVAILABLE, "Stream removed (Socket closed)", {}, Hint.REPEAT_WITH_KEY),
-        (Code.UNAVAILABLE, "Socket closed", {"answered": True}, Hint.REPEAT_WITH_KEY),
+        (Code.UNAVAILABLE, "Socket closed", {"responded": True}, Hint.REPEAT_WITH_KEY),
         (Code.UNAVAILABLE, http(503), {}, Hint.REPEAT_WITH_KEY),
         (Code.UNAVAILABLE, "upstream request timeout", {}, Hint.REPEAT_WITH_KEY),
         (Code.UNKNOWN, "No status received", {}, Hint.REPEAT_WITH_KEY),
         (Code.UNKNOWN, "boom", {}, Hint.REPEAT_WITH_KEY),
         (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {}, Hint.REPEAT_WITH_KEY),
-        (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {"answered": True}, Hint.REPEAT_WITH_KEY),
+        (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {"responded": True}, Hint.REPEAT_WITH_KEY),
         # Milvus 2.3 looks for a missing collection until the deadline.
         (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {"method": "Import"}, Hint.CREATE_DEADLINE),
         # Nothing ran: what is wrong can be fixed, then the request sent again.

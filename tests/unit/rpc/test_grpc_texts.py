@@ -66,7 +66,7 @@ def test_texts_of_every_grpcio_get_their_hint(uri: str, details: str, hint: Hint
         target=target,
         secure=scheme == "https",
         timeout=10.0,
-        answered=False,
+        responded=False,
         authorized=False,
     )
     error = call_error(grpc.StatusCode.UNAVAILABLE, details, context, None)

@@ -124,7 +124,7 @@ async def test_auto_calls_the_internal_service_first_and_remembers_it(server_of:
     assert (await server.call(PROGRESS)).service == "internal"
     assert (await server.call(PROGRESS)).service == "internal"
     assert server.calls == ["internal"]
-    assert server.services.answered
+    assert server.services.responded
 
 
 async def test_auto_falls_back_after_unimplemented_and_remembers_the_other(
@@ -199,26 +199,26 @@ async def test_public_service_is_not_left_if_the_internal_one_never_worked(
     assert (await server.call(STATE)).service == "public"
 
 
-# ------------------------------------------------------------------------------- answered
+# ------------------------------------------------------------------------------- responded
 
 
 @pytest.mark.parametrize(
-    ("reply", "answered"),
+    ("reply", "responded"),
     [(PROGRESS, True), (NO_JOB, True), (NOT_READY, False), (b"", False), (b"\xff", False)],
     ids=["progress", "permanent status", "transient status", "empty", "garbage"],
 )
 async def test_only_a_response_that_is_not_transient_counts_as_successful(
-    server_of: Make, reply: bytes, answered: bool
+    server_of: Make, reply: bytes, responded: bool
 ) -> None:
     server = server_of()
     await server.call(reply)
-    assert server.services.answered is answered
+    assert server.services.responded is responded
 
 
 async def test_failed_call_does_not_count_as_successful(server_of: Make) -> None:
     server = server_of()
     await server.call((Code.UNAVAILABLE, "failed to connect"))
-    assert not server.services.answered
+    assert not server.services.responded
 
 
 # --------------------------------------------------------------------------------- retries

@@ -1,4 +1,4 @@
-"""What Envoy and Caddy respond by themselves, replayed as recorded with Envoy 1.40 and Caddy 2.11.
+"""What Envoy and Caddy respond without Milvus, replayed as recorded with Envoy 1.40 and Caddy 2.11.
 
 nginx and HAProxy run in tests/gateways.
 """
