@@ -1,6 +1,6 @@
 """The sessions behind the Makefile.
 
-nox creates an environment per session in `.venvs/`; uv installs the pins of `requirements/` into it.
+nox creates an environment per session in `.venvs/`; uv installs the pins of requirements/ in it.
 """
 
 from __future__ import annotations
