@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
 
 import grpc
 
@@ -158,6 +157,9 @@ def _unavailable_hint(details: str, context: CallContext) -> Hint:
 
 def _refused_hint(tried: str, context: CallContext) -> Hint:
     """Return the hint. gRPC reports only the last address, and localhost also resolves to ::1."""
-    if unquote(tried) in context.target and "," not in context.target:
+    if (
+        tried.replace("%5B", "[").replace("%5D", "]") in context.target
+        and "," not in context.target
+    ):
         return Hint.CHECK_ADDRESS
     return Hint.REFUSED_OR_TLS if context.secure else Hint.REFUSED_OR_HTTPS
