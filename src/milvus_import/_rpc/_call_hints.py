@@ -13,6 +13,7 @@ from ._texts import (
     BACKEND,
     CORRUPTED_STREAM,
     GATEWAY_RATE_LIMIT,
+    HTTP1_RESPONSE,
     METADATA_SIZE,
     NO_STATUS,
     NOT_READY,
@@ -39,7 +40,8 @@ _HINTS: Final[tuple[tuple[grpc.StatusCode | None, str, Hint], ...]] = (
     (Code.UNAVAILABLE, r"UNRECOGNIZED_NAME", Hint.UNKNOWN_VIRTUAL_HOST),
     # HAProxy checks the certificate after the handshake, from the client's view.
     (Code.UNAVAILABLE, r"failed to connect.*TSI_DATA_CORRUPTED", Hint.PASS_CLIENT_CERTIFICATE),
-    (Code.UNAVAILABLE, r"http1\.x", Hint.USE_HTTPS_HTTP1),
+    (Code.UNAVAILABLE, HTTP1_RESPONSE, Hint.USE_HTTPS_HTTP1),
+    (Code.UNKNOWN, HTTP1_RESPONSE, Hint.USE_HTTPS_HTTP1),
     (Code.UNAVAILABLE, r"failed to connect.*Failed parsing HTTP/2", Hint.USE_HTTPS_NOT_GRPC),
     (None, BACKEND, Hint.GATEWAY_BACKEND),
     (None, UPSTREAM_TIMEOUT, Hint.GATEWAY_TIMEOUT),
