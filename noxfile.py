@@ -1,7 +1,6 @@
 """The sessions behind the Makefile.
 
-nox creates an environment per session in `.venvs/`; uv installs the pins of `requirements/` into
-it and builds the wheel. `.venvs/tools/bin/nox -l` lists the sessions.
+nox creates an environment per session in `.venvs/`; uv installs the pins of requirements/ in it.
 """
 
 from __future__ import annotations
@@ -46,8 +45,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests"]
 nox.options.error_on_missing_interpreters = "ONLY" in os.environ  # make ... ONLY=3.13
 
-# Found Pythons only: uv downloads none. PYTHON313=/path/to/python3.13 names one; otherwise PATH,
-# pyenv's folder and uv's folder are searched.
+# uv downloads no Python. PYTHON313=/path/to/python3.13 names one; else PATH and pyenv are searched.
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 _named = [os.environ.get("PYTHON" + minor.replace(".", "")) for minor in (LOWEST, *PYTHONS)]
 _pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv").glob("versions/3.*/bin")
@@ -284,7 +282,7 @@ def audit(session: nox.Session) -> None:
     """Look up known vulnerabilities of everything pinned, file by file."""
     install(session, "audit", editable=None)
     options = ("--strict", "--no-deps", "--disable-pip", "--progress-spinner=off")
-    failed: list[str] = []
+    failed = list[str]()
     for pins in sorted(Path("requirements").glob("*.txt")):
         session.log(pins.name)
         try:

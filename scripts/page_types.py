@@ -41,13 +41,8 @@ def main() -> int:
                 name = page.stem.replace("-", "_")
                 Path(folder, f"{name}_{line}.py").write_text("\n" * (line - before) + source)
                 count += 1
-        options = [
-            "--strict",
-            "--allow-untyped-defs",
-            "--allow-untyped-calls",
-            "--no-error-summary",
-        ]
-        options += ["--config-file=", "--python-version=3.11", "--check-untyped-defs"]
+        options = ["--strict", "--allow-untyped-defs", "--allow-untyped-calls", "--config-file="]
+        options += ["--no-error-summary", "--python-version=3.11", "--check-untyped-defs"]
         cache = f"--cache-dir={ROOT / '.mypy_cache' / 'pages'}"
         command = [sys.executable, "-m", "mypy", *options, cache, "."]
         done = subprocess.run(command, cwd=folder, check=False)

@@ -129,10 +129,8 @@ class RealMilvus:
         kill() a start takes 8 to 50 s, because the server waits until its old leases expire. It
         then responds to polls; CheckHealth hangs and imports stay pending for about 30 s more.
 
-        Raises:
-            RuntimeError: The server is running, cannot run on this machine, could not be
-                downloaded, ended, or was not ready in time. The last log lines are included. Data
-                are kept until stop().
+        Raises RuntimeError, with the last log lines, if the server is running, cannot run on this
+        machine, could not be downloaded, ended, or was not ready in time. stop() deletes data.
         """
         if self.alive():
             raise RuntimeError("this Milvus is running already")
@@ -338,19 +336,16 @@ def _server(spare: Path) -> Path:
 def _cache() -> Path:
     configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
-        return (
-            configured if configured.is_absolute() else Path.home() / ".cache"
-        ) / "milvus-import"
+        base = configured if configured.is_absolute() else Path.home() / ".cache"
+        return base / "milvus-import"
     except RuntimeError as error:
         raise OSError("the user has no home folder") from error
 
 
 def _unpacked(home: Path) -> Path:
-    """Download and unpack the server into this folder unless it is complete; one process at a time.
+    """Download and unpack the server unless it is complete; one process at a time.
 
-    Raises:
-        OSError: The folder is not writable.
-        RuntimeError: The download failed.
+    Raises OSError if the folder is not writable, RuntimeError if the download failed.
     """
     if _is_complete(home):
         return home
@@ -404,9 +399,8 @@ def _download(folder: Path) -> Path:
     print("downloading Milvus 2.3.5 (58 MB, once) ...", file=sys.stderr, flush=True)
     command = ["download", "--no-deps", "--require-hashes", "-r", str(PIN), "-d", str(folder)]
     options = ["--quiet", "--no-input", "--disable-pip-version-check", "--retries", "2"]
-    done = subprocess.run(
-        [*_pip(), *command, *options], capture_output=True, text=True, check=False
-    )
+    pip = [*_pip(), *command, *options]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = done.stderr.rpartition("ERROR:")[2].strip() or "pip printed no reason"
         raise RuntimeError(

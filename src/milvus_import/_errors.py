@@ -173,7 +173,10 @@ class DeadlineExceededError(CallError, TimeoutError):
 
 
 class UnavailableError(CallError):
-    """No server could be reached, or the connection was lost."""
+    """No server could be reached, or the connection was lost.
+
+    ``code`` is UNAVAILABLE, or UNKNOWN where gRPC reports a lost connection so.
+    """
 
     _transient = True
 

@@ -77,6 +77,13 @@ wait([fork(call) for _ in range(4)])
 call()
 wait([fork(call) for _ in range(4)])
 """,
+    "a client that was closed after it was used in two event loops": """
+client = ImportClient(URI)
+asyncio.run(progress(client))
+asyncio.run(progress(client))
+asyncio.run(client.close())
+wait([fork(call) for _ in range(4)])
+""",
     "a client that was never used": """
 client = ImportClient(URI)
 wait([fork(call) for _ in range(4)])

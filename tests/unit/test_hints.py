@@ -34,6 +34,7 @@ TARGET = "127.0.0.1:19530"
 CONTEXT = CallContext("GetImportState", "public", True, TARGET, False, 10.0, False, False)
 UNCONNECTED = f"failed to connect to all addresses; last error: UNKNOWN: ipv4:{TARGET}: "
 REFUSED = UNCONNECTED + "Failed to connect to remote host: Connection refused"
+HTTP1_AS_FRAME = "Failed parsing HTTP/2 (Frame size 4740180 is larger than max frame size 4194304)"
 
 State = milvus_pb2.GetImportStateResponse
 JOB = JobParams("7", "")
@@ -185,6 +186,8 @@ REACHED: list[tuple[Hint, Hint | None]] = [
     # TLS.
     (Hint.USE_HTTP, unavailable("SSL_ERROR_SSL: WRONG_VERSION_NUMBER", secure=True)),
     (Hint.USE_HTTPS_HTTP1, unavailable(UNCONNECTED + "Trying to connect an http1.x server")),
+    (Hint.USE_HTTPS_HTTP1, unavailable(HTTP1_AS_FRAME)),
+    (Hint.USE_HTTPS_HTTP1, call(Code.UNKNOWN, HTTP1_AS_FRAME)),
     (Hint.USE_HTTPS_NOT_GRPC, unavailable(UNCONNECTED + "Failed parsing HTTP/2")),
     (Hint.TRUST_CA, unavailable("SSL_ERROR_SSL: CERTIFICATE_VERIFY_FAILED", secure=True)),
     (Hint.EXPECT_SERVER_NAME, unavailable("Hostname Verification Check failed.", secure=True)),

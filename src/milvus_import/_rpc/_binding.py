@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -77,6 +78,8 @@ class LazyConnection(ABC, Generic[_ConnectionT]):
             return connection
         if connection is not None:
             self._check_rebinding(connection)
+            del connection
+            self._drop()
         _process.check_gevent()
         self._connection = self._open(loop)
         return self._connection
@@ -99,8 +102,8 @@ class LazyConnection(ABC, Generic[_ConnectionT]):
         connection = self._connection
         if connection is not None and connection.loop is not asyncio.get_running_loop():
             self._check_rebinding(connection)
-            self._drop(connection)
-            self._connection = connection = None
+            connection = None
+            self._drop()
         self.pauses.close()
         if connection is None:
             return
@@ -125,8 +128,13 @@ class LazyConnection(ABC, Generic[_ConnectionT]):
     async def _shut_down(self, connection: _ConnectionT) -> None:
         """Wait for the calls in flight up to CLOSE_GRACE, cancel them, and close the connection."""
 
-    def _drop(self, connection: _ConnectionT) -> None:
-        """Forget a connection whose loop is closed. It is freed with its object."""
+    def _drop(self) -> None:
+        """Free a connection whose loop is closed: its sockets close with its objects.
+
+        They are reference cycles, and a fork beside an open channel would break the child.
+        """
+        self._connection = None
+        gc.collect()
 
     def _fork_error(self) -> RuntimeError:
         return _process.fork_error("gRPC hangs or crashes in it")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
 
 import grpc
 
@@ -14,6 +13,7 @@ from ._texts import (
     BACKEND,
     CORRUPTED_STREAM,
     GATEWAY_RATE_LIMIT,
+    HTTP1_RESPONSE,
     METADATA_SIZE,
     NO_STATUS,
     NOT_READY,
@@ -40,7 +40,8 @@ _HINTS: Final[tuple[tuple[grpc.StatusCode | None, str, Hint], ...]] = (
     (Code.UNAVAILABLE, r"UNRECOGNIZED_NAME", Hint.UNKNOWN_VIRTUAL_HOST),
     # HAProxy checks the certificate after the handshake, from the client's view.
     (Code.UNAVAILABLE, r"failed to connect.*TSI_DATA_CORRUPTED", Hint.PASS_CLIENT_CERTIFICATE),
-    (Code.UNAVAILABLE, r"http1\.x", Hint.USE_HTTPS_HTTP1),
+    (Code.UNAVAILABLE, HTTP1_RESPONSE, Hint.USE_HTTPS_HTTP1),
+    (Code.UNKNOWN, HTTP1_RESPONSE, Hint.USE_HTTPS_HTTP1),
     (Code.UNAVAILABLE, r"failed to connect.*Failed parsing HTTP/2", Hint.USE_HTTPS_NOT_GRPC),
     (None, BACKEND, Hint.GATEWAY_BACKEND),
     (None, UPSTREAM_TIMEOUT, Hint.GATEWAY_TIMEOUT),
@@ -158,6 +159,9 @@ def _unavailable_hint(details: str, context: CallContext) -> Hint:
 
 def _refused_hint(tried: str, context: CallContext) -> Hint:
     """Return the hint. gRPC reports only the last address, and localhost also resolves to ::1."""
-    if unquote(tried) in context.target and "," not in context.target:
+    if (
+        tried.replace("%5B", "[").replace("%5D", "]") in context.target
+        and "," not in context.target
+    ):
         return Hint.CHECK_ADDRESS
     return Hint.REFUSED_OR_TLS if context.secure else Hint.REFUSED_OR_HTTPS

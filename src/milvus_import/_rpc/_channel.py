@@ -166,9 +166,6 @@ class LazyChannel(LazyConnection[Connection]):
         _process.channel_opened(connection)
         return connection
 
-    def _drop(self, connection: Connection) -> None:
-        _process.channel_closed(connection)  # gRPC frees the channel with the object
-
     async def _shut_down(self, connection: Connection) -> None:
         await _wait_until_idle(connection, CLOSE_GRACE)
         for call in tuple(connection.in_flight):

@@ -109,7 +109,7 @@ def call_error(
         hint = call_hint(code, text, context, unsent=unsent, by_server=by_server)
         if may_have_run and not context.read:
             hint = write_hint(hint)
-    return _CLASSES.get(code, CallError)(
+    return _error_class(code, text)(
         _message(code, text, context, record, by_server=by_server),
         code=code,
         details=details,
@@ -122,6 +122,14 @@ def call_error(
         service=context.service,
         target=context.target,
     )
+
+
+def _error_class(code: grpc.StatusCode, details: str) -> type[CallError]:
+    # gRPC reports a connection that broke as UNAVAILABLE or as UNKNOWN, as its threads happen
+    # to run.
+    if code is Code.UNKNOWN and re.search(STREAM_REMOVED, details):
+        return CallError if re.search(REJECTED_CALL, details) else UnavailableError
+    return _CLASSES.get(code, CallError)
 
 
 def bad_reply(details: str, hint: Hint | None = None) -> ReplyError:

@@ -15,6 +15,8 @@ HTTP_STATUS: Final = r"Received http2 header with status: ([0-9]{3})"
 # The response ended without trailers: it was empty or a web page.
 NO_STATUS: Final = r"No status received|Data frame with END_STREAM flag"
 STREAM_REMOVED: Final = r"^Stream removed"
+# 4740180 is "HTT" read as the length of a frame: the response came after frames of HTTP/2.
+HTTP1_RESPONSE: Final = r"http1\.x|Frame size 4740180 "
 CORRUPTED_STREAM: Final = r"Failed parsing HTTP/2|overflows local window"
 NO_CONNECTION: Final = (
     r"(?i)failed to connect|connections to all backends failing|name resolution|DNS resolution"

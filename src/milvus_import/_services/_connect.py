@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, get_args
 
 import grpc.aio
 
@@ -60,8 +59,7 @@ class Services(Protocol):
         ...
 
 
-@dataclass(slots=True, frozen=True)
-class ConnectionArguments:
+class ConnectionArguments(NamedTuple):
     """The arguments of ImportClient that describe the connection."""
 
     uri: str

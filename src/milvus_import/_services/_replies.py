@@ -52,13 +52,11 @@ def parse(
     ``max_entries`` limits each field. A reply is already a message, without any limit, if the
     client has interceptors.
     """
-    if not isinstance(reply, bytes):
-        if not reply.ByteSize():
-            raise bad_reply(EMPTY_REPLY)
-        return cast("_MessageT", reply)
-    size = len(reply)
+    size = len(reply) if isinstance(reply, bytes) else reply.ByteSize()
     if not size:
         raise bad_reply(EMPTY_REPLY)
+    if not isinstance(reply, bytes):
+        return cast("_MessageT", reply)
     if max_bytes is not None and size > max_bytes:
         text = f"the reply of {size:,} bytes is larger than {max_bytes:,}"
         raise bad_reply(text, Hint.REPLY_OVER_LIMIT)

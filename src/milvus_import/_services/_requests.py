@@ -82,6 +82,8 @@ def validate_job_id(job_id: str) -> str:
             f"job_id must be a str of digits such as '449839014328146739', got {shorten(job_id)}"
         )
     digits = job_id.isdigit() and job_id.isascii() and len(job_id) <= 2 * _MAX_DIGITS
+    if digits and len(job_id) < _MAX_DIGITS and job_id[0] != "0":
+        return job_id  # the usual case, without a conversion
     if not digits or int(job_id) > JOB_ID_LIMIT:
         raise ArgumentError(
             f"job_id must be a decimal integer of at most 2**63-1, got {shorten(job_id)}"

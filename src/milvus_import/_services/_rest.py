@@ -24,6 +24,7 @@ from .._rpc._http_channel import HttpCall, HttpChannel
 from .._rpc._http_errors import MISSING_ROUTE
 from .._rpc._options import CallSettings, client_settings
 from .._text import shorten
+from ._rest_methods import METHODS
 from ._select import may_retry, with_job
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class RestServices:
         UnsupportedServerError if the server has no such method, and what ``post`` raises.
         """
         self._validate(settings)
-        method = operation.rest
+        method: HttpMethod[_ParamsT, _ResultT] = METHODS[operation.name]
         names = self._names(method)
         remaining = settings.timeout
         retried = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .._errors import ArgumentError
 from .._hints import Hint
@@ -158,3 +158,15 @@ WATCH_LIST: Final = HttpMethod("list", _list_request, _rows)
 CREATE: Final = HttpMethod("create", _create_request, _job_id, read=False)
 COMMIT: Final = HttpMethod("commit", _job_request, _no_result, read=False)
 ABORT: Final = HttpMethod("abort", _job_request, _no_result, read=False)
+
+METHODS: Final[dict[str, HttpMethod[Any, Any]]] = {
+    "get_import_progress": DESCRIBE,
+    "watch": WATCH_DESCRIBE,
+    "list_imports": LIST,
+    "watch_all": WATCH_LIST,
+    "create_import": CREATE,
+    "create_import with several file groups": CREATE,
+    "commit_import": COMMIT,
+    "abort_import": ABORT,
+}
+"""The method of each operation; a table of its own, so that gRPC clients do not load it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 import grpc
@@ -17,7 +16,6 @@ from .._rpc._context import ReplyError
 from .._rpc._http_status import http_hint
 from .._text import quote
 from . import _internal, _public
-from . import _rest_methods as _rest
 
 if TYPE_CHECKING:
     from .._models import GetImportProgressResponse, ImportJob, Service
@@ -41,54 +39,51 @@ _ResultT = TypeVar("_ResultT")
 _ErrorT = TypeVar("_ErrorT", bound=MilvusImportError)
 
 
-@dataclass(frozen=True, slots=True)
 class Operation(Generic[_ParamsT, _ResultT]):
-    """One operation of the client, and the method of each service that implements it."""
+    """One operation of the client, and the method of each gRPC service that implements it."""
 
-    name: str
-    rest: HttpMethod[_ParamsT, _ResultT]
-    methods: Mapping[Service, Method[_ParamsT, _ResultT]]
-    """The methods of the gRPC services."""
-    missing: Hint | None = None
-    """The hint if the gRPC service that was chosen has no such method."""
+    def __init__(
+        self,
+        name: str,
+        methods: Mapping[Service, Method[_ParamsT, _ResultT]],
+        missing: Hint | None = None,
+    ) -> None:
+        """``missing`` is the hint if the chosen gRPC service has no such method.
+
+        The method of REST is in ``_rest_methods.METHODS``, which gRPC clients do not load.
+        """
+        self.name = name
+        self.methods = methods
+        self.missing = missing
 
 
 GET_PROGRESS: Final[Operation[JobParams, GetImportProgressResponse]] = Operation(
     "get_import_progress",
-    _rest.DESCRIBE,
     {"internal": _internal.GET_IMPORT_PROGRESS, "public": _public.GET_IMPORT_STATE},
 )
 WATCH_PROGRESS: Final[Operation[JobParams, Snapshot]] = Operation(
     "watch",
-    _rest.WATCH_DESCRIBE,
     {"internal": _internal.WATCH_PROGRESS, "public": _public.WATCH_STATE},
 )
 LIST_JOBS: Final[Operation[ListParams, list[ImportJob]]] = Operation(
     "list_imports",
-    _rest.LIST,
     {"internal": _internal.LIST_IMPORTS, "public": _public.LIST_IMPORT_TASKS},
 )
 WATCH_LIST: Final[Operation[ListParams, dict[str, JobRow]]] = Operation(
     "watch_all",
-    _rest.WATCH_LIST,
     {"internal": _internal.WATCH_LIST},
     Hint.REST_FOR_JOB_LIST,
 )
 CREATE_JOB: Final[Operation[CreateParams, str]] = Operation(
-    "create_import", _rest.CREATE, {"internal": _internal.IMPORT_V2, "public": _public.IMPORT}
+    "create_import", {"internal": _internal.IMPORT_V2, "public": _public.IMPORT}
 )
 CREATE_JOB_OF_GROUPS: Final[Operation[CreateParams, str]] = Operation(
     "create_import with several file groups",
-    _rest.CREATE,
     {"internal": _internal.IMPORT_V2},
     Hint.REST_FOR_MANY_GROUPS,
 )
-COMMIT_JOB: Final[Operation[JobParams, None]] = Operation(
-    "commit_import", _rest.COMMIT, {}, Hint.REST_FOR_COMMIT
-)
-ABORT_JOB: Final[Operation[JobParams, None]] = Operation(
-    "abort_import", _rest.ABORT, {}, Hint.REST_FOR_COMMIT
-)
+COMMIT_JOB: Final[Operation[JobParams, None]] = Operation("commit_import", {}, Hint.REST_FOR_COMMIT)
+ABORT_JOB: Final[Operation[JobParams, None]] = Operation("abort_import", {}, Hint.REST_FOR_COMMIT)
 
 
 class GrpcServices:

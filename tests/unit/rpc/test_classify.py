@@ -162,6 +162,22 @@ def test_text_decides_whether_the_request_may_have_run(
     assert error_of(code, details).may_have_run is may_have_run
 
 
+@pytest.mark.parametrize(
+    ("details", "kind"),
+    [
+        ("Stream removed", UnavailableError),
+        ("Stream removed (Socket closed)", UnavailableError),
+        ("Stream removed (Data frame with END_STREAM flag received)", CallError),
+        ("the server quotes: Stream removed", CallError),
+    ],
+)
+def test_a_lost_connection_is_unavailable_with_code_unknown_too(
+    details: str, kind: type[CallError]
+) -> None:
+    error = error_of(Code.UNKNOWN, details)
+    assert (type(error), error.code) == (kind, Code.UNKNOWN)
+
+
 # ----------------------------------------------------------- texts that decide transient
 
 
