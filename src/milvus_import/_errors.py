@@ -175,7 +175,7 @@ class DeadlineExceededError(CallError, TimeoutError):
 class UnavailableError(CallError):
     """No server could be reached, or the connection was lost.
 
-    ``code`` is UNAVAILABLE, or UNKNOWN where gRPC reports a lost connection so.
+    ``code`` is UNAVAILABLE, or UNKNOWN or INTERNAL where gRPC reports a lost connection so.
     """
 
     _transient = True

@@ -125,9 +125,11 @@ def call_error(
 
 
 def _error_class(code: grpc.StatusCode, details: str) -> type[CallError]:
-    # gRPC reports a connection that broke as UNAVAILABLE or as UNKNOWN, as its threads happen
-    # to run.
-    if code is Code.UNKNOWN and re.search(STREAM_REMOVED, details):
+    # gRPC reports a connection that broke as UNAVAILABLE, UNKNOWN or INTERNAL, as its threads
+    # happen to run.
+    if code in {Code.UNKNOWN, Code.INTERNAL} and re.search(
+        rf"{STREAM_REMOVED}|{CORRUPTED_STREAM}", details
+    ):
         return CallError if re.search(REJECTED_CALL, details) else UnavailableError
     return _CLASSES.get(code, CallError)
 

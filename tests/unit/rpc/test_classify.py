@@ -163,19 +163,23 @@ def test_text_decides_whether_the_request_may_have_run(
 
 
 @pytest.mark.parametrize(
-    ("details", "kind"),
+    ("code", "details", "kind"),
     [
-        ("Stream removed", UnavailableError),
-        ("Stream removed (Socket closed)", UnavailableError),
-        ("Stream removed (Data frame with END_STREAM flag received)", CallError),
-        ("the server quotes: Stream removed", CallError),
+        (Code.UNKNOWN, "Stream removed", UnavailableError),
+        (Code.UNKNOWN, "Stream removed (Socket closed)", UnavailableError),
+        (Code.UNKNOWN, "Stream removed (Data frame with END_STREAM flag received)", CallError),
+        (Code.UNKNOWN, "the server quotes: Stream removed", CallError),
+        (Code.UNKNOWN, "Failed parsing HTTP/2", UnavailableError),
+        (Code.INTERNAL, "frame of size 9 overflows local window of 8", UnavailableError),
+        (Code.INTERNAL, "Received RST_STREAM with error code 2", CallError),
+        (Code.RESOURCE_EXHAUSTED, "Stream removed", CallError),
     ],
 )
-def test_a_lost_connection_is_unavailable_with_code_unknown_too(
-    details: str, kind: type[CallError]
+def test_a_lost_connection_is_unavailable_whatever_its_code(
+    code: grpc.StatusCode, details: str, kind: type[CallError]
 ) -> None:
-    error = error_of(Code.UNKNOWN, details)
-    assert (type(error), error.code) == (kind, Code.UNKNOWN)
+    error = error_of(code, details)
+    assert (type(error), error.code) == (kind, code)
 
 
 # ----------------------------------------------------------- texts that decide transient
