@@ -8,25 +8,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
 import grpc.aio
+from measuring import HERE, JOB, Work, latency, mapped_reply, reply_of, served, throughput
+from peers import tables
 
 from milvus_import import (
-    GetImportProgressResponse,
     ImportClient,
     ImportProgressData,
     ImportProgressDetail,
@@ -40,15 +37,11 @@ from milvus_import._services._internal import GET_IMPORT_PROGRESS, decode_progre
 from milvus_import._services._requests import JobParams
 from milvus_import._services._rows import STATES
 from milvus_import._services._select import GET_PROGRESS, GrpcServices
-from milvus_import_pb import common_pb2, internal_pb2
+from milvus_import_pb import internal_pb2
 from milvus_import_pb.proxy_grpc import ProxyStub
 
-HERE = Path(__file__).parent
-JOB = "449839014328146739"
 PARAMS = JobParams(JOB, "")
 METADATA = (("x-request-id", "0123456789abcdef" * 2), ("x-tenant", "books"))
-
-Work = Callable[[], Awaitable[object]]
 
 
 @dataclass
@@ -69,74 +62,6 @@ class Row:
             f"{statistics.median(self.ours):,.0f} | {self.unit} | "
             f"{middle:.3f} ({low:.3f}-{high:.3f}) | {self.limit} |"
         )
-
-
-@contextmanager
-def served(script: str, reply: bytes) -> Generator[int, None, None]:
-    """Run a canned server in a separate process; yield its port."""
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(reply)
-        file.flush()
-        command = [sys.executable, str(HERE / script), file.name]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            try:
-                yield int(process.stdout.readline())
-            finally:
-                process.stdin.close()
-
-
-def reply_of(details: int) -> internal_pb2.GetImportProgressResponse:
-    """Return the reply of a running job with ``details`` files."""
-    return internal_pb2.GetImportProgressResponse(
-        status=common_pb2.Status(),
-        state=3,
-        progress=40,
-        collection_name="books",
-        imported_rows=400 * details,
-        total_rows=1_000 * details,
-        create_time="2026-01-02T03:04:05Z",
-        task_progresses=[
-            internal_pb2.ImportTaskProgress(
-                file_name=f"[data/part-{i:05}.parquet]",
-                file_size=1_000_000,
-                progress=40,
-                state="InProgress",
-                imported_rows=400,
-                total_rows=1_000,
-            )
-            for i in range(details)
-        ],
-    )
-
-
-def mapped_reply(reply: internal_pb2.GetImportProgressResponse) -> GetImportProgressResponse:
-    """Map a reply of the raw stub onto the response that the client returns."""
-    return GetImportProgressResponse(0, reply.status.reason, decode_progress(reply, JOB))
-
-
-async def latency(work: Work, calls: int) -> float:
-    """Return the microseconds per call, one call after the other."""
-    start = time.perf_counter()
-    for _ in range(calls):
-        await work()
-    return (time.perf_counter() - start) / calls * 1e6
-
-
-async def throughput(work: Work, calls: int) -> float:
-    """Return the calls per second, 64 calls concurrently."""
-    left = iter(range(calls))
-
-    async def caller() -> None:
-        for _ in left:
-            await work()
-
-    start = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(64):
-            group.create_task(caller())
-    return calls / (time.perf_counter() - start)
 
 
 async def pairs(
@@ -365,33 +290,6 @@ async def _swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     writer.close()
 
 
-async def peers(rounds: int) -> list[str]:
-    """Measure the same request over REST with other HTTP clients."""
-    aiohttp, requests = import_module("aiohttp"), import_module("requests")  # needed only here
-    body = json.dumps({"code": 0, "data": {"jobId": JOB, "state": "Importing", "progress": 40}})
-    lines: list[str] = []
-    with served("canned_http.py", body.encode()) as port:
-        url = f"http://127.0.0.1:{port}/v2/vectordb/jobs/import/get_progress"
-
-        async def by_requests() -> object:
-            response = requests.post(url, json={"jobId": JOB}, timeout=10)
-            return response.json()
-
-        times = [await latency(by_requests, 50) for _ in range(rounds)]
-        lines.append(f"peer: requests.post per call: {statistics.median(times):,.0f} us")
-        async with aiohttp.ClientSession() as session:
-
-            async def by_aiohttp() -> object:
-                async with session.post(url, json={"jobId": JOB}) as response:
-                    return await response.json()
-
-            times = [await latency(by_aiohttp, 100) for _ in range(rounds)]
-            lines.append(f"peer: aiohttp, kept alive: {statistics.median(times):,.0f} us")
-            rates = [await throughput(by_aiohttp, 1_000) for _ in range(max(rounds // 2, 2))]
-            lines.append(f"peer: aiohttp, 64 at once: {statistics.median(rates):,.0f} calls/s")
-    return lines
-
-
 def watching(jobs: int, seconds: int) -> str:
     """Watch many jobs in a new process, with one list per second."""
     done = subprocess.run(
@@ -429,8 +327,8 @@ async def main() -> None:
     print(await memory(2_000 if quick else 10_000))
     for jobs in (1_000, 5_000):
         print(watching(jobs, 10 if quick else 60), flush=True)
-    for line in await peers(3 if quick else 11):
-        print(line)
+    print("\nBeside other clients:\n")
+    print("\n".join(await tables(3 if quick else 15)))
 
 
 if __name__ == "__main__":
