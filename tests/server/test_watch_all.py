@@ -315,6 +315,36 @@ async def test_a_successful_response_ends_an_outage(
     assert max(faults.outages) < limit
 
 
+async def test_a_list_that_fails_is_not_requested_again_immediately(
+    fake: FakeMilvus, client: ImportClient, scale: float
+) -> None:
+    fake.add_job(state="Importing", progress=40)
+    await client.check()
+    fake.inject("not-ready", times=None, method="ListImports")
+    with pytest.raises(MilvusStatusError):
+        await job_changes(client.watch_all(max_outage=scale))
+    assert 2 <= calls(fake, "ListImports") <= 5 + 8 * scale  # 0.125 s apart at least
+
+
+@on_public
+async def test_an_outage_of_one_job_does_not_end_the_others(
+    fake: FakeMilvus, client: ImportClient, scale: float, guard: float
+) -> None:
+    cut_off, other = (fake.add_job(state="Importing", progress=40) for _ in range(2))
+    await client.check()
+    fake.inject("unavailable", times=None, job_id=cut_off.job_id)
+    watch = client.watch_all(
+        ids([cut_off, other]), interval=TICK, max_outage=0.3 * scale, timeout=guard
+    )
+    assert (await anext(watch)).job_id == other.job_id
+    asyncio.get_running_loop().call_later(1.0 * scale, setattr, other, "state", "Completed")
+    assert (await anext(watch)).done
+    with pytest.raises(UnavailableError) as raised:
+        await anext(watch)
+    assert raised.value.job_id == cut_off.job_id
+    assert raised.value.outage is not None
+
+
 @both_services
 async def test_watch_all_raises_what_is_not_transient_immediately(
     fake: FakeMilvus, client: ImportClient, guard: float
