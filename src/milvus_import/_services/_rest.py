@@ -25,7 +25,7 @@ from .._rpc._http_errors import MISSING_ROUTE
 from .._rpc._options import CallSettings, client_settings
 from .._text import shorten
 from ._rest_methods import METHODS
-from ._select import may_retry, with_job
+from ._select import may_retry, remaining_timeout, with_job
 
 if TYPE_CHECKING:
     from .._rpc._endpoint import Endpoint
@@ -142,7 +142,7 @@ class RestServices:
                 if retried or not may_retry(error, method):
                     raise
                 retried = True
-                remaining = _remaining(remaining, error)
+                remaining = remaining_timeout(remaining, error)
                 continue
             try:
                 result = method.read_reply(reply, params)
@@ -155,7 +155,7 @@ class RestServices:
             del reply  # the error below must not keep it alive
             if not (names[1:] and _is_missing_route(invalid)):
                 break
-            remaining = _remaining(remaining, invalid)
+            remaining = remaining_timeout(remaining, invalid)
             del names[0]
         try:
             raise with_job(_with_write_hint(invalid, method), params)
@@ -204,12 +204,6 @@ def _with_write_hint(error: _ErrorT, method: HttpMethod[Any, Any]) -> _ErrorT:
         hint = Hint.REPEAT_WITH_KEY if created else Hint.REST_REPEAT
         error._hint = hint  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return error
-
-
-def _remaining(remaining: float | None, error: MilvusImportError) -> float | None:
-    """Return what remains of a timeout after a request that failed."""
-    record = error.record if isinstance(error, CallError) else None
-    return remaining if remaining is None or record is None else remaining - record.elapsed
 
 
 def _is_missing_route(error: MilvusImportError) -> bool:

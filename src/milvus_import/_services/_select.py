@@ -33,6 +33,8 @@ RECHECK_INTERVAL = 10.0
 """Seconds after which a service that has worked before is tried first again."""
 RETRY_WITHIN = 1.0
 """Seconds from the start of a call within which a broken connection is retried, once."""
+RETRY_DELAY = 0.05
+"""Seconds before that retry. Without them gRPC may send it on the same broken connection."""
 
 _ParamsT = TypeVar("_ParamsT")
 _ResultT = TypeVar("_ResultT")
@@ -130,9 +132,12 @@ class GrpcServices:
         methods = [operation.methods[s] for s in self._services() if s in operation.methods]
         remaining = settings.timeout
         unimplemented: list[CallError] = []
-        retried = False
+        retried = broken = False
         while methods:
             method = methods[0]
+            if broken:  # outside the except clause, as below
+                broken = False
+                await self.pauses.sleep(RETRY_DELAY)
             try:
                 reply = await unary(self.channel, method, method.build(params), settings, remaining)
                 result = method.read_reply(reply, params)
@@ -140,15 +145,15 @@ class GrpcServices:
                 invalid = no_result.make(call_context(self.channel, method, settings))
             except CallError as error:
                 with_job(error, params)
-                if remaining is not None and error.record is not None:
-                    remaining -= error.record.elapsed
+                remaining = remaining_timeout(remaining, error)
                 if self._is_unimplemented(error, method):
                     unimplemented.append(error.with_traceback(None))
                     del methods[0]
                 elif retried or not may_retry(error, method):
                     raise
                 else:
-                    retried = True
+                    retried = broken = True
+                    remaining = None if remaining is None else remaining - RETRY_DELAY
                 continue
             else:
                 if self._order[0] != method.service or method.service not in self._worked:
@@ -230,6 +235,12 @@ def _unsupported_hint(errors: list[CallError]) -> Hint | None:
     if len(errors) > 1:
         return Hint.CHECK_IS_MILVUS
     return Hint.USE_INTERNAL_PORT if errors[0].service == "internal" else Hint.USE_PUBLIC_PORT
+
+
+def remaining_timeout(timeout: float | None, error: MilvusImportError) -> float | None:
+    """Return what remains of a timeout after a request that failed."""
+    record = error.record if isinstance(error, CallError) else None
+    return timeout if timeout is None or record is None else timeout - record.elapsed
 
 
 def may_retry(error: CallError, method: Method[Any, Any] | HttpMethod[Any, Any]) -> bool:
