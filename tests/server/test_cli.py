@@ -124,7 +124,8 @@ CASES = {
 async def end_of(fake: FakeMilvus, case: Case, *more: str) -> Ended:
     case.prepare(fake)
     uri = fake.public_uri if case.public else fake.internal_uri
-    fast = FAST if case.command.split()[0] in {"watch", "wait", "create"} else ()
+    command = case.command.split()
+    fast = FAST if command[0] in {"watch", "wait"} or "--wait" in command else ()
     return await case.run(*case.command.split(" "), "--uri", uri, *fast, *more)
 
 

@@ -36,7 +36,7 @@ async def test_signal_ends_the_command_and_the_job_continues(
     process.send_signal(number)
     ended = await finish(process)
     assert ended.code == code
-    assert ended.err == f"\nmilvus-import: {what}{CONTINUES}\n"
+    assert ended.err == f"\nmilvus-import: {what}{CONTINUES} --uri {fake.internal_uri}\n"
 
 
 @each_signal
@@ -109,6 +109,22 @@ async def test_signal_during_create_reports_that_the_job_may_exist(
     assert f"{what}; the job may have been started" in ended.err
 
 
+async def test_an_interrupt_repeats_the_options_that_lead_to_the_server(fake: FakeMilvus) -> None:
+    """But no secret, and nothing that comes from the environment."""
+    fake.token = TOKEN
+    fake.add_job(job_id="7", state="Importing", db_name="my db")
+    process = await start(
+        *("--db", "other", "--service", "internal", "watch", "7", "--db", "my db"),
+        *("--token", TOKEN, *FAST),
+        MILVUS_URI=fake.internal_uri,
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    ended = await finish(process)
+    assert ended.err.endswith(f"{CONTINUES} --db 'my db' --service internal\n")
+
+
 async def test_second_signal_ends_the_command_without_a_traceback(fake: FakeMilvus) -> None:
     """While the connection is closed, which gives the RPC in flight a second."""
     fake.inject("hang")
@@ -133,7 +149,7 @@ async def test_up_to_ten_jobs_are_named_at_an_interrupt(
     await process.stdout.readline()
     process.send_signal(signal.SIGINT)
     ended = await finish(process)
-    names = f": milvus-import watch {' '.join(ids)}" if named else ""
+    names = f": milvus-import watch {' '.join(ids)} --uri {fake.internal_uri}" if named else ""
     assert ended.err.endswith(f"; the jobs continue. Follow them again{names}\n")
 
 

@@ -59,6 +59,8 @@ MISUSE = {
     "TLS files without TLS": "get 7 --uri http://localhost --ca /nowhere/ca.pem",
     "empty TLS file name": "get 7 --uri https://localhost --ca=",
     "no file": "create books",
+    "state to wait for without --wait": "create books a.parquet --until uncommitted",
+    "outage without --wait": "create books a.parquet --max-outage 1m",
     "empty file name": "create books a.parquet ",
     "empty collection": "create  a.parquet",
     "empty collection to list": "list ",

@@ -20,6 +20,7 @@ from ._settings import (
     follow_options,
     parse_follow_settings,
     parse_settings,
+    reject_follow_options,
     target_options,
 )
 from ._signals import Signals
@@ -199,6 +200,8 @@ def create(collection: str, files: tuple[str, ...], **options: Any) -> None:
       milvus-import create books id.npy vector.npy --together
     """
     settings = parse_settings(options)
+    if not options["follow"]:
+        reject_follow_options()
     follow_settings = parse_follow_settings(options)
     import_options = parse_import_options(options["pairs"])
     client, time_left = settings.client(), TimeLeft(settings.timeout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Collection, Coroutine, Iterable
@@ -11,6 +12,7 @@ from typing import Any, NoReturn
 
 import anyio
 import click
+from click.core import ParameterSource
 
 from .._errors import (
     ArgumentError,
@@ -102,11 +104,24 @@ def _interrupt_message(followed: Collection[str], unsure: str) -> str:
     if not followed:
         return unsure and f"; {unsure}"
     one = len(followed) == 1
-    again = f": milvus-import watch {' '.join(followed)}" if len(followed) <= _MAX_LINES else ""
+    command = shlex.join(["milvus-import", "watch", *followed, *_given_options()])
+    again = f": {command}" if len(followed) <= _MAX_LINES else ""
     return (
         f"; the {'job continues' if one else 'jobs continue'}. "
         f"Follow {'it' if one else 'them'} again{again}"
     )
+
+
+def _given_options() -> list[str]:
+    """Return the options of this command line that lead to the same server. None is a secret."""
+    given: list[str] = []
+    context = click.get_current_context()
+    for name in ("uri", "db", "service"):
+        for place in filter(None, (context, context.parent)):
+            if place.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                given += [f"--{name}", place.params[name]]
+                break
+    return given
 
 
 def _discard_unwritable() -> None:

@@ -187,6 +187,14 @@ def parse_follow_settings(options: dict[str, Any]) -> FollowSettings:
     return FollowSettings(**{name: options.pop(name) for name in FollowSettings.__slots__})
 
 
+def reject_follow_options() -> None:
+    """Raise UsageError for options of following in a command that follows nothing."""
+    context = click.get_current_context()
+    for name in FollowSettings.__slots__:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise usage(f"--{name.replace('_', '-')} needs --wait")
+
+
 def _with(options: Sequence[Callable[[_F], _F]], command: _F) -> _F:
     for option in reversed(options):
         command = option(command)
