@@ -13,6 +13,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -240,22 +241,27 @@ def decoding(rounds: int) -> list[Row]:
 
 
 def importing(rounds: int) -> Row:
-    """Measure the import time, in new processes."""
+    """Measure the import time from compiled files, in new processes."""
     found: tuple[list[float], list[float]] = ([], [])
     codes = (
         "import grpc.aio, anyio, google.protobuf.message, google.protobuf.message_factory",
         "import milvus_import",
     )
-    for index in range(rounds):
-        for which in (0, 1) if index % 2 else (1, 0):
-            timed = f"t = time.perf_counter(); {codes[which]}; print(time.perf_counter() - t)"
-            done = subprocess.run(
-                [sys.executable, "-c", f"import time; {timed}"],
-                capture_output=True,
-                check=True,
-                text=True,
-            )
-            found[which].append(float(done.stdout) * 1e3)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"PYTHONPYCACHEPREFIX": folder}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        for index in range(-1, rounds):  # the first imports compile
+            for which in (0, 1) if index % 2 else (1, 0):
+                timed = f"t = time.perf_counter(); {codes[which]}; print(time.perf_counter() - t)"
+                done = subprocess.run(
+                    [sys.executable, "-c", f"import time; {timed}"],
+                    capture_output=True,
+                    check=True,
+                    env=environment,
+                    text=True,
+                )
+                if index >= 0:
+                    found[which].append(float(done.stdout) * 1e3)
     return Row("import milvus_import", *found, "ms", "<= 1.15")
 
 
