@@ -253,7 +253,7 @@ def repeat(session: nox.Session) -> None:
 def mutate(session: nox.Session) -> None:
     """Run unit and server tests on each mutant of one module; list those that survive."""
     if not session.posargs:
-        session.error("no module given. Use: make mutate MODULE=src/milvus_import/_endpoint.py")
+        session.error("no module given. Use: make mutate MODULE=src/milvus_import/_rpc/_endpoint.py")
     module, *selected = session.posargs
     # Mutants are written into a clone, which is installed.
     clone = Path(session.create_tmp(), "clone")
@@ -264,7 +264,7 @@ def mutate(session: nox.Session) -> None:
     tests = " ".join(selected or ["-n", WORKERS, "tests/unit", "tests/server"])
     config = f"""[cosmic-ray]
 module-path = "{module}"
-timeout = 120.0
+timeout = 600.0
 excluded-modules = []
 test-command = "python -P -m pytest -x -q {tests}"
 [cosmic-ray.distributor]
