@@ -26,7 +26,7 @@ test-gateways: ## nginx and HAProxy in front of FakeMilvus and of a real Milvus
 test-repeat: ## all tests ten times, and with all times x3; ARGS=TIMES
 	$(nox) -s repeat $(arguments)
 
-mutate: ## mutation tests of one module: make mutate MODULE=src/milvus_import/_rpc/_endpoint.py
+mutate: ## mutation tests of one module: make mutate MODULE=src/milvus_import/_client.py
 	$(nox) -s mutate -- $(MODULE) $(ARGS)
 
 audit: ## known vulnerabilities of everything pinned in requirements/

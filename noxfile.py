@@ -253,7 +253,7 @@ def repeat(session: nox.Session) -> None:
 def mutate(session: nox.Session) -> None:
     """Run unit and server tests on each mutant of one module; list those that survive."""
     if not session.posargs:
-        session.error("no module given. Use: make mutate MODULE=src/milvus_import/_rpc/_endpoint.py")
+        session.error("no module given. Use: make mutate MODULE=src/milvus_import/_client.py")
     module, *selected = session.posargs
     # Mutants are written into a clone, which is installed.
     clone = Path(session.create_tmp(), "clone")
