@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
+from sphinx.util.inspect import TypeAliasForwardRef
 
 import milvus_import
 import milvus_import.progress
@@ -66,6 +67,9 @@ for _package in PACKAGES:
             _value.__module__ = _package.__name__
         elif not _name.isupper():
             autodoc_type_aliases[_name] = f"{_package.__name__}.{_name}"
+
+# Inside another type, Sphinx shows the representation of an alias.
+TypeAliasForwardRef.__repr__ = lambda self: self.name  # type: ignore[method-assign]
 
 
 def read_source(_: Sphinx, docname: str, source: list[str]) -> None:
