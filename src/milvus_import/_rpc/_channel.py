@@ -147,13 +147,9 @@ class LazyChannel(LazyConnection[Connection]):
         self._options = options
         self._credentials = credentials
 
-    def connection(self) -> Connection:
-        """Return the connection. Raises RuntimeError in a process forked with an open channel."""
+    def _open(self, loop: asyncio.AbstractEventLoop) -> Connection:
         if _process.forked_with_open_channel:
             raise self._fork_error()
-        return super().connection()
-
-    def _open(self, loop: asyncio.AbstractEventLoop) -> Connection:
         target, options = self.endpoint.target, self._options
         channel = (
             grpc.aio.insecure_channel(target, options=options, interceptors=self.interceptors)

@@ -18,7 +18,6 @@ from .._rpc._classify import bad_reply
 from .._rpc._texts import EMPTY_REPLY
 from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, Snapshot, parse
 from ._rows import JobRow, decode_jobs, pick_rows, state_of
-from ._status import check_status
 
 if TYPE_CHECKING:
     from ._requests import CreateParams, JobParams, ListParams
@@ -61,18 +60,8 @@ def _progress_request(params: JobParams) -> internal_pb2.GetImportProgressReques
     return internal_pb2.GetImportProgressRequest(db_name=params.db_name, jobID=params.job_id)
 
 
-def _parse_progress(reply: Any) -> internal_pb2.GetImportProgressResponse:
-    message = parse(
-        internal_pb2.GetImportProgressResponse,
-        reply,
-        max_bytes=MAX_PROGRESS_BYTES,
-    )
-    check_status(message.status)
-    return message
-
-
 def _progress(reply: Any, params: JobParams) -> GetImportProgressResponse:
-    message = _parse_progress(reply)
+    message = parse(internal_pb2.GetImportProgressResponse, reply, max_bytes=MAX_PROGRESS_BYTES)
     data = decode_progress(message, params.job_id)
     return GetImportProgressResponse(0, message.status.reason, data)
 
@@ -81,7 +70,7 @@ def _snapshot(reply: Any, params: JobParams) -> Snapshot:
     previous = params.previous
     if previous is not None and previous.reply == reply:
         return previous
-    message = _parse_progress(reply)
+    message = parse(internal_pb2.GetImportProgressResponse, reply, max_bytes=MAX_PROGRESS_BYTES)
     if previous is not None and previous.message == message:
         return previous
     return Snapshot(reply, message, lambda: decode_progress(message, params.job_id), "internal")
@@ -95,7 +84,6 @@ def _list_request(params: ListParams) -> internal_pb2.ListImportsRequest:
 
 def _parse_list(reply: Any) -> internal_pb2.ListImportsResponse:
     message = parse(internal_pb2.ListImportsResponse, reply, max_entries=MAX_LISTED_JOBS)
-    check_status(message.status)
     if len(message.jobIDs) > MAX_LISTED_JOBS:
         raise bad_reply(f"the reply lists more than {MAX_LISTED_JOBS:,} jobs")
     columns = (message.collection_names, message.states, message.progresses, message.reasons)
@@ -127,7 +115,6 @@ def _create_request(params: CreateParams) -> internal_pb2.ImportRequest:
 def _job_id(reply: Any, params: CreateParams) -> str:
     del params
     message = parse(internal_pb2.ImportResponse, reply)
-    check_status(message.status)
     if not message.jobID:
         raise bad_reply(EMPTY_REPLY)
     return message.jobID

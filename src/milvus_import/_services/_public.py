@@ -24,7 +24,6 @@ from .._rpc._context import CallContext, ReplyError
 from .._rpc._texts import EMPTY_REPLY
 from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, Snapshot, parse
 from ._rows import validate_listed_id
-from ._status import check_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,14 +94,8 @@ def _progress_request(params: JobParams) -> milvus_pb2.GetImportStateRequest:
     return milvus_pb2.GetImportStateRequest(task=int(params.job_id))
 
 
-def _parse_progress(reply: Any) -> milvus_pb2.GetImportStateResponse:
-    message = parse(milvus_pb2.GetImportStateResponse, reply, max_bytes=MAX_PROGRESS_BYTES)
-    check_status(message.status)
-    return message
-
-
 def _progress(reply: Any, params: JobParams) -> GetImportProgressResponse:
-    message = _parse_progress(reply)
+    message = parse(milvus_pb2.GetImportStateResponse, reply, max_bytes=MAX_PROGRESS_BYTES)
     data = decode_progress(message, params.job_id)
     return GetImportProgressResponse(0, message.status.reason, data)
 
@@ -111,7 +104,7 @@ def _snapshot(reply: Any, params: JobParams) -> Snapshot:
     previous = params.previous
     if previous is not None and previous.reply == reply:
         return previous
-    message = _parse_progress(reply)
+    message = parse(milvus_pb2.GetImportStateResponse, reply, max_bytes=MAX_PROGRESS_BYTES)
     if previous is not None and previous.message == message:
         return previous
     return Snapshot(reply, message, lambda: decode_progress(message, params.job_id), "public")
@@ -127,7 +120,6 @@ def _jobs(reply: Any, params: ListParams) -> list[ImportJob]:
     """Return the jobs by id, which only Milvus 2.2 and 2.3 send."""
     del params
     message = parse(milvus_pb2.ListImportTasksResponse, reply, max_entries=MAX_LISTED_JOBS)
-    check_status(message.status)
     if any(not task.id for task in message.tasks):
         raise ReplyError(_without_ids)
     tasks = sorted(message.tasks, key=lambda task: task.id)
@@ -160,7 +152,6 @@ def _create_request(params: CreateParams) -> milvus_pb2.ImportRequest:
 def _job_id(reply: Any, params: CreateParams) -> str:
     del params
     message = parse(milvus_pb2.ImportResponse, reply)
-    check_status(message.status)
     if not message.tasks:
         raise bad_reply(EMPTY_REPLY)
     return str(message.tasks[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -12,6 +12,7 @@ from .._hints import Hint
 from .._rpc._classify import bad_reply
 from .._rpc._texts import EMPTY_REPLY
 from ._limits import exceeds_limits, is_well_formed
+from ._status import check_status
 
 if TYPE_CHECKING:
     from .._models import ImportProgressData, Service
@@ -47,28 +48,40 @@ def parse(
     max_bytes: int | None = None,
     max_entries: int = MAX_ENTRIES,
 ) -> _MessageT:
-    """Parse a reply, or raise ReplyError.
+    """Parse a reply. Raises ReplyError if that fails, or for a Status that is not Success.
 
     ``max_entries`` limits each field. A reply is already a message, without any limit, if the
     client has interceptors.
     """
-    size = len(reply) if isinstance(reply, bytes) else reply.ByteSize()
-    if not size:
-        raise bad_reply(EMPTY_REPLY)
+    message: Any = reply
     if not isinstance(reply, bytes):
-        return cast("_MessageT", reply)
-    if max_bytes is not None and size > max_bytes:
-        text = f"the reply of {size:,} bytes is larger than {max_bytes:,}"
+        if not reply.ByteSize():
+            raise bad_reply(EMPTY_REPLY)
+    else:
+        if not reply:
+            raise bad_reply(EMPTY_REPLY)
+        if len(reply) > COUNTED_FROM:
+            _check_limits(reply_type, reply, max_bytes, max_entries)
+        try:
+            message = reply_type.FromString(reply)
+        except DecodeError:
+            message = None
+    if message is None:  # outside the except block: protobuf's error may quote the reply
+        # protobuf reports the encoding as the cause only in its newest versions.
+        small = len(reply) <= COUNTED_FROM
+        is_text = small and is_well_formed(reply, reply_type.DESCRIPTOR)
+        raise bad_reply("the reply could not be parsed", Hint.INVALID_UTF8 if is_text else None)
+    check_status(message.status)
+    parsed: _MessageT = message
+    return parsed
+
+
+def _check_limits(
+    reply_type: type[Message], reply: bytes, max_bytes: int | None, max_entries: int
+) -> None:
+    if max_bytes is not None and len(reply) > max_bytes:
+        text = f"the reply of {len(reply):,} bytes is larger than {max_bytes:,}"
         raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
-    if size > COUNTED_FROM and exceeds_limits(reply, reply_type.DESCRIPTOR, max_entries):
+    if exceeds_limits(reply, reply_type.DESCRIPTOR, max_entries):
         text = f"the reply has more than {max_entries:,} entries"
         raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
-    try:
-        return reply_type.FromString(reply)
-    except DecodeError:
-        # protobuf reports the encoding as the cause only in its newest versions.
-        small = size <= COUNTED_FROM
-        is_text = small and is_well_formed(reply, reply_type.DESCRIPTOR)
-        hint = Hint.INVALID_UTF8 if is_text else None
-    # Outside the except block: protobuf's error may quote the reply.
-    raise bad_reply("the reply could not be parsed", hint)
