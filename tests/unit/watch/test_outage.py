@@ -18,7 +18,7 @@ from milvus_import import (
     UnsupportedServerError,
 )
 from milvus_import._hints import Hint
-from milvus_import._watch._options import MAX_OUTAGE, WatchSettings
+from milvus_import._watch._options import MAX_OUTAGE, WatchSettings, take_watch_settings
 from milvus_import._watch._outage import FIRST_RETRY, OutagePolicy
 
 pytestmark = pytest.mark.anyio
@@ -130,6 +130,10 @@ async def test_an_outage_starts_with_its_first_poll_and_ends_at_max_outage() -> 
     assert raised.value.outage is not None
     assert 10 <= raised.value.outage < 20
     assert "retried for 10" in str(raised.value)
+
+
+async def test_interval_is_two_seconds_by_default() -> None:
+    assert take_watch_settings({}).interval == 2.0
 
 
 async def test_max_outage_is_300_seconds_by_default() -> None:
