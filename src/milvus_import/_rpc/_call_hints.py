@@ -159,9 +159,8 @@ def _unavailable_hint(details: str, context: CallContext) -> Hint:
 
 def _refused_hint(tried: str, context: CallContext) -> Hint:
     """Return the hint. gRPC reports only the last address, and localhost also resolves to ::1."""
-    if (
-        tried.replace("%5B", "[").replace("%5D", "]") in context.target
-        and "," not in context.target
-    ):
+    # Not urllib.parse.unquote, whose import takes 2 % of the time of this package's.
+    address = tried.replace("%5B", "[").replace("%5D", "]")
+    if address in context.target and "," not in context.target:
         return Hint.CHECK_ADDRESS
     return Hint.REFUSED_OR_TLS if context.secure else Hint.REFUSED_OR_HTTPS

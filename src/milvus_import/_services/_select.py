@@ -57,15 +57,6 @@ class Operation(Generic[_ParamsT, _ResultT]):
         self.name = name
         self.methods = methods
         self.missing = missing
-        self._in_order: dict[tuple[Service, ...], tuple[Method[_ParamsT, _ResultT], ...]] = {}
-
-    def in_order(self, services: tuple[Service, ...]) -> tuple[Method[_ParamsT, _ResultT], ...]:
-        """Return the methods of the services that have one, in this order."""
-        methods = self._in_order.get(services)
-        if methods is None:
-            methods = tuple(self.methods[s] for s in services if s in self.methods)
-            self._in_order[services] = methods
-        return methods
 
 
 GET_PROGRESS: Final[Operation[JobParams, GetImportProgressResponse]] = Operation(
@@ -138,7 +129,7 @@ class GrpcServices:
         connection breaks. Raises MilvusStatusError for a Status that is not Success,
         UnsupportedServerError if no service has the method, and what ``unary`` raises.
         """
-        methods = operation.in_order(self._services())
+        methods = [operation.methods[s] for s in self._services() if s in operation.methods]
         remaining = settings.timeout
         unimplemented: list[CallError] = []
         retried = broken = False
@@ -157,7 +148,7 @@ class GrpcServices:
                 remaining = remaining_timeout(remaining, error)
                 if self._is_unimplemented(error, method):
                     unimplemented.append(error.with_traceback(None))
-                    methods = methods[1:]
+                    del methods[0]
                 elif retried or not may_retry(error, method):
                     raise
                 else:
