@@ -587,12 +587,13 @@ async def test_a_job_that_is_missing_once_and_returns_is_followed(
     fake: FakeMilvus, service: str, method: str, between: str, guard: float
 ) -> None:
     """Each response with the job, also an unchanged one, resets the count of missing ones."""
+    interval = 15 * TICK  # the job is away for one poll only, also on a slow machine
     job = fake.add_job(state="Importing", progress=40)
     async with ImportClient(uri_of(fake, service)) as client:
         watch: Any = (
-            client.watch(job.job_id, interval=TICK, timeout=guard)
+            client.watch(job.job_id, interval=interval, timeout=guard)
             if method == "watch"
-            else client.watch_all([job.job_id], interval=TICK, timeout=guard)
+            else client.watch_all([job.job_id], interval=interval, timeout=guard)
         )
         await anext(watch)
         step = asyncio.ensure_future(anext(watch))
