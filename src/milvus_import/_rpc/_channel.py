@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -40,12 +39,10 @@ def channel_arguments(
 ) -> list[ChannelOption]:
     """Return the channel arguments; those in ``extra`` override others of the same name."""
     validate_message_sizes(max_receive_bytes, max_send_bytes)
-    # Calls are balanced over several addresses.
-    balancing = "round_robin" if endpoint.several else "pick_first"
     options: dict[str, Any] = {
         "grpc.max_receive_message_length": max_receive_bytes,
         "grpc.max_send_message_length": max_send_bytes,
-        "grpc.service_config": json.dumps({"loadBalancingConfig": [{balancing: {}}]}),
+        "grpc.lb_policy_name": "round_robin" if endpoint.several else "pick_first",
         # Reconnects 0.3-0.7 s after the server is back; with gRPC's defaults, up to 19 s.
         "grpc.initial_reconnect_backoff_ms": 200,
         "grpc.max_reconnect_backoff_ms": 1000,
