@@ -73,7 +73,7 @@ class ImportState(StrEnum):
         return self == "Completed" or self == "Failed"  # noqa: PLR1714 - two compares, no set
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class ImportJob:
     """One job of a job list."""
 
@@ -108,7 +108,7 @@ class ImportJob:
         }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class ImportProgressDetail:
     """One file group of a job; the internal service and REST report these."""
 
@@ -161,7 +161,7 @@ class ImportProgressDetail:
         }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class ImportProgressData:
     """The progress of one import job at one moment."""
 
@@ -237,7 +237,7 @@ class ImportProgressData:
         }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class GetImportProgressResponse:
     """The response of ``get_import_progress``."""
 
@@ -259,7 +259,7 @@ class GetImportProgressResponse:
         return {"status": self.status, "message": self.message, "data": self.data.to_dict()}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class CallRecord:
     """What happened in one RPC: the argument of ``on_finish``, and ``CallError.record``."""
 

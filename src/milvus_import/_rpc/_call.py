@@ -101,9 +101,9 @@ async def unary(
     if channel.interceptors or timeout is None:
         task = connection.loop.create_task(_await_reply(call))
         task.add_done_callback(_consume_exception)
-    awaited, started = task or call, time.monotonic()
+    started = time.monotonic()
     in_flight = connection.in_flight
-    in_flight[awaited] = math.inf if timeout is None else started + timeout + OVERDUE
+    in_flight[task or call] = math.inf if timeout is None else started + timeout + OVERDUE
     if connection.sweeper is None:
         connection.sweep()
     cancelled_by: BaseException | None = None
@@ -120,7 +120,7 @@ async def unary(
     ended = _InFlightCall(channel, method, settings, connection, call, task, started)
     # An error that is kept holds this frame; a call in it would hold the connection. A request
     # may hold a secret import option, and error reporters show the variables of frames.
-    del call, task, awaited, in_flight, connection, request
+    del call, task, in_flight, connection, request
     outcome = await ended.outcome(cancelled_by, timeout)
     del ended, cancelled_by
     if not isinstance(outcome, BaseException):

@@ -16,8 +16,9 @@ from .._models import (
 from .._rpc._call import Method
 from .._rpc._classify import bad_reply
 from .._rpc._texts import EMPTY_REPLY
-from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, Snapshot, parse
+from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, Snapshot, parse, parse_any_status
 from ._rows import JobRow, decode_jobs, pick_rows, state_of
+from ._status import success_reason
 
 if TYPE_CHECKING:
     from ._requests import CreateParams, JobParams, ListParams
@@ -61,9 +62,9 @@ def _progress_request(params: JobParams) -> internal_pb2.GetImportProgressReques
 
 
 def _progress(reply: Any, params: JobParams) -> GetImportProgressResponse:
-    message = parse(internal_pb2.GetImportProgressResponse, reply, max_bytes=MAX_PROGRESS_BYTES)
-    data = decode_progress(message, params.job_id)
-    return GetImportProgressResponse(0, message.status.reason, data)
+    message = parse_any_status(internal_pb2.GetImportProgressResponse, reply, MAX_PROGRESS_BYTES)
+    reason = success_reason(message.status)
+    return GetImportProgressResponse(0, reason, decode_progress(message, params.job_id))
 
 
 def _snapshot(reply: Any, params: JobParams) -> Snapshot:

@@ -22,8 +22,9 @@ from .._rpc._call import Method
 from .._rpc._classify import bad_reply
 from .._rpc._context import CallContext, ReplyError
 from .._rpc._texts import EMPTY_REPLY
-from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, Snapshot, parse
+from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, Snapshot, parse, parse_any_status
 from ._rows import validate_listed_id
+from ._status import success_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,9 +96,9 @@ def _progress_request(params: JobParams) -> milvus_pb2.GetImportStateRequest:
 
 
 def _progress(reply: Any, params: JobParams) -> GetImportProgressResponse:
-    message = parse(milvus_pb2.GetImportStateResponse, reply, max_bytes=MAX_PROGRESS_BYTES)
-    data = decode_progress(message, params.job_id)
-    return GetImportProgressResponse(0, message.status.reason, data)
+    message = parse_any_status(milvus_pb2.GetImportStateResponse, reply, MAX_PROGRESS_BYTES)
+    reason = success_reason(message.status)
+    return GetImportProgressResponse(0, reason, decode_progress(message, params.job_id))
 
 
 def _snapshot(reply: Any, params: JobParams) -> Snapshot:

@@ -12,7 +12,7 @@ from .._hints import Hint
 from .._rpc._classify import bad_reply
 from .._rpc._texts import EMPTY_REPLY
 from ._limits import exceeds_limits, is_well_formed
-from ._status import check_status
+from ._status import success_reason
 
 if TYPE_CHECKING:
     from .._models import ImportProgressData, Service
@@ -48,7 +48,20 @@ def parse(
     max_bytes: int | None = None,
     max_entries: int = MAX_ENTRIES,
 ) -> _MessageT:
-    """Parse a reply. Raises ReplyError if that fails, or for a Status that is not Success.
+    """Parse a reply. Raises ReplyError if that fails, or for a Status that is not Success."""
+    message: Any = parse_any_status(reply_type, reply, max_bytes, max_entries)
+    success_reason(message.status)
+    parsed: _MessageT = message
+    return parsed
+
+
+def parse_any_status(
+    reply_type: type[_MessageT],
+    reply: Any,
+    max_bytes: int | None = None,
+    max_entries: int = MAX_ENTRIES,
+) -> _MessageT:
+    """Parse a reply, whatever its Status. Raises ReplyError if that fails.
 
     ``max_entries`` limits each field. A reply is already a message, without any limit, if the
     client has interceptors.
@@ -71,7 +84,6 @@ def parse(
         small = len(reply) <= COUNTED_FROM
         is_text = small and is_well_formed(reply, reply_type.DESCRIPTOR)
         raise bad_reply("the reply could not be parsed", Hint.INVALID_UTF8 if is_text else None)
-    check_status(message.status)
     parsed: _MessageT = message
     return parsed
 

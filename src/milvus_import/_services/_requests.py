@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from os import PathLike
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from .._errors import ArgumentError
 from .._text import shorten
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("milvus_import")
 
 JOB_ID_LIMIT = 2**63 - 1
-_MAX_DIGITS = 19
+_MAX_DIGITS = 38
+"""Digits of a job id, leading zeros included."""
+_USUAL_JOB_ID = re.compile("[1-9][0-9]{0,17}").fullmatch
+"""Matches an id that fits int64 and has no leading zeros."""
 _KEY_LIMIT = 256
 # The import options of Milvus 2.2 to 3.0.
 _KNOWN_OPTIONS = frozenset(
@@ -46,7 +50,8 @@ ImportOptions = Mapping[str, OptionValue] | Sequence[tuple[str, OptionValue]]
 """Milvus' import options by name: a mapping, or pairs."""
 
 
-class JobParams(NamedTuple):
+@dataclass(slots=True)
+class JobParams:
     """One job: for get_import_progress, commit and abort."""
 
     job_id: str
@@ -55,7 +60,8 @@ class JobParams(NamedTuple):
     """The last snapshot of a watch; an equal reply is not decoded again."""
 
 
-class ListParams(NamedTuple):
+@dataclass(slots=True)
+class ListParams:
     """The jobs of a collection, or of all collections ("")."""
 
     collection_name: str
@@ -81,9 +87,9 @@ def validate_job_id(job_id: str) -> str:
         raise TypeError(
             f"job_id must be a str of digits such as '449839014328146739', got {shorten(job_id)}"
         )
-    digits = job_id.isdigit() and job_id.isascii() and len(job_id) <= 2 * _MAX_DIGITS
-    if digits and len(job_id) < _MAX_DIGITS and job_id[0] != "0":
-        return job_id  # the usual case, without a conversion
+    if _USUAL_JOB_ID(job_id):
+        return job_id
+    digits = job_id.isdigit() and job_id.isascii() and len(job_id) <= _MAX_DIGITS
     if not digits or int(job_id) > JOB_ID_LIMIT:
         raise ArgumentError(
             f"job_id must be a decimal integer of at most 2**63-1, got {shorten(job_id)}"

@@ -100,6 +100,7 @@ class GrpcServices:
         self._auto = choice == "auto"
         self._order: tuple[Service, ...] = ("internal", "public") if choice == "auto" else (choice,)
         self._worked: set[Service] = set()
+        self._responded_last: Service | None = None
         self._recheck_at = 0.0
 
     @property
@@ -129,12 +130,15 @@ class GrpcServices:
         connection breaks. Raises MilvusStatusError for a Status that is not Success,
         UnsupportedServerError if no service has the method, and what ``unary`` raises.
         """
-        methods = [operation.methods[s] for s in self._services() if s in operation.methods]
+        services = list(self._rechecked_order() if self._recheck_at else self._order)
         remaining = settings.timeout
         unimplemented: list[CallError] = []
         retried = broken = False
-        while methods:
-            method = methods[0]
+        while services:
+            method = operation.methods.get(services[0])
+            if method is None:
+                del services[0]
+                continue
             if broken:  # outside the except clause, as below
                 broken = False
                 await self.pauses.sleep(RETRY_DELAY)
@@ -142,30 +146,37 @@ class GrpcServices:
                 reply = await unary(self.channel, method, method.build(params), settings, remaining)
                 result = method.read_reply(reply, params)
             except ReplyError as no_result:
-                invalid = no_result.make(call_context(self.channel, method, settings))
+                invalid = self._invalid(no_result, method, settings)
             except CallError as error:
                 with_job(error, params)
-                remaining = remaining_timeout(remaining, error)
                 if self._is_unimplemented(error, method):
                     unimplemented.append(error.with_traceback(None))
-                    del methods[0]
+                    remaining = remaining_timeout(remaining, error)
+                    del services[0]
                 elif retried or not may_retry(error, method):
                     raise
                 else:
                     retried = broken = True
-                    remaining = None if remaining is None else remaining - RETRY_DELAY
+                    remaining = remaining_timeout(remaining, error, delay=RETRY_DELAY)
                 continue
             else:
-                if self._order[0] != method.service or method.service not in self._worked:
+                if method.service != self._responded_last:
                     self._remember(method.service, responded=True)
                 return result
-            if isinstance(invalid, MilvusStatusError):
-                self._remember(method.service, responded=not invalid.transient)
             try:  # outside the except clause: the error must not keep the reply alive
                 raise with_job(invalid, params)
             finally:
                 del invalid
         raise with_job(self._unsupported(operation, unimplemented), params)
+
+    def _invalid(
+        self, no_result: ReplyError, method: Method[Any, Any], settings: CallSettings
+    ) -> MilvusImportError:
+        """Return the error of a reply without a result."""
+        error = no_result.make(call_context(self.channel, method, settings))
+        if isinstance(error, MilvusStatusError):
+            self._remember(method.service, responded=not error.transient)
+        return error
 
     def _is_unimplemented(self, error: CallError, method: Method[Any, Any]) -> bool:
         """Return whether the error means that the next service is called."""
@@ -173,15 +184,15 @@ class GrpcServices:
             return True
         return self._auto and method.read and lacks_grpc_status(error)
 
-    def _services(self) -> tuple[Service, ...]:
-        """Return the services in the order in which they are called.
+    def _rechecked_order(self) -> tuple[Service, ...]:
+        """Return the order: the internal service first again once RECHECK_INTERVAL is over.
 
-        The internal service is tried first again some time after a service that has worked
-        returned UNIMPLEMENTED: the response may have come from a gateway.
+        It had worked before it returned UNIMPLEMENTED, which may have come from a gateway.
         """
-        if self._recheck_at and time.monotonic() >= self._recheck_at:
+        if time.monotonic() >= self._recheck_at:
             self._recheck_at = 0.0
             self._order = ("internal", "public")
+            self._responded_last = None
         return self._order
 
     def _remember(self, service: Service, *, responded: bool) -> None:
@@ -189,6 +200,7 @@ class GrpcServices:
         if responded:
             self.channel.responded = True
             self._worked.add(service)
+        self._responded_last = service if responded else None
         if self._order[0] != service:
             if "internal" in self._worked:
                 self._recheck_at = time.monotonic() + RECHECK_INTERVAL
@@ -237,10 +249,14 @@ def _unsupported_hint(errors: list[CallError]) -> Hint | None:
     return Hint.USE_INTERNAL_PORT if errors[0].service == "internal" else Hint.USE_PUBLIC_PORT
 
 
-def remaining_timeout(timeout: float | None, error: MilvusImportError) -> float | None:
-    """Return what remains of a timeout after a request that failed."""
+def remaining_timeout(
+    timeout: float | None, error: MilvusImportError, delay: float = 0.0
+) -> float | None:
+    """Return what remains of a timeout after a request that failed, and a delay."""
+    if timeout is None:
+        return None
     record = error.record if isinstance(error, CallError) else None
-    return timeout if timeout is None or record is None else timeout - record.elapsed
+    return timeout - delay - (record.elapsed if record else 0.0)
 
 
 def may_retry(error: CallError, method: Method[Any, Any] | HttpMethod[Any, Any]) -> bool:

@@ -87,13 +87,18 @@ class ReturnedStatus(NamedTuple):
     http_status: int | None = None
 
 
-def check_status(status: Status) -> None:
-    """Raise ReplyError for a Status that is not Success."""
+def success_reason(status: Status) -> str:
+    """Return the reason of a Status that is Success. Raises ReplyError for any other."""
     if status.code or status.error_code:
-        returned = ReturnedStatus(
-            status.code, status.error_code, status.reason, status.detail, status.retriable
-        )
-        raise ReplyError(lambda context: status_error(returned, context))
+        raise _not_success(status)
+    return status.reason
+
+
+def _not_success(status: Status) -> ReplyError:
+    returned = ReturnedStatus(
+        status.code, status.error_code, status.reason, status.detail, status.retriable
+    )
+    return ReplyError(lambda context: status_error(returned, context))
 
 
 def status_error(status: ReturnedStatus, context: CallContext) -> MilvusStatusError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from .._errors import MilvusImportError
@@ -49,8 +50,7 @@ class ServicesSource:
 
     async def fetch_rows(self, wanted: Container[str] | None) -> dict[str, JobRow]:
         """Return the rows of the wanted jobs, or of all, from one RPC of the list."""
-        params = self._list._replace(wanted=wanted)
-        return await self._poll(WATCH_LIST, params)
+        return await self._poll(WATCH_LIST, replace(self._list, wanted=wanted))
 
     async def list_job_ids(self) -> list[str]:
         """Return the jobs' ids from any service that lists them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -166,9 +167,9 @@ def test_entries_of_a_small_reply_are_not_counted(monkeypatch: pytest.MonkeyPatc
 )
 def test_unchanged_reply_returns_the_previous_snapshot(method: Any, reply: Any, other: Any) -> None:
     first = method.read_reply(reply.SerializeToString(), JOB)
-    assert method.read_reply(reply.SerializeToString(), JOB._replace(previous=first)) is first
-    assert method.read_reply(reply, JOB._replace(previous=first)) is first
-    second = method.read_reply(other.SerializeToString(), JOB._replace(previous=first))
+    assert method.read_reply(reply.SerializeToString(), replace(JOB, previous=first)) is first
+    assert method.read_reply(reply, replace(JOB, previous=first)) is first
+    second = method.read_reply(other.SerializeToString(), replace(JOB, previous=first))
     assert second is not first
     assert (first.decode().state, first.decode().job_id) == (ImportState.IMPORTING, "7")
     assert first.decode() != second.decode()
@@ -178,7 +179,7 @@ def test_unchanged_reply_returns_the_previous_snapshot(method: Any, reply: Any, 
 def test_status_is_checked_before_a_reply_is_taken_for_unchanged() -> None:
     first = _internal.WATCH_PROGRESS.read_reply(NATIVE(progress=1), JOB)
     failed = NATIVE(progress=1, status=common_pb2.Status(code=1))
-    error_of(_internal.WATCH_PROGRESS.read_reply, failed, JOB._replace(previous=first))
+    error_of(_internal.WATCH_PROGRESS.read_reply, failed, replace(JOB, previous=first))
 
 
 # -------------------------------------------------------------------- ids of a new job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,7 +82,7 @@ def listed(**columns: Any) -> bytes:
 def test_list_of_the_internal_service_becomes_rows_or_jobs() -> None:
     params = ListParams("", "")
     assert _internal.WATCH_LIST.read_reply(listed(), params) == ROWS
-    assert _internal.WATCH_LIST.read_reply(listed(), params._replace(wanted={"9"})) == {
+    assert _internal.WATCH_LIST.read_reply(listed(), replace(params, wanted={"9"})) == {
         "9": ROWS["9"]
     }
     assert _internal.LIST_IMPORTS.read_reply(listed(), params) == decode_jobs(ROWS)
