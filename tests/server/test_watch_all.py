@@ -366,13 +366,15 @@ async def test_watch_all_polls_the_jobs_if_the_server_stops_listing(
     fake: FakeMilvus, client: ImportClient, guard: float
 ) -> None:
     jobs = add_scripted(fake, 3)
-    watch = client.watch_all(ids(jobs), interval=TICK, timeout=guard)
+    faults = FaultLog()
+    watch = client.watch_all(ids(jobs), interval=TICK, timeout=guard, on_fault=faults)
     first = await anext(watch)
     fake.inject("unimplemented", times=None, method="ListImports")
     seen = await job_changes(watch)
     seen[first.job_id].insert(0, (str(first.state), first.progress))
     assert seen == expected(jobs)
     assert methods(fake) == {"ListImports", "GetImportProgress"}
+    assert faults.kinds == [UnsupportedServerError]  # the second one is not retried
 
 
 async def test_one_unimplemented_list_after_a_good_one_is_retried(
@@ -662,6 +664,18 @@ async def test_watch_all_names_the_list_if_no_list_arrived_within_the_timeout(
     fake.inject("coordinator-away", times=None)
     with pytest.raises(WaitTimeoutError, match=r"no list .* service unavailable"):
         await job_changes(client.watch_all(interval=TICK, timeout=0.3 * scale))
+
+
+async def test_watch_all_with_timeout_0_ends_after_a_list_that_failed(
+    fake: FakeMilvus, client: ImportClient, guard: float
+) -> None:
+    await client.check()
+    job = fake.add_job()
+    fake.inject("coordinator-away", times=None)
+    async with asyncio.timeout(guard):
+        with pytest.raises(WaitTimeoutError, match=r"1 of 1 .* service unavailable"):
+            await job_changes(client.watch_all([job.job_id], interval=TICK, timeout=0))
+    assert "ListImports" in methods(fake)
 
 
 # Many jobs.
