@@ -23,7 +23,7 @@ test-alongside: ## the wheel and each supported pymilvus in one process
 test-gateways: ## nginx and HAProxy in front of FakeMilvus and of a real Milvus
 	$(nox) -s gateways $(arguments)
 
-test-repeat: ## all tests ten times, and with all times x3; ARGS=TIMES
+test-repeat: ## all tests ten times, then once with all durations x3; ARGS=COUNT
 	$(nox) -s repeat $(arguments)
 
 mutate: ## mutation tests of one module: make mutate MODULE=src/milvus_import/_client.py
@@ -53,7 +53,7 @@ bench: ## measure latency, throughput and memory
 soak: ## make many calls under faults
 	$(nox) -s program -- benchmarks/soak.py $(ARGS)
 
-recovery: ## measure the time to recover of a watch after each kind of fault
+recovery: ## measure how long a watch takes to recover from each kind of fault
 	$(nox) -s program -- benchmarks/recovery.py $(ARGS)
 
 docs: ## build the documentation site into build/docs

@@ -226,7 +226,7 @@ def gateways(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("pymilvus", ALONGSIDE)
 def alongside(session: nox.Session, pymilvus: str) -> None:
-    """Use the wheel and pymilvus in one process, and pymilvus' own programs on FakeMilvus."""
+    """Use the wheel and pymilvus in one process; call FakeMilvus with pymilvus."""
     with_rest = pymilvus != "2.5"
     extra = ("rest", "alongside-rest") if with_rest else ()
     install(session, f"alongside-{pymilvus}", "cli", *extra)

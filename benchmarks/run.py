@@ -333,7 +333,7 @@ async def main() -> None:
     print(await memory(2_000 if quick else 10_000))
     for jobs in (1_000, 5_000):
         print(watching(jobs, 10 if quick else 60), flush=True)
-    print("\nBeside other clients:\n")
+    print("\nCompared with other clients:\n")
     print("\n".join(await tables(3 if quick else 15)))
 
 

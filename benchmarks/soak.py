@@ -34,8 +34,8 @@ def describe(outcome: Outcome) -> list[str]:
     lines = [f"{ended:,} calls in {outcome.seconds:.0f} s, 64 concurrently"]
     lines += [f"  {what}: {count:,}" for what, count in outcome.calls.most_common()]
     lines.append("broken: " + ", ".join(f"{w} {n}" for w, n in outcome.breaks.most_common()))
-    lines.append(f"wrong responses or ends: {len(outcome.wrong)} {outcome.wrong[:3] or ''}")
-    lines.append(f"left after close: {len(outcome.left_behind)} {outcome.left_behind[:3] or ''}")
+    lines.append(f"wrong outcomes: {len(outcome.wrong)} {outcome.wrong[:3] or ''}")
+    lines.append(f"open after close: {len(outcome.left_behind)} {outcome.left_behind[:3] or ''}")
     lines.append(
         f"memory: {outcome.grown_undisturbed:+.1f} MB over {outcome.undisturbed:,} undisturbed "
         f"calls ({outcome.per_call:+.1f} bytes per call), {outcome.grown_disturbed:+.1f} MB over "

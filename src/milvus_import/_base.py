@@ -94,7 +94,7 @@ class BaseClient:
 
     async def __aenter__(self) -> Self:
         if self._services.pauses.closed:
-            raise ClientClosedError("this client is closed; create a new one")
+            raise ClientClosedError("this client is closed; create a new client")
         return self
 
     async def __aexit__(

@@ -126,7 +126,7 @@ class ImportClient(BaseClient):
         Args:
             collection_name: The collection to import into.
             files: Keys in Milvus' own bucket, or absolute paths on its disk. A str is one file
-                group; a list is one group (the .npy files of the columns). The internal service
+                group; a list is one group (one .npy file per field). The internal service
                 and REST accept many groups, the public gRPC service accepts one.
             partition_name: The partition; "" lets Milvus choose.
             db_name: The database; None means the client's.
@@ -236,7 +236,7 @@ class ImportClient(BaseClient):
         """
         watch_settings = take_watch_settings(options)
         if job_ids is not None and collection_name is not None:
-            raise ArgumentError("pass either job_ids or collection_name, not both")
+            raise ArgumentError("job_ids must be None if collection_name is passed")
         ids = None if job_ids is None else validate_job_ids(job_ids, or_collection=True)
         params = self._list_params(
             collection_name, None, all_databases=all_databases or ids is not None

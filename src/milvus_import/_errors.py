@@ -97,13 +97,16 @@ class MilvusImportError(Exception):
         return self._text(self.hint)
 
     def _text(self, hint: str) -> str:
-        text = self.message
+        text = self.message + self._last_state()
         if self.outage is not None:
             text += (
                 f" (retried for {self.outage:.3g} s without a successful response; "
                 "the import itself may continue)"
             )
         return f"{text}. {hint}" if hint else text
+
+    def _last_state(self) -> str:
+        return ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON-ready values for logs. It holds no token and no metadata.
@@ -241,11 +244,9 @@ class JobNotFoundError(MilvusStatusError):
     progress: ImportProgressData | None = None
     """The last progress seen if a followed job no longer exists; else None."""
 
-    def _text(self, hint: str) -> str:
-        last, text = self.progress, super()._text(hint)
-        if last is None:
-            return text
-        return f"{text.removesuffix('.')}. It was last {last.state} at {last.progress} %."
+    def _last_state(self) -> str:
+        last = self.progress
+        return f"; its last state was {last.state} at {last.progress} %" if last else ""
 
 
 class JobLimitError(MilvusStatusError):

@@ -40,21 +40,21 @@ class Hint(Enum):
         ),
     )
     REFUSED_OR_HTTPS = (
-        "Check host and port. gRPC reports only one of the host's addresses: if the server uses "
-        "TLS, use https://."
+        "Check host and port: gRPC reports only one of the host's addresses. Use https:// if the "
+        "server uses TLS."
     )
     REFUSED_OR_TLS = (
         (
-            "Check host and port. gRPC reports only one of the host's addresses: if the server "
-            "does not use TLS, use http://; if its certificate is not trusted, pass "
-            "tls=TLSConfig(ca=...); if it names another host, TLSConfig(server_name=...); if the "
-            "server requires a client certificate, TLSConfig(cert=..., key=...)."
+            "Check host and port: gRPC reports only one of the host's addresses. Use http:// if "
+            "the server does not use TLS. Pass tls=TLSConfig(ca=...) if its certificate is not "
+            "trusted, server_name=... if it names another host, cert=... and key=... if it "
+            "requires a client certificate."
         ),
         (
-            "Check host and port. gRPC reports only one of the host's addresses: if the server "
-            "does not use TLS, use http://; if its certificate is not trusted, pass --ca FILE; if "
-            "it names another host, --server-name NAME; if the server requires a client "
-            "certificate, --cert FILE --key FILE."
+            "Check host and port: gRPC reports only one of the host's addresses. Use http:// if "
+            "the server does not use TLS. Pass --ca FILE if its certificate is not trusted, "
+            "--server-name NAME if it names another host, --cert FILE and --key FILE if it "
+            "requires a client certificate."
         ),
     )
     UNSET_PROXY = (
@@ -86,9 +86,10 @@ class Hint(Enum):
         "Check the port: the server there does not speak gRPC. If it uses TLS, use https://."
     )
     TRUST_CA = (
-        "Pass tls=TLSConfig(ca=...): the server's certificate has no trusted CA, or has expired.",
-        "Pass --ca FILE: the server's certificate has no trusted CA, or has expired.",
+        "Pass tls=TLSConfig(ca=...): the server's certificate is not signed by a trusted CA.",
+        "Pass --ca FILE: the server's certificate is not signed by a trusted CA.",
     )
+    RENEW_CERTIFICATE = "Renew the server's certificate: it has expired."
     EXPECT_SERVER_NAME = (
         "Use the host name of the server's certificate, or pass tls=TLSConfig(server_name=...).",
         "Use the host name of the server's certificate, or pass --server-name NAME.",
@@ -110,7 +111,7 @@ class Hint(Enum):
     GATEWAY_HTTPS = "Use https://: a gateway or web server redirects this address."
     GATEWAY_REDIRECT = "Use the address that the gateway or web server redirects to."
     GATEWAY_ACCESS = (
-        "Check which clients the gateway or web server admits (credentials, addresses)."
+        "Check which clients the gateway or web server allows (credentials, addresses)."
     )
     GATEWAY_RBAC = "Check the access rules of the gateway: the gateway denied the call, not Milvus."
     GATEWAY_REQUEST_SIZE = "Pass fewer files per call: the gateway rejects requests of this size."
@@ -177,16 +178,16 @@ class Hint(Enum):
         "Allow more time: pass a larger timeout.",
         "Allow more time: pass a larger --timeout or --rpc-timeout.",
     )
-    SERVER_SLOW = "Allow more time, or try again: the server is slow or stuck."
-    SERVER_GAVE_UP = "Try again: the server gave up before the call's timeout."
+    SERVER_SLOW = "Allow more time, or try again: the server is slow or not responding."
+    SERVER_DEADLINE = "Try again: a deadline inside the server expired before the call's timeout."
     CREATE_DEADLINE = (
         (
             "Check the collection's name and db_name, then whether the job exists: Milvus 2.3 "
-            "looks for a missing collection until the deadline."
+            "retries the lookup of a missing collection until the deadline."
         ),
         (
-            "Check the collection's name and --db, then whether the job exists: Milvus 2.3 looks "
-            "for a missing collection until the deadline."
+            "Check the collection's name and --db, then whether the job exists: Milvus 2.3 "
+            "retries the lookup of a missing collection until the deadline."
         ),
     )
     # The server's state.
@@ -213,11 +214,11 @@ class Hint(Enum):
     REST_FOR_MANY_GROUPS = (
         (
             "Create the client with service='rest' (port 19530) or use port 19529 for many file "
-            "groups in one job. To join the .npy files of one group, write [[...]]."
+            "groups in one job. Pass .npy files of one group as a nested list, [[...]]."
         ),
         (
             "Pass --service rest (port 19530) or use port 19529 for many file groups in one job. "
-            "To join the .npy files of one group, pass --together."
+            "Pass --together if the .npy files are one group."
         ),
     )
     REST_FOR_JOB_LIST = (
@@ -301,12 +302,12 @@ class Hint(Enum):
     DISK_QUOTA = "Free disk space or raise the disk quota of the server, then import again."
     REPEAT_WITH_KEY = (
         (
-            "Check list_imports before you create the job again, or resend it with the same "
-            "idempotency_key: the job may exist."
+            "Call list_imports before you create the job again: it may exist. If you passed an "
+            "idempotency_key, resend the request with the same key."
         ),
         (
-            "Check milvus-import list before you create the job again, or resend it with the same "
-            "--idempotency-key: the job may exist."
+            "Run milvus-import list before you create the job again: it may exist. If you passed "
+            "--idempotency-key, resend the request with the same key."
         ),
     )
     INVALID_UTF8 = "Check the job's files: a text of this reply is not valid UTF-8."

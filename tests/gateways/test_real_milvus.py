@@ -69,7 +69,7 @@ async def test_unimplemented_of_the_server_passes(
 
 
 @both
-async def test_200_reads_cancelled_through_a_gateway_leave_the_server_alive(
+async def test_server_survives_200_reads_cancelled_through_a_gateway(
     server: RealMilvus, kind: type[Nginx | HAProxy], scale: float
 ) -> None:
     numbers = random.Random(3)

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from replay import METHODS, PROXY, PUBLIC, Answer, Replay
+from replay import METHODS, PROXY, PUBLIC, Replay, Reply
 
 from milvus_import import (
     GetImportProgressResponse,
@@ -160,7 +160,7 @@ async def test_any_bytes_from_a_server_end_in_a_response_or_a_milvus_import_erro
     data: bytes, path: str
 ) -> None:
     async with (
-        Replay({path: Answer(reply=data)}) as server,
+        Replay({path: Reply(reply=data)}) as server,
         ImportClient(server.uri) as client,
     ):
         try:

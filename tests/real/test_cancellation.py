@@ -84,7 +84,7 @@ async def finished_job(place: Place) -> str:
     return job_id
 
 
-async def test_200_reads_cancelled_in_flight_do_not_crash_the_server(place: Place) -> None:
+async def test_server_survives_200_cancelled_reads(place: Place) -> None:
     job_id = await finished_job(place)
     async with FrameRelay(place.server.public_port) as relay:
         async with ImportClient(relay.uri) as client:

@@ -73,7 +73,7 @@ async def test_invalid_call_option_sends_nothing(method: str) -> None:
     call = one_call(timeot=1)[method]
     await sends_nothing(call, TypeError, "unexpected keyword argument 'timeot': did you mean time")
     call = one_call(rpc_timeout=1)[method]
-    await sends_nothing(call, TypeError, "the deadline of each RPC is timeout= here")
+    await sends_nothing(call, TypeError, "use timeout= for the deadline of each RPC")
 
 
 @pytest.mark.parametrize("method", many_calls())
@@ -152,7 +152,7 @@ async def test_jobs_of_a_watch_are_ids_or_a_collection() -> None:
         (
             lambda client, _: client.wait_all(JOB),
             TypeError,
-            f"job_ids must be a list; write ['{JOB}']",
+            f"job_ids must be a list, got '{JOB}'; write ['{JOB}']",
         ),
         (
             lambda client, _: client.wait_all(untyped),
@@ -167,7 +167,7 @@ async def test_jobs_of_a_watch_are_ids_or_a_collection() -> None:
         (
             lambda client, _: anext(client.watch_all([JOB], "books")),
             ArgumentError,
-            "pass either job_ids or collection_name, not both",
+            "job_ids must be None if collection_name is passed",
         ),
     ]
     for call, error, message in calls:
@@ -216,7 +216,7 @@ async def test_function_needs_its_option() -> None:
 async def test_closed_client_raises_client_closed_error() -> None:
     client = ImportClient("localhost")
     await client.close()
-    with raises(ClientClosedError, "this client is closed; create a new one") as caught:
+    with raises(ClientClosedError, "this client is closed; create a new client") as caught:
         await client.get_import_progress(JOB)
     assert not caught.value.may_have_run
 

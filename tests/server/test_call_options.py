@@ -306,7 +306,7 @@ async def test_call_credentials_arrive_over_tls() -> None:
 async def test_call_credentials_need_tls(fake: FakeMilvus, job_id: str) -> None:
     credentials = grpc.metadata_call_credentials(Passport())
     async with ImportClient(fake.internal_uri) as client:
-        with pytest.raises(ArgumentError, match="call_credentials need TLS"):
+        with pytest.raises(ArgumentError, match="call_credentials must be None without TLS"):
             await client.get_import_progress(job_id, call_credentials=credentials)
     assert fake.received == []
 

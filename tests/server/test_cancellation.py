@@ -131,7 +131,7 @@ async def test_a_cancelled_caller_returns_and_the_read_continues(
         await until(lambda: len(records) >= calls)
     assert [record.code for record in records] == [Code.OK] * calls
     assert [received.reset for received in fake.received] == [False] * calls
-    assert fake.jobs[job_id].answered == calls
+    assert fake.jobs[job_id].reply_count == calls
 
 
 @on_each_path

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from command_line import FAST, Ended, run, run_process, until
-from network import dead_port
+from network import closed_port
 
 from milvus_import.testing import FakeJob, FakeMilvus
 
@@ -88,7 +88,7 @@ CASES = {
     "commit on gRPC": Case(3, "Pass --service rest (Milvus 3.0", "commit 7", importing()),
     "abort on gRPC": Case(3, "Pass --service rest (Milvus 3.0", "abort 7", importing()),
     "many groups on the public service": Case(
-        3, "To join the .npy files of one group, pass --together", "create books id.npy v.npy",
+        3, "Pass --together if the .npy files are one group", "create books id.npy v.npy",
         public=True,
     ),
     "RPC times out": Case(3, "no response within 0.3 s", "get 7 --rpc-timeout 300ms", hang),
@@ -164,9 +164,7 @@ async def test_many_groups_on_the_public_service_start_no_job(fake: FakeMilvus) 
 
 
 @pytest.mark.parametrize("name", ["rejected by Milvus", "wrong token, creating"])
-async def test_may_have_been_started_only_if_the_request_may_have_run(
-    name: str, fake: FakeMilvus
-) -> None:
+async def test_create_warns_only_if_the_request_may_have_run(name: str, fake: FakeMilvus) -> None:
     """A CallError and a Status that precede the execution: no such message."""
     cases = CASES | {
         "wrong token, creating": Case(3, "", "create books a.parquet", guarded, public=True)
@@ -184,7 +182,7 @@ async def test_debug_shows_the_traceback(name: str, fake: FakeMilvus) -> None:
 
 
 async def test_dead_port_is_one_line_for_all_jobs_together() -> None:
-    with dead_port() as port:
+    with closed_port() as port:
         ended = await run("watch", "7", "8", "9", "--uri", f"http://127.0.0.1:{port}")
     assert ended.code == 3
     assert len(ended.err.splitlines()) == 1
@@ -192,7 +190,7 @@ async def test_dead_port_is_one_line_for_all_jobs_together() -> None:
 
 
 async def test_max_outage_retries_before_the_first_response() -> None:
-    with dead_port() as port:
+    with closed_port() as port:
         uri = f"http://127.0.0.1:{port}"
         ended = await run("watch", "7", "--uri", uri, "--max-outage", "300ms", *FAST)
     assert ended.code == 3
@@ -226,7 +224,7 @@ async def test_many_errors_are_cut_to_ten_lines(fake: FakeMilvus) -> None:
     assert ended.err.splitlines()[-1] == "milvus-import: ... and 20 more errors"
 
 
-async def test_forgotten_job_is_printed_with_its_last_progress(fake: FakeMilvus) -> None:
+async def test_removed_job_is_printed_with_its_last_progress(fake: FakeMilvus) -> None:
     fake.add_job(job_id="7", state="Importing", progress=46)
     command = asyncio.create_task(run("watch", "7", "--uri", fake.internal_uri, *FAST))
     await until(lambda: bool(fake.received))
@@ -235,4 +233,4 @@ async def test_forgotten_job_is_printed_with_its_last_progress(fake: FakeMilvus)
     assert ended.code == 4
     assert "7  Importing  46%" in ended.out
     assert "1 not found" in ended.out
-    assert ended.err.endswith("It was last Importing at 46 %.\n")
+    assert "; its last state was Importing at 46 %. Check the job id" in ended.err

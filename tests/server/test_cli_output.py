@@ -105,7 +105,7 @@ async def test_summary_counts_timed_out_jobs_and_lost_connections(fake: FakeMilv
     command = asyncio.create_task(run("watch", "7", "--uri", fake.internal_uri, *FAST))
     await until(lambda: len(fake.received) > received)
     fake.inject("denied", times=None)
-    assert lines((await command).out)[-1] == "1 connection lost"
+    assert lines((await command).out)[-1] == "1 could not be followed"
 
 
 async def test_get_shows_a_job_and_its_files(fake: FakeMilvus) -> None:

@@ -177,7 +177,7 @@ async def test_token_is_read_from_the_prompt_and_not_shown(fake: FakeMilvus) -> 
 
 
 @pytest.mark.parametrize("command", ["watch 7 8", "wait 7 8", "list", "get 7 8 --json"])
-async def test_reader_that_leaves_ends_the_command_quietly(command: str, fake: FakeMilvus) -> None:
+async def test_closed_output_pipe_exits_with_141(command: str, fake: FakeMilvus) -> None:
     """As in ``milvus-import ... | head -1``."""
     for job_id in ("7", "8"):
         script = [("Importing", percent) for percent in range(20, 40)] + [("Completed", 100)]

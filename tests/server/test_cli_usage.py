@@ -183,7 +183,7 @@ def test_help_has_examples_exit_codes_and_options(command: str) -> None:
     ended = invoke(*command.split(), "--help", MILVUS_TOKEN=TOKEN, MILVUS_URI="http://example.org")
     assert ended.code == 0
     assert "Examples:\n    milvus-import " in ended.out
-    assert "Exit codes:\n    0 completed " in ended.out
+    assert "Exit codes:\n    0 success " in ended.out
     for name in ("MILVUS_TOKEN", "MILVUS_DB", "--uri"):
         assert name in ended.out
 

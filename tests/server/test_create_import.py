@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import grpc
 import pytest
-from network import Relay, breaking_port, dead_port
+from network import Relay, breaking_port, closed_port
 
 from milvus_import import (
     ArgumentError,
@@ -170,7 +170,7 @@ async def test_a_full_queue_of_2_3_raises_job_limit_error() -> None:
 
 
 async def test_create_import_without_a_server_has_not_run() -> None:
-    with dead_port() as port:
+    with closed_port() as port:
         async with ImportClient(f"http://127.0.0.1:{port}") as client:
             with pytest.raises(UnavailableError) as raised:
                 await client.create_import("books", ["a.parquet"])

@@ -224,15 +224,15 @@ async def internal_port_of_2_3(stage: Stage) -> AsyncGenerator[Case, None]:
 
 
 @scenario()
-async def dead_port(stage: Stage) -> AsyncGenerator[Case, None]:
-    with network.dead_port() as port:
+async def refused_connection(stage: Stage) -> AsyncGenerator[Case, None]:
+    with network.closed_port() as port:
         yield Case(Attempt(f"http://{network.HOST}:{port}"))
 
 
 @scenario()
-async def dead_port_waited_for(stage: Stage) -> AsyncGenerator[Case, None]:
+async def refused_connection_waited_for(stage: Stage) -> AsyncGenerator[Case, None]:
     timeout = 0.3 * stage.scale
-    with network.dead_port() as port:
+    with network.closed_port() as port:
         waits = {"wait_for_ready": True, "rpc_timeout": timeout}
         yield Case(Attempt(f"http://{network.HOST}:{port}", waits), ends_at=timeout)
 
@@ -370,18 +370,18 @@ PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 
 
 @scenario()
-async def dead_proxy_on_loopback(stage: Stage) -> AsyncGenerator[Case, None]:
+async def unreachable_proxy_on_loopback(stage: Stage) -> AsyncGenerator[Case, None]:
     async with milvus() as server:
-        with network.dead_port() as port:
+        with network.closed_port() as port:
             for variable in PROXY_VARIABLES:
                 stage.monkeypatch.setenv(variable, f"http://{network.HOST}:{port}")
             yield Case(Attempt(server.internal_uri))
 
 
 @scenario(*PROXY_VARIABLES)
-async def dead_proxy(stage: Stage) -> AsyncGenerator[Case, None]:
+async def unreachable_proxy(stage: Stage) -> AsyncGenerator[Case, None]:
     async with milvus() as server:
-        with network.dead_port() as port:
+        with network.closed_port() as port:
             stage.monkeypatch.setenv(stage.host, f"http://{network.HOST}:{port}")
             uri = f"http://0.0.0.0:{server.internal_port}"  # this machine, but no loopback address
             yield Case(
@@ -546,7 +546,7 @@ def response(
 response("server_deadline", "deadline")
 response("server_cancelled", "cancelled")
 response("server_rate_limit", Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many requests"))
-response("coordinator_away", "coordinator-away")
+response("coordinator_unavailable", "coordinator-unavailable")
 response("routing_metadata", "cross-cluster")
 response("denied", "denied", create_import)
 response("unparseable_reply", "garbage")

@@ -19,7 +19,7 @@ import httpx
 import leaks
 import pytest
 import uvicorn
-from network import dead_port
+from network import closed_port
 from times import until
 
 from milvus_import.testing import FakeMilvus, Received
@@ -306,7 +306,7 @@ async def test_a_bad_job_id_is_400(fake: FakeMilvus, serve: Serve) -> None:
 
 @pytest.mark.usefixtures("fake")  # gRPC's own descriptors are then there before the service
 async def test_a_milvus_that_does_not_listen_is_503(serve: Serve) -> None:
-    with dead_port() as port:
+    with closed_port() as port:
         async with serve(f"http://127.0.0.1:{port}") as service:
             replies = [await service.post(BOOKS), await service.get("42")]
     assert [status for status, _ in replies] == [503, 503]

@@ -198,7 +198,7 @@ async def test_fault_by_name_is_the_recorded_one(fault: str, name: str) -> None:
 
 def test_every_fault_with_a_status_is_compared_or_known_from_source() -> None:
     compared = {"not-ready", "rate-limit", "no-collection", "legacy"}
-    read_only = {"coordinator-away", "job-limit"}  # never recorded
+    read_only = {"coordinator-unavailable", "job-limit"}  # never recorded
     assert {name for name, fault in FAULTS.items() if fault.status} == compared | read_only
 
 

@@ -114,7 +114,7 @@ async def test_script_has_one_entry_per_reply_and_repeats_the_last(
     seen = [(await internal.get_import_progress(job.job_id)).data for _ in range(5)]
     states = [str(data.state) for data in seen]
     assert states == ["Pending", "Importing", "11", "Completed", "Completed"]
-    assert job.answered == 5
+    assert job.reply_count == 5
 
 
 async def test_add_job_keeps_the_object(fake: FakeMilvus, internal: ImportClient) -> None:

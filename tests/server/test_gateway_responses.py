@@ -114,10 +114,10 @@ async def test_response_of_a_gateway(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TRANSIENT)
-@pytest.mark.parametrize("answered", [True, False], ids=["later", "from the start"])
-async def test_watch_survives_an_outage_that_a_gateway_reports(name: str, answered: bool) -> None:
+@pytest.mark.parametrize("responded", [True, False], ids=["later", "from the start"])
+async def test_watch_survives_an_outage_that_a_gateway_reports(name: str, responded: bool) -> None:
     importing = reply(internal_pb2.GetImportProgressResponse(state=3, progress=10))
-    script = [*([importing] if answered else []), *[ROWS[name][0]] * 3]
+    script = [*([importing] if responded else []), *[ROWS[name][0]] * 3]
     faults: list[MilvusImportError] = []
     async with (
         h2_server(lambda _: script.pop(0) if script else COMPLETED) as server,

@@ -177,7 +177,7 @@ def test_two_threads_that_make_the_first_call_at_the_same_time_bind_the_client_o
         asyncio.run(process.kill())
 
 
-def test_threads_with_an_event_loop_each_use_a_client_each() -> None:
+def test_one_client_per_thread() -> None:
     process = FakeProcess(JOB)
     asyncio.run(process.start())
 
@@ -302,9 +302,9 @@ async def test_a_closed_client_raises_client_closed_error(name: str, server: Fak
     async with ImportClient(server.internal_uri) as client:
         await client.get_import_progress(JOB_ID)
     server.received.clear()
-    with anyio.fail_after(GUARD), pytest.raises(ClientClosedError, match="create a new one"):
+    with anyio.fail_after(GUARD), pytest.raises(ClientClosedError, match="create a new client"):
         await CALLS[name](client)
-    with pytest.raises(ClientClosedError, match="create a new one"):
+    with pytest.raises(ClientClosedError, match="create a new client"):
         await client.__aenter__()
     assert server.received == []
 
@@ -546,14 +546,14 @@ async def test_three_hundred_calls_cancelled_at_random_moments_reset_no_request_
     draw = random.Random(20)
     server.inject(Fault(delay=RESPONSE * scale), times=None)
     ended: list[CallRecord] = []
-    answered: list[GetImportProgressResponse] = []
+    responded: list[GetImportProgressResponse] = []
     options: CallOptions = {"on_finish": ended.append}
 
     async def ask(client: ImportClient, number: int) -> None:
         await asyncio.sleep(draw.uniform(0, 0.5 * scale))
         seconds = draw.uniform(0, 2 * RESPONSE * scale) if number % 10 else GUARD
         with anyio.move_on_after(seconds):
-            answered.append(
+            responded.append(
                 await client.get_import_progress(JOB_ID, **options if number % 2 else {})
             )
 
@@ -566,4 +566,4 @@ async def test_three_hundred_calls_cancelled_at_random_moments_reset_no_request_
     assert len(server.received) == 300
     assert not any(received.reset for received in server.received)
     assert [record.code.name for record in ended] == ["OK"] * 150
-    assert 30 <= len(answered) < 300
+    assert 30 <= len(responded) < 300

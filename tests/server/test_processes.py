@@ -18,7 +18,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-from network import dead_port
+from network import closed_port
 from processes import FakeProcess
 
 pytestmark = pytest.mark.anyio
@@ -202,7 +202,7 @@ async def test_a_call_in_a_process_patched_by_gevent_is_a_runtime_error(
     if package == "stub":
         request.getfixturevalue("stub_gevent")
     source = ("monkey.patch_all()\n" if patched else "") + GEVENT_CALL
-    with dead_port() as port:
+    with closed_port() as port:
         started = time.monotonic()
         done = await run_script(
             tmp_path,
@@ -257,7 +257,7 @@ async def server_process(
 
 @pytest.fixture
 def port() -> Generator[int, None, None]:
-    with dead_port() as port:
+    with closed_port() as port:
         free = port
     yield free  # noqa: PT022 - the socket must be closed before the server binds the port
 

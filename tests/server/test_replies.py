@@ -10,7 +10,7 @@ import grpc
 import oracle
 import pytest
 from google.protobuf.message import Message
-from replay import PROXY, PUBLIC, Answer, Replay, ok
+from replay import PROXY, PUBLIC, Replay, Reply, ok
 
 from milvus_import import (
     CallError,
@@ -407,7 +407,7 @@ async def test_list_imports_of_an_old_server_is_sorted_by_id() -> None:
 
 async def test_call_error_keeps_the_whole_status_text_and_quotes_its_beginning() -> None:
     details = "the text of the server " * 50
-    answers = dict.fromkeys(CALLS, Answer(grpc.StatusCode.DATA_LOSS, details))
+    answers = dict.fromkeys(CALLS, Reply(grpc.StatusCode.DATA_LOSS, details))
     async with Replay(answers) as server, ImportClient(server.uri, service="internal") as client:
         with pytest.raises(CallError, match="the text of the server") as caught:
             await client.get_import_progress(JOB)

@@ -286,7 +286,7 @@ async def test_milvus_2_3_has_no_rest_api_for_imports() -> None:
         assert not created.value.may_have_run
 
 
-async def test_describe_denied_where_only_administrators_may(milvus: FakeMilvus) -> None:
+async def test_describe_requires_an_administrator_before_3_0(milvus: FakeMilvus) -> None:
     milvus.token = "bob:Secret1"
     milvus.rest = RestBehavior(forbid_describe=True)
     async with ImportClient(milvus.rest_uri, service="rest", token="bob:Secret1") as client:

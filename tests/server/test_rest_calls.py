@@ -380,7 +380,7 @@ async def test_close_ends_a_call_in_flight_and_not_its_caller(fake: FakeMilvus) 
         await call
     assert caught.value.may_have_run
     assert [record.code for record in records] == [CODE.CANCELLED]
-    with pytest.raises(ClientClosedError, match="create a new one"):
+    with pytest.raises(ClientClosedError, match="create a new client"):
         await client.get_import_progress(JOB)
     await client.close()
 

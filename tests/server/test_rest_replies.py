@@ -389,4 +389,4 @@ async def test_hint_of_a_create_that_may_have_run_warns_of_a_second_job(
         with pytest.raises(CallError) as caught:
             await client.create_import("books", ["a.parquet"])
     assert caught.value.may_have_run
-    assert caught.value.hint.startswith("Check list_imports before you create the job again")
+    assert caught.value.hint.startswith("Call list_imports before you create the job again")

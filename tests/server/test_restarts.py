@@ -163,9 +163,9 @@ async def test_watch_continues_if_one_of_three_servers_is_killed(
             while len(set(responses.seen)) < 3:
                 await responses.reach()
             await killed.kill()
-            before = [job.answered for job in jobs]
+            before = [job.reply_count for job in jobs]
             await responses.reach(30)
-            assert all(job.answered > count for job, count in zip(jobs, before, strict=True))
+            assert all(job.reply_count > count for job, count in zip(jobs, before, strict=True))
             for job in jobs:
                 job.state, job.progress = "Completed", 100
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
-from network import Relay, breaking_port, dead_port, gateway_port
+from network import Relay, breaking_port, closed_port, gateway_port
 from times import until
 
 from milvus_import import (
@@ -162,7 +162,7 @@ async def test_a_read_is_not_repeated_after_its_deadline(fake: FakeMilvus, scale
 
 async def test_a_read_is_not_repeated_if_nothing_listens() -> None:
     records: list[CallRecord] = []
-    with dead_port() as port:
+    with closed_port() as port:
         async with ImportClient(f"http://127.0.0.1:{port}", on_finish=records.append) as client:
             with pytest.raises(UnavailableError):
                 await client.get_import_progress(JOB)

@@ -135,7 +135,7 @@ def status(code: int, error_code: int, reason: str) -> Fault:
 
 
 PASSING: dict[str, Place] = {
-    "dead-port": late_server,
+    "refused-connection": late_server,
     "broken-connection": broken(Relay.reset),
     "connection-reset": broken(Relay.reset),
     "connection-half-closed": broken(Relay.half_close),
@@ -159,7 +159,7 @@ PASSING: dict[str, Place] = {
     "empty-reply": injected("empty"),
     "proxy-starting": injected("proxy-not-ready"),
     "not-ready": injected("not-ready"),
-    "coordinator-away": injected("coordinator-away"),
+    "coordinator-unavailable": injected("coordinator-unavailable"),
     "rate-limit": injected("rate-limit"),
     "server-rate-limit": injected(Fault(Code.RESOURCE_EXHAUSTED, "too many requests")),
     "job-limit": injected("job-limit"),
@@ -167,8 +167,8 @@ PASSING: dict[str, Place] = {
 }
 LASTING = {
     # Each has the class of a fault that passes: gRPC reports both alike.
-    *("unknown-host", "no-socket", "silent-port", "blackhole", "dead-port-waited-for"),
-    *("dead-proxy", "plaintext-to-tls", "tls-to-plaintext", "untrusted-ca"),
+    *("unknown-host", "no-socket", "silent-port", "blackhole", "refused-connection-waited-for"),
+    *("unreachable-proxy", "plaintext-to-tls", "tls-to-plaintext", "untrusted-ca"),
     *("expired-certificate", "wrong-host-name", "no-client-certificate"),
     *("http-server", "https-server", "other-server", "web-page"),
     # A write, tested below, and a wait, which is repeated without a policy.
@@ -218,7 +218,7 @@ def create(client: ImportClient, **options: Any) -> Callable[[], Awaitable[str]]
 
 
 @pytest.mark.parametrize(
-    "fault", ["not-ready", "proxy-not-ready", "job-limit", "coordinator-away", "rate-limit"]
+    "fault", ["not-ready", "proxy-not-ready", "job-limit", "coordinator-unavailable", "rate-limit"]
 )
 async def test_a_policy_for_writes_repeats_create_import_that_has_not_run(
     fake: FakeMilvus, fault: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from replay import PROXY, PUBLIC, Answer, Replay, Table, ok
+from replay import PROXY, PUBLIC, Replay, Reply, Table, ok
 from times import TICK, until
 
 from milvus_import import CallError, ImportClient
@@ -34,11 +34,11 @@ async def test_the_internal_service_is_called_again_after_a_passing_unimplemente
     )
     broken = False
 
-    def respond(path: str, request: bytes) -> Answer:
+    def respond(path: str, request: bytes) -> Reply:
         if path.startswith(PUBLIC):
             return ok(PUBLIC_REPLY)
         if broken:
-            return Answer(grpc.StatusCode.UNIMPLEMENTED, details)
+            return Reply(grpc.StatusCode.UNIMPLEMENTED, details)
         return ok(INTERNAL_REPLY)
 
     table: Table = respond
@@ -74,7 +74,7 @@ async def test_a_write_falls_back_on_unimplemented_alone() -> None:
     """A response without a gRPC status may come after the server ran the request."""
     path = f"{PROXY}ImportV2"
     table = {
-        path: Answer(grpc.StatusCode.UNKNOWN, "No status received"),
+        path: Reply(grpc.StatusCode.UNKNOWN, "No status received"),
         f"{PUBLIC}Import": ok(milvus_pb2.ImportResponse(status=common_pb2.Status(), tasks=[1])),
     }
     async with Replay(table) as server, ImportClient(server.uri) as client:

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import grpc
 import pytest
 from gateways import TrailerStrippingRelay, scripted_gateway
-from network import dead_port, gateway_port
-from replay import PROXY, PUBLIC, Answer, Replay, ok
+from network import closed_port, gateway_port
+from replay import PROXY, PUBLIC, Replay, Reply, ok
 
 from milvus_import import (
     CallError,
@@ -224,9 +224,9 @@ class SwitchableGateway:
     def __init__(self) -> None:
         self.routed = True
 
-    def __call__(self, path: str, _: bytes) -> Answer:
+    def __call__(self, path: str, _: bytes) -> Reply:
         if path == GET_PROGRESS and not self.routed:
-            return Answer(grpc.StatusCode.UNIMPLEMENTED, "")
+            return Reply(grpc.StatusCode.UNIMPLEMENTED, "")
         return (INTERNAL_ANSWERS | PUBLIC_ANSWERS)[path]
 
 
@@ -325,7 +325,7 @@ async def test_create_import_does_not_fall_back_after_an_empty_http_200() -> Non
 async def test_create_import_whose_trailers_are_lost_starts_one_job_and_may_have_run() -> None:
     started: list[str] = []
 
-    def run(path: str, _: bytes) -> Answer:
+    def run(path: str, _: bytes) -> Reply:
         started.append(path)
         if path == f"{PROXY}ImportV2":
             return ok(internal_pb2.ImportResponse(jobID="7"))
@@ -406,7 +406,7 @@ async def test_check_returns_the_service_that_responds(fake: FakeMilvus) -> None
     ("fault", "error"),
     [
         ("not-ready", MilvusStatusError),
-        ("coordinator-away", MilvusStatusError),
+        ("coordinator-unavailable", MilvusStatusError),
         ("denied", CallError),
         ("empty", CallError),
     ],
@@ -421,7 +421,7 @@ async def test_check_raises_if_the_server_is_not_ready(
 
 
 async def test_check_raises_if_nothing_listens() -> None:
-    with dead_port() as port:
+    with closed_port() as port:
         async with ImportClient(f"127.0.0.1:{port}") as client:
             with pytest.raises(UnavailableError, match="Check host and port"):
                 await client.check()
@@ -523,8 +523,8 @@ async def test_create_import_of_many_groups_needs_the_internal_service(fake: Fak
 
 
 async def test_create_import_that_no_service_implements_has_not_run() -> None:
-    def answers(path: str, _: bytes) -> Answer:
-        return Answer(grpc.StatusCode.UNIMPLEMENTED, path)
+    def answers(path: str, _: bytes) -> Reply:
+        return Reply(grpc.StatusCode.UNIMPLEMENTED, path)
 
     async with Replay(answers) as server, ImportClient(server.uri) as client:
         with pytest.raises(UnsupportedServerError) as caught:

@@ -127,8 +127,8 @@ async def test_an_outage_is_the_outcome_of_the_jobs_that_had_not_ended(
         seen.add(job.job_id)
         if len(seen) == 4:
             for running in cut_off:
-                fake.inject("coordinator-away", times=None, job_id=running.job_id)
-            fake.inject("coordinator-away", times=None, method="ListImports")
+                fake.inject("coordinator-unavailable", times=None, job_id=running.job_id)
+            fake.inject("coordinator-unavailable", times=None, method="ListImports")
 
     outcomes = await client.wait_all(
         [done.job_id, *ids(cut_off)],
@@ -226,7 +226,7 @@ async def test_wait_all_after_retention_returns_the_last_progress_of_the_job(
     fake.inject(missing(job.job_id), times=None, job_id=job.job_id)
     outcome = (await client.wait_all([job.job_id], interval=TICK, timeout=guard))[job.job_id]
     assert isinstance(outcome, JobNotFoundError)
-    assert "It was last Completed at 100 %" in str(outcome)
+    assert "its last state was Completed at 100 %" in str(outcome)
     assert outcome.progress is not None
     assert outcome.progress.done
 

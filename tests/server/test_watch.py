@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from certificates import make_certificates
-from network import dead_port, gateway_port
+from network import closed_port, gateway_port
 from times import TICK, until
 from watching import CHANGES, SCRIPT, FaultLog, changes, missing, uri_of
 
@@ -80,7 +80,7 @@ async def test_watch_yields_each_change_once_and_ends_with_the_job(
     async with ImportClient(uri_of(fake, service)) as client:
         seen = await changes(client.watch(job.job_id, interval=TICK, timeout=guard))
     assert seen == CHANGES
-    assert job.answered == len(SCRIPT)
+    assert job.reply_count == len(SCRIPT)
 
 
 async def test_watch_yields_the_first_state_immediately_whatever_the_interval(
@@ -98,7 +98,7 @@ async def test_watch_yields_the_end_of_a_job_once_if_its_state_changes_afterward
     watch = client.watch(job.job_id, interval=TICK, timeout=guard)
     assert await changes(watch) == [("Importing", 40), ("Completed", 100)]
     assert await changes(watch) == []
-    assert job.answered == 2
+    assert job.reply_count == 2
 
 
 async def test_leaving_the_watch_loop_stops_the_polls(
@@ -108,7 +108,7 @@ async def test_leaving_the_watch_loop_stops_the_polls(
     async for _ in client.watch(job.job_id, interval=TICK, timeout=guard):
         break
     await anyio.sleep(TICK * 10)
-    assert job.answered == 1
+    assert job.reply_count == 1
     assert await changes(client.watch(job.job_id, interval=TICK, timeout=guard)) == CHANGES
 
 
@@ -208,9 +208,9 @@ async def test_what_watch_yields_may_be_changed_by_the_caller(
         seen.details.sort(key=lambda detail: detail.file_name)
         seen.details.clear()
         seen.progress, seen.state = 99, ImportState.FAILED
-        answered = job.answered
+        reply_count = job.reply_count
         step = asyncio.ensure_future(anext(watch))
-        await until(lambda: job.answered > answered + 5 or step.done())
+        await until(lambda: job.reply_count > reply_count + 5 or step.done())
         assert not step.done()
         job.state, job.progress = "Completed", 100
         final = await step
@@ -245,7 +245,7 @@ async def test_closing_the_client_ends_a_wait_for_the_next_poll(
             await client.close()
     [error] = ended
     assert isinstance(error, ClientClosedError)
-    assert "the import itself continues" in str(error)
+    assert "the import continues" in str(error)
     assert not error.may_have_run
 
 
@@ -264,7 +264,7 @@ async def test_a_callback_that_cannot_be_called_is_a_type_error_before_anything_
     fake: FakeMilvus, client: ImportClient, name: str, callback: object, guard: float
 ) -> None:
     job = fake.add_job(state="Completed", progress=100)
-    words = rf"{name} (must be a function, got 3|is called, not awaited)"
+    words = rf"{name} (must be a function, got 3|must be a plain function)"
     options: dict[str, Any] = {"timeout": guard, name: callback}
     with pytest.raises(TypeError, match=words):
         await client.wait(job.job_id, **options)
@@ -287,7 +287,9 @@ async def test_a_callback_that_returns_an_awaitable_is_a_type_error(
         return awaited()
 
     options: dict[str, Any] = {name: returning, "interval": TICK, "timeout": guard}
-    with pytest.raises(TypeError, match=f"{name} is called, not awaited, but returned coroutine"):
+    with pytest.raises(
+        TypeError, match=f"{name} must be a plain function, got one that returned coroutine"
+    ):
         await run(known, method, job.job_id, **options)
 
 
@@ -330,7 +332,7 @@ async def test_an_exception_of_on_fault_propagates_and_the_next_step_polls_again
 @on_each_method
 async def test_a_connection_that_cannot_be_made_is_raised_immediately(method: str) -> None:
     faults = FaultLog()
-    with dead_port() as port:
+    with closed_port() as port:
         async with ImportClient(f"http://127.0.0.1:{port}") as client:
             with pytest.raises(UnavailableError, match=r"Check host and port"):
                 await run(client, method, "1", on_fault=faults)
@@ -366,7 +368,7 @@ async def test_max_outage_ends_an_outage_that_starts_before_the_first_response(
     method: str, scale: float, guard: float
 ) -> None:
     limit, faults = 0.3 * scale, FaultLog()
-    with dead_port() as port:
+    with closed_port() as port:
         async with ImportClient(f"http://127.0.0.1:{port}") as client:
             started = time.monotonic()
             with pytest.raises(UnavailableError, match="without a successful response") as raised:
@@ -386,7 +388,7 @@ async def test_max_outage_ends_an_outage_that_starts_before_the_first_response(
 
 
 @pytest.mark.parametrize("status", [200, 404])
-async def test_a_web_server_is_not_taken_for_a_server_that_starts(
+async def test_watch_does_not_retry_the_responses_of_a_web_server(
     status: int, guard: float
 ) -> None:
     faults = FaultLog()
@@ -408,7 +410,7 @@ async def test_a_gateway_without_a_server_is_retried_by_any_client(
 
 
 @pytest.mark.parametrize(
-    "fault", ["not-ready", "proxy-not-ready", "coordinator-away", "rate-limit", "empty"]
+    "fault", ["not-ready", "proxy-not-ready", "coordinator-unavailable", "rate-limit", "empty"]
 )
 async def test_a_server_that_starts_is_retried_by_any_client(
     fake: FakeMilvus, client: ImportClient, fault: str, guard: float
@@ -519,7 +521,7 @@ async def test_max_outage_ends_an_outage_with_its_last_error(
     job = fake.add_job(state="Importing", progress=40)
     await client.check()
     faults = FaultLog()
-    fake.inject("coordinator-away", times=None)
+    fake.inject("coordinator-unavailable", times=None)
     started = time.monotonic()
     words = r"service unavailable.*retried for .* s without a successful response"
     with pytest.raises(MilvusStatusError, match=words) as raised:
@@ -550,7 +552,7 @@ async def test_the_polls_of_an_outage_are_paused(
     async with ImportClient(uri_of(fake, service)) as client:
         await client.check()
         polls = len(fake.received)
-        fake.inject("coordinator-away", times=None)
+        fake.inject("coordinator-unavailable", times=None)
         with pytest.raises(WaitTimeoutError):
             await run(client, method, job.job_id, interval=10, timeout=0.6 * scale)
     assert 2 <= len(fake.received) - polls <= 2 + 4 * scale
@@ -602,18 +604,18 @@ async def test_a_job_that_is_missing_once_and_returns_is_followed(
             del fake.jobs[job.job_id]
             await until(lambda polls=polls, step=step: len(fake.received) > polls or step.done())  # type: ignore[misc]
             fake.jobs[job.job_id] = job
-            answered = job.answered
+            reply_count = job.reply_count
             if between == "changed":
                 job.progress += 1
                 assert (await step).progress == job.progress
                 step = asyncio.ensure_future(anext(watch))
-            await until(lambda n=answered, step=step: job.answered >= n + 2 or step.done())  # type: ignore[misc]
+            await until(lambda n=reply_count, step=step: job.reply_count >= n + 2 or step.done())  # type: ignore[misc]
         job.state, job.progress = "Completed", 100
         assert (await step).done
 
 
 @pytest.mark.parametrize("method", ["watch", "watch_all"])
-async def test_a_response_that_a_job_is_missing_ends_an_outage(
+async def test_job_not_found_response_ends_an_outage(
     fake: FakeMilvus, method: str, scale: float, guard: float
 ) -> None:
     """The server responded: an error after it starts a new outage."""
@@ -647,7 +649,7 @@ async def test_a_job_that_is_missing_twice_raises_job_not_found_with_its_last_pr
     if between is not None:
         fake.inject(between)
     fake.inject(missing(job.job_id))
-    with pytest.raises(JobNotFoundError, match="It was last Importing at 40 %") as raised:
+    with pytest.raises(JobNotFoundError, match="its last state was Importing at 40 %") as raised:
         await anext(watch)
     assert raised.value.progress == last
     assert raised.value.job_id == job.job_id
@@ -664,11 +666,13 @@ async def test_job_not_found_keeps_and_prints_the_last_progress_in_every_method(
     async with ImportClient(uri_of(fake, service)) as client:
 
         async def forget() -> None:
-            await until(lambda: job.answered >= 2)
+            await until(lambda: job.reply_count >= 2)
             del fake.jobs[job.job_id]
 
         forgetting = asyncio.ensure_future(forget())
-        with pytest.raises(JobNotFoundError, match="It was last Importing at 70 %") as raised:
+        with pytest.raises(
+            JobNotFoundError, match="its last state was Importing at 70 %"
+        ) as raised:
             await run(client, method, job.job_id, interval=TICK, timeout=guard)
         await forgetting
     progress = raised.value.progress
@@ -716,7 +720,7 @@ async def test_wait_with_timeout_0_polls_once(
     assert raised.value.progress is not None
     assert raised.value.job_id == job.job_id
     assert isinstance(raised.value, TimeoutError)
-    assert job.answered == 1
+    assert job.reply_count == 1
     job.state, job.progress = "Completed", 100
     assert (await client.wait(job.job_id, timeout=timeout)).done
 
@@ -786,7 +790,7 @@ async def test_a_wait_that_times_out_in_an_outage_reports_the_last_error(
     fake: FakeMilvus, known: ImportClient, scale: float
 ) -> None:
     job = fake.add_job()
-    fake.inject("coordinator-away", times=None)
+    fake.inject("coordinator-unavailable", times=None)
     with pytest.raises(WaitTimeoutError, match="service unavailable") as raised:
         await known.wait(job.job_id, timeout=0.3 * scale, interval=TICK)
     assert isinstance(raised.value.__cause__, MilvusStatusError)

@@ -153,9 +153,9 @@ async def test_what_watch_all_yields_may_be_changed_by_the_caller(
     watch = client.watch_all([job.job_id], interval=TICK, timeout=guard)
     seen = await anext(watch)
     seen.progress, seen.reason = 99, "changed by the caller"
-    answered = job.answered
+    reply_count = job.reply_count
     step = asyncio.ensure_future(anext(watch))
-    await until(lambda: job.answered > answered + 5 or step.done())
+    await until(lambda: job.reply_count > reply_count + 5 or step.done())
     assert not step.done()  # the reply has not changed
     job.state, job.progress = "Completed", 100
     assert (await step).done
@@ -641,7 +641,7 @@ async def test_watch_all_with_timeout_0_polls_every_job_once(
     first = ", ".join(ids(jobs)[:10])
     with pytest.raises(WaitTimeoutError, match=f"150 of 150 .* 0 s: {first} and 140 more"):
         await anext(watch)
-    assert {job.answered for job in jobs} == {1}
+    assert {job.reply_count for job in jobs} == {1}
 
 
 @both_services
@@ -661,7 +661,7 @@ async def test_watch_all_names_the_list_if_no_list_arrived_within_the_timeout(
     fake: FakeMilvus, client: ImportClient, scale: float
 ) -> None:
     await client.check()
-    fake.inject("coordinator-away", times=None)
+    fake.inject("coordinator-unavailable", times=None)
     with pytest.raises(WaitTimeoutError, match=r"no list .* service unavailable"):
         await job_changes(client.watch_all(interval=TICK, timeout=0.3 * scale))
 
@@ -671,7 +671,7 @@ async def test_watch_all_with_timeout_0_ends_after_a_list_that_failed(
 ) -> None:
     await client.check()
     job = fake.add_job()
-    fake.inject("coordinator-away", times=None)
+    fake.inject("coordinator-unavailable", times=None)
     async with asyncio.timeout(guard):
         with pytest.raises(WaitTimeoutError, match=r"1 of 1 .* service unavailable"):
             await job_changes(client.watch_all([job.job_id], interval=TICK, timeout=0))

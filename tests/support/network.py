@@ -264,7 +264,7 @@ class FrameRelay:
 
 
 @contextmanager
-def dead_port() -> Generator[int, None, None]:
+def closed_port() -> Generator[int, None, None]:
     """Refuses connections: bound, so that nobody else gets it, but not listened on."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))

@@ -28,13 +28,13 @@ PROXY = f"/{ProxyStub.SERVICE}/"
 PUBLIC = f"/{MilvusServiceStub.SERVICE}/"
 
 
-class Answer(NamedTuple):
+class Reply(NamedTuple):
     code: grpc.StatusCode = grpc.StatusCode.OK
     details: str = ""
     reply: bytes | None = None
 
 
-Table = Mapping[str, Answer] | Callable[[str, bytes], Answer]
+Table = Mapping[str, Reply] | Callable[[str, bytes], Reply]
 
 
 @dataclass(slots=True)
@@ -51,8 +51,8 @@ class Received:
         return METHODS[self.method][0].FromString(self.request)
 
 
-def ok(reply: Message | bytes) -> Answer:
-    return Answer(reply=reply if isinstance(reply, bytes) else reply.SerializeToString())
+def ok(reply: Message | bytes) -> Reply:
+    return Reply(reply=reply if isinstance(reply, bytes) else reply.SerializeToString())
 
 
 @dataclass
@@ -102,7 +102,7 @@ class Replay(grpc.GenericRpcHandler):
 
         return cast("Any", grpc.unary_unary_rpc_method_handler(answer))
 
-    def _look_up(self, path: str, request: bytes) -> Answer:
+    def _look_up(self, path: str, request: bytes) -> Reply:
         if callable(self.answers):
             return self.answers(path, request)
         if path in self.answers:
@@ -114,7 +114,7 @@ class Replay(grpc.GenericRpcHandler):
             if known
             else f"unknown service {service}"
         )
-        return Answer(grpc.StatusCode.UNIMPLEMENTED, text)
+        return Reply(grpc.StatusCode.UNIMPLEMENTED, text)
 
 
 @dataclass

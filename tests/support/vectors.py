@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import grpc
 from google.protobuf.message import Message
-from replay import METHODS, PROXY, PUBLIC, Answer
+from replay import METHODS, PROXY, PUBLIC, Reply
 
 FOLDER = Path(__file__).parent.parent / "vectors"
 
@@ -30,8 +30,8 @@ class Vector:
     """The reply field by field, if the recorder wrote that."""
 
     @property
-    def answer(self) -> Answer:
-        return Answer(self.code, self.details, self.reply_bytes)
+    def answer(self) -> Reply:
+        return Reply(self.code, self.details, self.reply_bytes)
 
     @property
     def request(self) -> Any:

@@ -38,7 +38,7 @@ RESPONSES = [
     # gRPC's faults, as Milvus sends them over REST
     ("aborted", 200, b'{"code": 65535, "message": "rpc error: code = Aborted desc = the call'),
     ("cancelled", 200, b'{"code": 65535, "message": "rpc error: code = Canceled desc ='),
-    ("coordinator-away", 200, b'{"code": 2, "message": "node not found[node=1]: service'),
+    ("coordinator-unavailable", 200, b'{"code": 2, "message": "node not found[node=1]: service'),
     ("deadline", 408, b'{"code": 10001, "message": "request timeout"}'),
     ("denied", 403, b'{"code": 65535, "message": "rpc error: code = PermissionDenied desc = P'),
     ("empty", 200, b""),

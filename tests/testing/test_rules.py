@@ -116,7 +116,7 @@ async def test_list_imports_is_shuffled_by_a_seedable_generator(fake: FakeMilvus
 # --------------------------------------------------------------------------- create import
 
 
-async def test_assigned_state_wins_over_the_clock(fake: FakeMilvus) -> None:
+async def test_assigned_state_overrides_the_clock(fake: FakeMilvus) -> None:
     fake.clock = clock = ManualClock()
     fake.import_seconds = 100
     async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:

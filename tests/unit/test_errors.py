@@ -266,10 +266,10 @@ def test_text_of_a_job_that_no_longer_exists_names_its_last_state() -> None:
     error = JobNotFoundError("gone", code=2100, hint=Hint.CHECK_JOB_ID)
     assert str(error) == f"gone. {Hint.CHECK_JOB_ID.python}"
     error.progress = PROGRESS
-    assert str(error) == f"gone. {Hint.CHECK_JOB_ID.python} It was last 11 at 40 %."
+    assert str(error) == f"gone; its last state was 11 at 40 %. {Hint.CHECK_JOB_ID.python}"
     error = JobNotFoundError("gone")
     error.progress = PROGRESS
-    assert str(error) == "gone. It was last 11 at 40 %."
+    assert str(error) == "gone; its last state was 11 at 40 %"
 
 
 # ------------------------------------------------------------------------- copies and pickles

@@ -46,6 +46,7 @@ REACHED_BY_REST = {Hint.USE_HTTPS} | {
 VERBS = {
     *(
         "Allow",
+        "Call",
         "Check",
         "Configure",
         "Create",
@@ -60,8 +61,10 @@ VERBS = {
     *(
         "Poll",
         "Raise",
+        "Renew",
         "Resend",
         "Route",
+        "Run",
         "Send",
         "Set",
         "Start",
@@ -94,12 +97,12 @@ def test_hint_is_one_to_three_imperative_sentences(hint: Hint) -> None:
     for wording in (hint.python, hint.cli):
         assert wording.endswith(".")
         assert wording == " ".join(wording.split())
-        sentences = re.split(r"(?<=[a-z)\]])\. (?=[A-Zg])", wording)
+        sentences = re.split(r"(?<=[a-zA-Z)\]])\. (?=[A-Zg])", wording)
         assert 1 <= len(sentences) <= 3
         assert sentences[0].split()[0] in VERBS - {"Behind", "Otherwise", "If", "gRPC", "In", "To"}
         for sentence in sentences:
             assert re.split(r"[ ,]", sentence)[0] in VERBS, sentence
-            assert len(sentence.split()) <= 45
+            assert len(sentence.split()) <= 30
 
 
 def test_no_two_hints_are_the_same() -> None:
@@ -190,6 +193,10 @@ REACHED: list[tuple[Hint, Hint | None]] = [
     (Hint.USE_HTTPS_HTTP1, call(Code.UNKNOWN, HTTP1_AS_FRAME)),
     (Hint.USE_HTTPS_NOT_GRPC, unavailable(UNCONNECTED + "Failed parsing HTTP/2")),
     (Hint.TRUST_CA, unavailable("SSL_ERROR_SSL: CERTIFICATE_VERIFY_FAILED", secure=True)),
+    (
+        Hint.RENEW_CERTIFICATE,
+        unavailable("CERTIFICATE_VERIFY_FAILED: certificate has expired", secure=True),
+    ),
     (Hint.EXPECT_SERVER_NAME, unavailable("Hostname Verification Check failed.", secure=True)),
     (Hint.ENABLE_HTTP2, unavailable("missing selected ALPN property.", secure=True)),
     (Hint.UNKNOWN_VIRTUAL_HOST, unavailable("TLSV1_UNRECOGNIZED_NAME", secure=True)),
@@ -242,12 +249,12 @@ REACHED: list[tuple[Hint, Hint | None]] = [
         hint_of(call_error(Code.DEADLINE_EXCEEDED, "", CONTEXT._replace(timeout=0.0), None)),
     ),
     (Hint.SERVER_SLOW, deadline(responded=True)),
-    (Hint.SERVER_GAVE_UP, fault("deadline")),
+    (Hint.SERVER_DEADLINE, fault("deadline")),
     (Hint.CREATE_DEADLINE, deadline(method="Import", read=False)),
     # The server's state.
     (Hint.SERVER_STARTING, fault("not-ready")),
     (Hint.SERVER_STARTING, fault("proxy-not-ready")),
-    (Hint.SERVER_STARTING, fault("coordinator-away")),
+    (Hint.SERVER_STARTING, fault("coordinator-unavailable")),
     (Hint.SERVER_RATE_LIMIT, fault("rate-limit")),
     (Hint.SERVER_RESOURCES, status(12)),
     (Hint.DROP_ROUTING_METADATA, fault("cross-cluster")),

@@ -29,10 +29,11 @@ from ._views import json_line, to_json
 
 EPILOG = """\b
 Exit codes:
-  0 completed        1 a job failed       2 wrong usage
+  0 success          1 a job failed       2 wrong usage
   3 the connection failed, or Milvus rejected the request
   4 no such job      5 timed out; the job continues
   130, 143, 129 interrupted (SIGINT, SIGTERM, SIGHUP); the job continues
+  141 standard output was closed
 """
 
 _MAY_EXIST = (
@@ -180,11 +181,11 @@ def list_jobs(
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--partition", default="", metavar="NAME", help="The partition to import into.")
 @click.option("--together", is_flag=True,
-              help="All files are one group, such as the .npy files of the columns.")  # fmt: skip
+              help="All files are one group, such as one .npy file per field.")  # fmt: skip
 @click.option("--option", "pairs", multiple=True, metavar="KEY=VALUE",
               help="A Milvus import option, such as timeout=300 or auto_commit=false.")  # fmt: skip
 @click.option("--idempotency-key", metavar="KEY",
-              help="Lets the request be resent safely (Milvus 2.6.24, 3.0.2).")  # fmt: skip
+              help="Makes resending safe (Milvus 2.6.24, 3.0.2 and newer).")  # fmt: skip
 @click.option("--wait", "follow", is_flag=True, help="Follow the job to its end, on stderr.")
 @follow_options
 @connection_options
@@ -230,7 +231,7 @@ def create(collection: str, files: tuple[str, ...], **options: Any) -> None:
 @click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
 @connection_options
 def commit(job_ids: tuple[str, ...], **options: Any) -> None:
-    """Commit jobs that were created with auto_commit=false and wait for their commit.
+    """Commit jobs that are Uncommitted: created with auto_commit=false.
 
     Needs --service rest and Milvus 3.0. It returns when the server has accepted the commit. Use
     milvus-import wait to wait for the jobs.

@@ -77,7 +77,9 @@ class JobFollower:
             )
             if rows or (completed and known):
                 parts[0] += f", {_text.count(rows, 'row')}"
-        endings = [_ENDINGS.get(type(error), "connection lost") for error in self.errors.values()]
+        endings = [
+            _ENDINGS.get(type(error), "could not be followed") for error in self.errors.values()
+        ]
         parts += [f"{endings.count(ending)} {ending}" for ending in dict.fromkeys(endings)]
         return "; ".join(parts)
 

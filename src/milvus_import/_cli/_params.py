@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .._rpc._options import LONGEST_TIMEOUT
+from .._rpc._options import MAX_TIMEOUT
 from .._services._requests import validate_collection, validate_job_id
 from . import _text
 
@@ -44,7 +44,7 @@ class Duration(_FloatParam):
             )
         else:
             self.fail(f"{text!r} is not a duration such as 90, 500ms, 10m or 1h30m", param, ctx)
-        if seconds > LONGEST_TIMEOUT or (seconds <= 0 and not (self._zero and seconds == 0)):
+        if seconds > MAX_TIMEOUT or (seconds <= 0 and not (self._zero and seconds == 0)):
             least = "0 or more" if self._zero else "above 0"
             self.fail(f"{text!r} must be {least}, and at most 1e9 seconds", param, ctx)
         return seconds

@@ -145,8 +145,8 @@ def follow_options(command: _F) -> _F:
         click.option("--until", type=click.Choice(get_args(Until)), default="completed",
                      show_default=True, help="The state to wait for."),
         click.option("--max-outage", type=Duration(zero=True), metavar="DURATION",
-                     help="How long errors are retried, also before the first response. Default: "
-                     "5m after the first response."),
+                     help="The longest outage to retry, also before the first response. Default: "
+                     "5m, but only once a response has arrived."),
     ]  # fmt: skip
     return _with(options, command)
 

@@ -57,7 +57,7 @@ class LazyConnection(ABC, Generic[_ConnectionT]):
         process, or without asyncio.
         """
         if self.pauses.closed:
-            raise ClientClosedError("this client is closed; create a new one")
+            raise ClientClosedError("this client is closed; create a new client")
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -131,7 +131,7 @@ class LazyConnection(ABC, Generic[_ConnectionT]):
     def _drop(self) -> None:
         """Free a connection whose loop is closed: its sockets close with its objects.
 
-        They are reference cycles, and a fork beside an open channel would break the child.
+        They are reference cycles, and a fork while a channel is open would break the child.
         """
         self._connection = None
         gc.collect()

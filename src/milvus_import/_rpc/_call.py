@@ -191,7 +191,7 @@ async def _wait(task: asyncio.Task[Any], timeout: float | None) -> None:
 
 @dataclass(slots=True, repr=False, eq=False)
 class _InFlightCall:
-    """A call without an immediate OK, with the data for its record and its error."""
+    """A call that has not returned a reply yet, with the data for its record and its error."""
 
     channel: LazyChannel
     method: Method[Any, Any]

@@ -30,6 +30,7 @@ Code: Final = grpc.StatusCode
 # The first pattern that matches decides. An entry is (code or None for any, pattern, hint).
 _HINTS: Final[tuple[tuple[grpc.StatusCode | None, str, Hint], ...]] = (
     (Code.UNAVAILABLE, r"WRONG_VERSION_NUMBER", Hint.USE_HTTP),
+    (Code.UNAVAILABLE, r"CERTIFICATE_VERIFY_FAILED.*has expired", Hint.RENEW_CERTIFICATE),
     (Code.UNAVAILABLE, r"CERTIFICATE_VERIFY_FAILED", Hint.TRUST_CA),
     (
         Code.UNAVAILABLE,
@@ -83,7 +84,7 @@ _TRY_AGAIN: Final = frozenset(
         Hint.BROKEN_OR_NOT_GRPC,
         Hint.CORRUPTED_STREAM,
         Hint.SERVER_SLOW,
-        Hint.SERVER_GAVE_UP,
+        Hint.SERVER_DEADLINE,
         Hint.SERVER_RATE_LIMIT,
         Hint.NO_GRPC_STATUS,
         Hint.GATEWAY_RATE_LIMIT,
@@ -115,11 +116,11 @@ def call_hint(
         if only in {None, code} and re.search(pattern, details):
             return _with_context(hint, context)
     if code is Code.DEADLINE_EXCEEDED:
-        return Hint.SERVER_GAVE_UP if by_server else _deadline_hint(context)
+        return Hint.SERVER_DEADLINE if by_server else _deadline_hint(context)
     return _unavailable_hint(details, context) if code is Code.UNAVAILABLE else None
 
 
-def write_hint(hint: Hint | None) -> Hint:
+def hint_for_write(hint: Hint | None) -> Hint:
     """Return the hint of a write that may have run: check first, instead of trying again."""
     return Hint.REPEAT_WITH_KEY if hint is None or hint in _TRY_AGAIN else hint
 

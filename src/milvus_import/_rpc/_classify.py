@@ -21,7 +21,7 @@ from .._errors import (
 )
 from .._hints import Hint
 from .._text import excerpt, quote
-from ._call_hints import call_hint, write_hint
+from ._call_hints import call_hint, hint_for_write
 from ._context import CallContext, ReplyError
 from ._http_status import TOO_MANY_REQUESTS, transient_http_status
 from ._texts import (
@@ -108,7 +108,7 @@ def call_error(
     if hint is None:
         hint = call_hint(code, text, context, unsent=unsent, by_server=by_server)
         if may_have_run and not context.read:
-            hint = write_hint(hint)
+            hint = hint_for_write(hint)
     return _error_class(code, text)(
         _message(code, text, context, record, by_server=by_server),
         code=code,
@@ -144,7 +144,7 @@ def _bad_reply_error(details: str, context: CallContext, hint: Hint | None) -> C
         rest = context.service == "rest"
         hint = Hint.REST_CHECK_PORT if rest else Hint.CHECK_IS_MILVUS
     if not context.read:
-        hint = write_hint(hint)
+        hint = hint_for_write(hint)
     return CallError(
         f"{context.method} at {context.target}: {details}",
         code=Code.INTERNAL,

@@ -88,12 +88,12 @@ def credentials_text(token: str | None, user: str | None, password: str | None) 
         if value is not None and not isinstance(value, str):
             raise TypeError(f"{name} must be a str, got {type(value).__name__}")
     if token and (user or password):
-        raise ArgumentError("pass either token or user and password, not both")
+        raise ArgumentError("token must be None if user or password is passed")
     if token and token.lower().startswith("bearer "):
         raise ArgumentError("token must be passed without 'Bearer'; the client encodes it")
     if bool(user) != bool(password):
-        missing = "password" if user else "user"
-        raise ArgumentError(f"user and password go together; {missing} is missing")
+        given, missing = ("user", "password") if user else ("password", "user")
+        raise ArgumentError(f"{missing} must be passed with {given}")
     if user and ":" in user:
         raise ArgumentError("user must not contain ':', which ends the user name in credentials")
     return token or (f"{user}:{password}" if user else None)

@@ -39,6 +39,7 @@ _HINTS: Final[tuple[tuple[str, Hint], ...]] = (
     (r"complete message body", Hint.RECONNECT),
     (r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE", Hint.USE_HTTP),
     (r"Hostname mismatch|IP address mismatch", Hint.EXPECT_SERVER_NAME),
+    (r"CERTIFICATE_VERIFY_FAILED.*has expired", Hint.RENEW_CERTIFICATE),
     (r"CERTIFICATE_VERIFY_FAILED", Hint.TRUST_CA),
     (_TLS_ALERT, Hint.PASS_CLIENT_CERTIFICATE),
     (r"failed to connect: name resolution", Hint.CHECK_HOST_NAME),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _CallbackT = TypeVar("_CallbackT")
 
 DEFAULT_TIMEOUT = 10.0
-LONGEST_TIMEOUT = 1e9
+MAX_TIMEOUT = 1e9
 
 
 class _SharedOptions(TypedDict, total=False):
@@ -32,7 +32,7 @@ class _SharedOptions(TypedDict, total=False):
 
     wait_for_ready: bool | None
     """True waits for a connection until the deadline instead of failing immediately. It hides why
-    there is none: a refused port then ends as a DeadlineExceededError without a cause."""
+    there is none: a refused connection then ends as a DeadlineExceededError without a cause."""
 
     compression: grpc.Compression | None
     """``grpc.Compression.Gzip`` compresses the request. Milvus does not accept deflate."""
@@ -143,11 +143,11 @@ def validate_timeout(value: object, *, name: str = "timeout") -> float | None:
         raise ArgumentError(f"{name} must be seconds, or None for no limit, got NaN")
     if value == math.inf:
         return None
-    if value > LONGEST_TIMEOUT:
+    if value > MAX_TIMEOUT:
         raise ArgumentError(
             f"{name} must be at most 1e9 seconds, or None for no limit, got {shorten(value)}"
         )
-    return float(max(value, -LONGEST_TIMEOUT))  # an int may be too large for a float
+    return float(max(value, -MAX_TIMEOUT))  # an int may be too large for a float
 
 
 def validate_callback(name: str, value: _CallbackT) -> _CallbackT:
@@ -155,7 +155,7 @@ def validate_callback(name: str, value: _CallbackT) -> _CallbackT:
     if not callable(value):
         raise TypeError(f"{name} must be a function, got {shorten(value)}")
     if inspect.iscoroutinefunction(value):
-        raise TypeError(f"{name} is called, not awaited: pass a plain function, not an async one")
+        raise TypeError(f"{name} must be a plain function, got an async function")
     return value
 
 
@@ -165,8 +165,7 @@ def reject_awaitable(name: str, result: object) -> None:
         if inspect.iscoroutine(result):
             result.close()
         raise TypeError(
-            f"{name} is called, not awaited, but returned {type(result).__name__}: "
-            "pass a plain function"
+            f"{name} must be a plain function, got one that returned {type(result).__name__}"
         )
 
 
@@ -176,7 +175,7 @@ def unknown_argument(name: str, known: Sequence[str]) -> TypeError:
         hint = "pass the call options directly, such as metadata=..."
     elif name in {"timeout", "rpc_timeout"}:
         right = "rpc_timeout" if name == "timeout" else "timeout"
-        hint = f"the deadline of each RPC is {right}= here"
+        hint = f"use {right}= for the deadline of each RPC"
     else:
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]}=?" if close else f"use one of {', '.join(known)}"
@@ -199,7 +198,9 @@ def _merge(base: CallSettings, options: dict[str, Any], timeout: str) -> CallSet
         else:
             raise unknown_argument(key, sorted([*_VALIDATORS, "metadata", timeout]))
     if settings.call_credentials is not None and not settings.secure:
-        raise ArgumentError("call_credentials need TLS: use an https:// URI or tls=TLSConfig(...)")
+        raise ArgumentError(
+            "call_credentials must be None without TLS; use an https:// URI or tls=TLSConfig(...)"
+        )
     return settings
 
 

@@ -48,7 +48,7 @@ class Pauses:
         """Raise ClientClosedError if the client is closed."""
         if self.closed:
             raise ClientClosedError(
-                "the client was closed; the import itself continues; create a new one to follow it"
+                "the client was closed; the import continues; create a new client to follow it"
             )
 
     def close(self) -> None:

@@ -33,8 +33,8 @@ class TLSConfig:
 
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):
-            missing = "key" if self.key is None else "cert"
-            raise ArgumentError(f"TLSConfig: cert and key go together; {missing} is missing")
+            given, missing = ("cert", "key") if self.key is None else ("key", "cert")
+            raise ArgumentError(f"TLSConfig: {missing} must be passed with {given}")
         name = self.server_name
         if name is not None and not (isinstance(name, str) and re.fullmatch(HOST_NAME, name)):
             raise ArgumentError(f"TLSConfig: server_name must be a host name, got {shorten(name)}")

@@ -132,8 +132,8 @@ def _database(db_name: str, endpoint: Endpoint) -> str:
     validate_database(db_name)
     if db_name and endpoint.database not in {"", db_name}:
         raise ArgumentError(
-            f"db_name={shorten(db_name)} differs from the database of the URI, "
-            f"{shorten(endpoint.database)}"
+            f"db_name must be {shorten(endpoint.database)}, the database of the URI, "
+            f"got {shorten(db_name)}"
         )
     return validate_database(db_name or endpoint.database)
 

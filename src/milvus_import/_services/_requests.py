@@ -23,7 +23,7 @@ _MAX_DIGITS = 38
 """Digits of a job id, leading zeros included."""
 _USUAL_JOB_ID = re.compile("[1-9][0-9]{0,17}").fullmatch
 """Matches an id that fits int64 and has no leading zeros."""
-_KEY_LIMIT = 256
+_MAX_KEY_LENGTH = 256
 # The import options of Milvus 2.2 to 3.0.
 _KNOWN_OPTIONS = frozenset(
     {
@@ -43,7 +43,7 @@ _KNOWN_OPTIONS = frozenset(
 _WARNED_OPTIONS: set[str] = set()
 
 Files = Sequence[str | Sequence[str]]
-"""File groups: a str is one group, a sequence is one group (the .npy files of its columns)."""
+"""File groups: a str is one group, a sequence is one group (one .npy file per field)."""
 
 OptionValue = str | bool | int | float | timedelta
 ImportOptions = Mapping[str, OptionValue] | Sequence[tuple[str, OptionValue]]
@@ -101,7 +101,10 @@ def validate_job_ids(job_ids: Iterable[str], *, or_collection: bool) -> list[str
     """Return job ids. Raises TypeError for a str, which would be read digit by digit."""
     if isinstance(job_ids, str):
         collection = f", or pass collection_name={shorten(job_ids)}" if or_collection else ""
-        raise TypeError(f"job_ids must be a list; write [{shorten(job_ids)}]{collection}")
+        raise TypeError(
+            f"job_ids must be a list, got {shorten(job_ids)}; "
+            f"write [{shorten(job_ids)}]{collection}"
+        )
     if not isinstance(job_ids, Iterable):
         raise TypeError(f"job_ids must be a list of job ids, got {shorten(job_ids)}")
     return [validate_job_id(job_id) for job_id in job_ids]
@@ -153,9 +156,9 @@ def validate_idempotency_key(key: str) -> str:
     """Return a key that Milvus 2.6.24 and 3.0.2 accept: printable ASCII of at most 256 bytes."""
     if not isinstance(key, str):
         raise TypeError(f"idempotency_key must be a str, got {shorten(key)}")
-    if not 0 < len(key) <= _KEY_LIMIT or not (key.isascii() and key.isprintable()):
+    if not 0 < len(key) <= _MAX_KEY_LENGTH or not (key.isascii() and key.isprintable()):
         raise ArgumentError(
-            f"idempotency_key must be 1 to {_KEY_LIMIT} characters of printable ASCII, "
+            f"idempotency_key must be 1 to {_MAX_KEY_LENGTH} characters of printable ASCII, "
             f"got {shorten(key)}"
         )
     return key
@@ -163,7 +166,8 @@ def validate_idempotency_key(key: str) -> str:
 
 def _validate_files(files: Files) -> list[list[str]]:
     if isinstance(files, (str, PathLike)):
-        raise TypeError(f"files must be a list of paths; write files=[{shorten(str(files))}]")
+        path = shorten(str(files))
+        raise TypeError(f"files must be a list of paths, got {path}; write files=[{path}]")
     if isinstance(files, bytes) or not isinstance(files, Sequence):
         hint = "; write files=list(...)" if isinstance(files, Iterable) else ""
         raise TypeError(f"files must be a list of paths, got {type(files).__name__}{hint}")

@@ -138,7 +138,7 @@ class RestServices:
                     self.channel, _call(method, names[0], params, remaining), settings
                 )
             except CallError as error:
-                with_job(_with_write_hint(error, method), params)
+                with_job(_with_hint_for_write(error, method), params)
                 if retried or not may_retry(error, method):
                     raise
                 retried = True
@@ -158,7 +158,7 @@ class RestServices:
             remaining = remaining_timeout(remaining, invalid)
             del names[0]
         try:
-            raise with_job(_with_write_hint(invalid, method), params)
+            raise with_job(_with_hint_for_write(invalid, method), params)
         finally:
             del invalid
 
@@ -197,7 +197,7 @@ def _call(
     return HttpCall(name, _PREFIX + name, method.read, body, remaining)
 
 
-def _with_write_hint(error: _ErrorT, method: HttpMethod[Any, Any]) -> _ErrorT:
+def _with_hint_for_write(error: _ErrorT, method: HttpMethod[Any, Any]) -> _ErrorT:
     """Give the error of a write that may have run the hint how to repeat it."""
     if isinstance(error, CallError) and error.may_have_run and not method.read:
         created = "create" in method.names

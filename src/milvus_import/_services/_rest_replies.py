@@ -172,7 +172,7 @@ def _error(
             hint = denied
         return _call_error(Code.PERMISSION_DENIED, envelope, reply, context, hint)
     if code in _SERVER_TIMEOUT:
-        return _call_error(Code.DEADLINE_EXCEEDED, envelope, reply, context, Hint.SERVER_GAVE_UP)
+        return _call_error(Code.DEADLINE_EXCEEDED, envelope, reply, context, Hint.SERVER_DEADLINE)
     if generic and http_error:
         line = f"HTTP {status}: code {code}: {message}" if message else reply.text
         by_milvus = code == _UNEXPECTED

@@ -49,19 +49,19 @@ class JobsFollower:
         self.discovering: bool = job_ids is None
         self._source = source
         self._settings = settings
-        self._full = until is not None
+        self._fetches_full_progress = until is not None
         self._list_outage = OutagePolicy(settings, source.responded)
         self._outages: dict[str, OutagePolicy] = {}
         self._polls = Polls(self._fetch, settings.interval, self._wake_up)
-        self._listing = True
+        self._uses_list = True
         self._requested_ids = False
-        self._listed = False
+        self._list_succeeded = False
         self._unimplemented = 0
         self._list_due = 0.0
         self._list_started = 0.0
         self._list_task: asyncio.Task[dict[str, JobRow] | list[str]] | None = None
         self._slots: dict[str, float] = {}
-        self._list_seen = False
+        self._list_attempted = False
         self._first_polls: set[str] = set()
         """Jobs whose first poll has not returned yet."""
         self._error: MilvusImportError | None = None
@@ -75,7 +75,7 @@ class JobsFollower:
         errors = [policy.last_error for policy in (self._list_outage, *self._outages.values())]
         return next((error for error in errors if error is not None), None)
 
-    async def step(self) -> bool:
+    async def next_change(self) -> bool:
         """Wait for the next response and process it. Return False if the time limit has expired."""
         self._enter_loop()
         if self._error is not None:
@@ -116,7 +116,7 @@ class JobsFollower:
         loop = asyncio.get_running_loop()
         now = loop.time()
         next_due = self._polls.start_due(now, self.tracker.pending)
-        if not self._listing or self._list_task is not None:
+        if not self._uses_list or self._list_task is not None:
             return next_due
         if self._list_due <= now:
             self._list_started, self._list_due = now, now + self._settings.interval
@@ -156,7 +156,7 @@ class JobsFollower:
             if not self.tracker.changes:
                 raise
             self._error = error
-        if self._list_seen and not self._first_polls & self.tracker.pending.keys():
+        if self._list_attempted and not self._first_polls & self.tracker.pending.keys():
             self.limit.polled = True
         if not self.discovering and not self.tracker.pending:
             return True
@@ -190,27 +190,27 @@ class JobsFollower:
             return
         self._list_outage.on_success()
         if isinstance(rows, list):
-            self._adopt(rows)
+            self._follow_jobs(rows)
             self._switch_to_polls()
             return
         self._unimplemented = 0
         if self.discovering:
-            self._adopt(sorted_ids(rows))
+            self._follow_jobs(sorted_ids(rows))
         for job_id in tuple(self.tracker.pending):
             self._row_arrived(job_id, rows.get(job_id))
-        self._listed = self._list_seen = True
+        self._list_succeeded = self._list_attempted = True
 
     def _row_arrived(self, job_id: str, row: JobRow | None) -> None:
         """Record a row. A job that is missing, or has ended and is fetched in full, is polled."""
         if row is not None:
             job = self.tracker.row_changed(job_id, row)
-            if job is None or not (self._full and self.tracker.ended(job.state)):
+            if job is None or not (self._fetches_full_progress and self.tracker.ended(job.state)):
                 self.tracker.record_found(job_id)
                 if job is not None:
                     self.tracker.update(job)
                 return
             self.tracker.record_listed_end(job)
-        if not self._listed:
+        if not self._list_succeeded:
             self._first_polls.add(job_id)
         self._polls.schedule(job_id, asyncio.get_running_loop().time())
 
@@ -219,7 +219,7 @@ class JobsFollower:
         if self._requested_ids:
             raise error  # no service lists the jobs to follow
         self._unimplemented += 1
-        if self._listed and self._unimplemented == 1:
+        if self._list_succeeded and self._unimplemented == 1:
             self._list_due = self._retry_list(error)
         else:
             self._switch_to_polls()
@@ -232,11 +232,11 @@ class JobsFollower:
         self._list_due = self._retry_list(error)
 
     def _retry_list(self, error: MilvusImportError) -> float:
-        self._list_seen = True
+        self._list_attempted = True
         delay = self._list_outage.on_error(error, self._list_started)
         return asyncio.get_running_loop().time() + delay
 
-    def _adopt(self, job_ids: Iterable[str]) -> None:
+    def _follow_jobs(self, job_ids: Iterable[str]) -> None:
         """Follow the jobs of the first list."""
         self.discovering = False
         self.tracker.jobs = dict.fromkeys(job_ids)
@@ -252,7 +252,7 @@ class JobsFollower:
             self._list_task = loop.create_task(self._source.list_job_ids())
             self._list_task.add_done_callback(self._list_ended)
             return
-        self._listing, self._list_seen = False, True
+        self._uses_list, self._list_attempted = False, True
         now = loop.time()
         step = self._settings.interval / max(len(self.tracker.pending), 1)
         for index, job_id in enumerate(self.tracker.pending):
@@ -293,7 +293,7 @@ class JobsFollower:
         try:
             delay = policy.on_error(error, started)
         except MilvusImportError as raised:
-            if raised is not error or _concerns_all(error, responded=self._source.responded()):
+            if raised is not error or _affects_every_job(error, responded=self._source.responded()):
                 raise
             self.tracker.record_error(job_id, error)
             return None
@@ -305,12 +305,12 @@ class JobsFollower:
 
         The first round is a burst; from then on each job has its own slot of the interval.
         """
-        if self._listing:
+        if self._uses_list:
             return None
         return self._slots.pop(job_id, started) + self._settings.interval
 
 
-def _concerns_all(error: MilvusImportError, *, responded: bool) -> bool:
+def _affects_every_job(error: MilvusImportError, *, responded: bool) -> bool:
     """Return whether the error of one poll would be that of every other poll."""
     if isinstance(error, MilvusStatusError):
         return False

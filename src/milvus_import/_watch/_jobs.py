@@ -46,7 +46,7 @@ class JobsWatch(AsyncIterator[ImportJob]):
             while not self._ended and not tracker.changes:
                 if not self._follower.discovering and not tracker.pending:
                     self._finish()
-                elif not await self._follower.step():
+                elif not await self._follower.next_change():
                     self._time_out()
             if self._ended and not tracker.changes:
                 raise StopAsyncIteration
@@ -109,7 +109,7 @@ async def wait_for_all(
                 if on_progress is not None:
                     reject_awaitable("on_progress", on_progress(job))
             try:
-                if tracker.pending and not await follower.step():
+                if tracker.pending and not await follower.next_change():
                     break
             except MilvusImportError as error:
                 stopped = error

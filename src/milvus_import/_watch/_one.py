@@ -144,8 +144,8 @@ async def wait_for(
 def warn_waiting_for_commit(job_id: str) -> None:
     """Log why this wait may never end."""
     logger.warning(
-        "import job %s waits for its commit: call commit_import (service='rest'); "
-        "until='uncommitted' returns here",
+        "import job %s is Uncommitted: call commit_import (service='rest'), or pass "
+        "until='uncommitted' to return in this state",
         job_id,
     )
 

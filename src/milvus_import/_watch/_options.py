@@ -97,7 +97,7 @@ def take_watch_settings(options: WatchOptions) -> WatchSettings:
     timeout = given.pop("timeout", None)
     interval = _positive("interval", given.pop("interval", INTERVAL))
     if math.isinf(interval):
-        raise ArgumentError("interval must be finite, or there would be no second poll")
+        raise ArgumentError("interval must be finite, got inf")
     max_outage = given.pop("max_outage", None)
     on_fault = given.pop("on_fault", None)
     limit = None if timeout is None else validate_timeout(timeout)

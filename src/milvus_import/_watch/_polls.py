@@ -13,7 +13,7 @@ from ._time import consume_exception
 
 CONCURRENT_POLLS = 64
 """Polls of one watch at a time; beyond it Milvus 2.3 gets slow, and may crash."""
-MOST_IN_FLIGHT = 256
+MAX_IN_FLIGHT = 256
 """Polls of one watch in flight, those included that are older than one interval."""
 
 Finished = tuple[str, float, "asyncio.Task[Snapshot]"]
@@ -56,7 +56,7 @@ class Polls:
         started_after = now - self._interval
         recent = sum(1 for _, started in self._running.values() if started > started_after)
         while self._due and self._due[0][0] <= now:
-            if recent >= CONCURRENT_POLLS or len(self._running) >= MOST_IN_FLIGHT:
+            if recent >= CONCURRENT_POLLS or len(self._running) >= MAX_IN_FLIGHT:
                 return self._next_start(started_after)
             _, job_id = heapq.heappop(self._due)
             if job_id not in wanted:
@@ -84,7 +84,7 @@ class Polls:
     def _next_start(self, started_after: float) -> float:
         """Return when the oldest of the recent polls stops counting towards the 64."""
         recent = [start for _, start in self._running.values() if start > started_after]
-        if len(self._running) >= MOST_IN_FLIGHT or not recent:
+        if len(self._running) >= MAX_IN_FLIGHT or not recent:
             return float("inf")
         return min(recent) + self._interval
 

@@ -77,7 +77,7 @@ def _gateway(status: int, phrase: str) -> Fault:
 FAULTS: Final = {
     "aborted": Fault(Code.ABORTED, "the call was aborted"),
     "cancelled": Fault(Code.CANCELLED, "the server cancelled the call"),
-    "coordinator-away": _status(2, 1, "node not found[node=1]: service unavailable"),
+    "coordinator-unavailable": _status(2, 1, "node not found[node=1]: service unavailable"),
     "cross-cluster": Fault(Code.UNKNOWN, "cross cluster routing[expectCluster=a][actualCluster=b]"),
     "deadline": Fault(Code.DEADLINE_EXCEEDED, "context deadline exceeded"),
     "denied": Fault(

@@ -82,7 +82,7 @@ class FakeJob:
     """Calls for this job get no response; calls for other jobs do."""
     started: float = 0.0
     """Start time on the server's clock."""
-    answered: int = 0
+    reply_count: int = 0
     """Number of replies that contained the job."""
     _clock: Callable[[], float] | None = field(default=None, init=False, repr=False, compare=False)
     _commit: tuple[float, float] | None = field(default=None, init=False, repr=False, compare=False)
@@ -101,7 +101,7 @@ class FakeJob:
 
     def _stop(self, now: float) -> None:
         """Keep the values of this moment, without the script and the clock."""
-        state, progress, reason = self._values(now, max(self.answered, 1))
+        state, progress, reason = self._values(now, max(self.reply_count, 1))
         kept = {"state": state, "progress": progress, "reason": reason}
         for name, value in {**kept, "script": (), "seconds": None, "_commit": None}.items():
             object.__setattr__(self, name, value)
@@ -113,12 +113,12 @@ class FakeJob:
 
     def peek(self, now: float) -> JobSnapshot:
         """Return the job as of this moment."""
-        return JobSnapshot(self, *self._values(now, max(self.answered, 1)))
+        return JobSnapshot(self, *self._values(now, max(self.reply_count, 1)))
 
     def at(self, now: float) -> JobSnapshot:
         """Return the job as of this moment for a reply, and count the reply."""
-        self.answered += 1
-        return JobSnapshot(self, *self._values(now, self.answered))
+        self.reply_count += 1
+        return JobSnapshot(self, *self._values(now, self.reply_count))
 
     def commit(self, now: float, seconds: float) -> None:
         """Let an Uncommitted job complete within ``seconds``."""

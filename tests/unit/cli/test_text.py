@@ -178,7 +178,7 @@ def test_an_error_without_a_hint_is_shown_as_it_is() -> None:
 def test_a_forgotten_job_is_shown_with_its_last_progress() -> None:
     error = JobNotFoundError("no job 7", hint=Hint.CHECK_DATABASE)
     error.progress = progress()
-    assert _text.error(error) == "no job 7. Check --db. It was last Importing at 40 %."
+    assert _text.error(error) == "no job 7; its last state was Importing at 40 %. Check --db."
 
 
 def argument_error(**arguments: Any) -> ArgumentError:
@@ -200,7 +200,7 @@ def argument_error(**arguments: Any) -> ArgumentError:
         ),
         (
             {"uri": "localhost/a", "db_name": "b"},
-            "--db 'b' differs from the database of the URI, 'a'",
+            "--db must be 'a', the database of the URI, got 'b'",
         ),
         ({"token": "Bearer x"}, "the token must be passed without 'Bearer'"),
         (
@@ -216,8 +216,8 @@ def test_argument_errors_name_options(arguments: dict[str, Any], start: str) -> 
 @pytest.mark.parametrize(
     ("python", "text"),
     [
-        ("TLSConfig: cert and key go together; key is missing",
-         "--cert and --key go together; --key is missing"),
+        ("TLSConfig: key must be passed with cert",
+         "--key must be passed with --cert"),
         ("job_id must be digits, got 'uri'", "JOB_ID must be digits, got 'uri'"),
         ("files[0] must not hold an empty path", "FILE must not hold an empty path"),
         ("collection_name must not be empty", "the collection's name must not be empty"),

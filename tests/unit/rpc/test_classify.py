@@ -344,7 +344,7 @@ def test_text_decides_whether_the_error_is_transient(
         ),
         (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {"responded": True}, Hint.SERVER_SLOW),
         (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {"method": "Import"}, Hint.CREATE_DEADLINE),
-        (Code.DEADLINE_EXCEEDED, "context deadline exceeded", {}, Hint.SERVER_GAVE_UP),
+        (Code.DEADLINE_EXCEEDED, "context deadline exceeded", {}, Hint.SERVER_DEADLINE),
         (Code.DEADLINE_EXCEEDED, "", {"record": None}, Hint.ALLOW_MORE_TIME),
     ],
 )
@@ -502,7 +502,7 @@ def test_deadline_of_the_server_is_distinguished_from_the_deadline_of_the_call(
 ) -> None:
     error = error_of(Code.DEADLINE_EXCEEDED, details, record=record_after(elapsed), timeout=timeout)
     assert error.message == f"GetImportState at {TARGET}: {message}"
-    assert (hint_of(error) is Hint.SERVER_GAVE_UP) == ("after" in message)
+    assert (hint_of(error) is Hint.SERVER_DEADLINE) == ("after" in message)
 
 
 @pytest.mark.parametrize(("timeout", "limit"), [(-1.0, " of -1 s"), (0.0, " of 0 s"), (None, "")])

@@ -161,7 +161,7 @@ def test_http_scheme_with_tls_config_raises_argument_error() -> None:
 
 def test_db_name_must_agree_with_the_database_of_the_uri() -> None:
     with pytest.raises(
-        ArgumentError, match="db_name='b' differs from the database of the URI, 'a'"
+        ArgumentError, match="db_name must be 'a', the database of the URI, got 'b'"
     ):
         ImportClient("host/a", db_name="b")
     ImportClient("host/a", db_name="a")
@@ -196,13 +196,19 @@ SECRET = "s3cr3t-Milvus"
         ({"uri": f"http://root:{SECRET}@ho st/a/b?c#d"}, "uri must not contain '@'"),
         ({"uri": f"https://host?token={SECRET}"}, "uri must not contain a query (from '?' on)"),
         ({"uri": f"https://host/db#{SECRET}"}, "uri must not contain a fragment (from '#' on)"),
-        ({"token": SECRET, "user": "root"}, "pass either token or user and password, not both"),
-        ({"token": "root:Milvus", "password": SECRET}, "not both"),
-        ({"token": SECRET, "user": "root", "password": SECRET}, "not both"),
-        ({"password": SECRET}, "user and password go together; user is missing"),
+        ({"token": SECRET, "user": "root"}, "token must be None if user or password is passed"),
+        (
+            {"token": "root:Milvus", "password": SECRET},
+            "token must be None if user or password is passed",
+        ),
+        (
+            {"token": SECRET, "user": "root", "password": SECRET},
+            "token must be None if user or password is passed",
+        ),
+        ({"password": SECRET}, "user must be passed with password"),
         ({"token": f"Bearer {SECRET}"}, "token must be passed without 'Bearer'"),
         ({"token": f"bearer {SECRET}"}, "token must be passed without 'Bearer'"),
-        ({"user": "root", "password": ""}, "password is missing"),
+        ({"user": "root", "password": ""}, "password must be passed with user"),
         ({"user": f"root:{SECRET}", "password": SECRET}, "user must not contain ':'"),
         ({"token": f"{SECRET}\udc80"}, "token must be valid Unicode text"),
         (

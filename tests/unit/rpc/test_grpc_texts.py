@@ -77,13 +77,13 @@ def test_texts_of_every_grpcio_get_their_hint(uri: str, details: str, hint: Hint
 
 def test_the_hint_for_localhost_over_tls_lists_every_cause() -> None:
     for words in (
-        "use http://",
+        "Use http://",
         "TLSConfig(ca=...)",
-        "TLSConfig(server_name=...)",
-        "cert=..., key",
+        "server_name=...",
+        "cert=... and key=...",
     ):
         assert words in Hint.REFUSED_OR_TLS.python
-    assert "use https://" in Hint.REFUSED_OR_HTTPS.python
+    assert "Use https://" in Hint.REFUSED_OR_HTTPS.python
 
 
 @pytest.mark.parametrize(

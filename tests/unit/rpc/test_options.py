@@ -75,13 +75,13 @@ INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"call_credentials": grpc.access_token_call_credentials(SECRET)},
         ArgumentError,
-        "call_credentials need TLS: use an https:// URI or tls=TLSConfig(...)",
+        "call_credentials must be None without TLS; use an https:// URI or tls=TLSConfig(...)",
     ),
     ({"on_finish": 5}, TypeError, "on_finish must be a function, got 5"),
     (
         {"on_finish": coroutine_function},
         TypeError,
-        "on_finish is called, not awaited: pass a plain function, not an async one",
+        "on_finish must be a plain function, got an async function",
     ),
     ({"metadata": 5}, TypeError, "metadata must be a mapping or pairs of key and value, got int"),
     (
@@ -97,7 +97,7 @@ INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"rpc_timeout": 1},
         TypeError,
-        "unexpected keyword argument 'rpc_timeout': the deadline of each RPC is timeout= here",
+        "unexpected keyword argument 'rpc_timeout': use timeout= for the deadline of each RPC",
     ),
     (
         {"call": {"timeout": 1}},
@@ -136,7 +136,7 @@ def test_invalid_call_option_is_named_without_secrets(
         (
             {"timeout": 1},
             TypeError,
-            "unexpected keyword argument 'timeout': the deadline of each RPC is rpc_timeout= here",
+            "unexpected keyword argument 'timeout': use rpc_timeout= for the deadline of each RPC",
         ),
         ({"rpc_timeot": 1}, TypeError, "unexpected keyword argument 'rpc_timeot': did you mean rp"),
         ({"tokn": "x"}, TypeError, "unexpected keyword argument 'tokn': did you mean token=?"),
@@ -154,7 +154,7 @@ def test_invalid_default_is_raised_by_the_constructor(
 
 def test_deadline_of_each_rpc_is_rpc_timeout_for_methods_of_many_rpcs() -> None:
     assert merge_rpc(settings(), as_options({"rpc_timeout": 3})).timeout == 3
-    with pytest.raises(TypeError, match="the deadline of each RPC is rpc_timeout= here"):
+    with pytest.raises(TypeError, match="use rpc_timeout= for the deadline of each RPC"):
         merge_rpc(settings(), as_options({"timeout": 3}))
     with pytest.raises(ArgumentError, match="rpc_timeout must be at most 1e9 seconds"):
         merge_rpc(settings(), as_options({"rpc_timeout": 2e9}))
@@ -210,7 +210,9 @@ def test_awaitable_that_a_callback_returned_is_rejected_and_closed() -> None:
     reject_awaitable("on_progress", None)
     reject_awaitable("on_progress", "a value")
     coroutine = coroutine_function(None)
-    with pytest.raises(TypeError, match="on_progress is called, not awaited, but returned corout"):
+    with pytest.raises(
+        TypeError, match="on_progress must be a plain function, got one that returned corout"
+    ):
         reject_awaitable("on_progress", coroutine)
     assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
 
@@ -218,7 +220,9 @@ def test_awaitable_that_a_callback_returned_is_rejected_and_closed() -> None:
 def test_future_that_a_callback_returned_is_rejected() -> None:
     async def returned() -> None:
         future = asyncio.get_running_loop().create_future()
-        with pytest.raises(TypeError, match="but returned Future: pass a plain function"):
+        with pytest.raises(
+            TypeError, match="must be a plain function, got one that returned Future"
+        ):
             reject_awaitable("on_fault", future)
 
     asyncio.run(returned())

@@ -34,7 +34,7 @@ TABLE: dict[str, Row] = {
     # class, transient, a write may have run, hint of a read, hint of a write
     "aborted": (CallError, True, True, None, Hint.REPEAT_WITH_KEY),
     "cancelled": (CallError, True, True, None, Hint.REPEAT_WITH_KEY),
-    "coordinator-away": (
+    "coordinator-unavailable": (
         MilvusStatusError,
         True,
         False,
@@ -48,7 +48,7 @@ TABLE: dict[str, Row] = {
         Hint.DROP_ROUTING_METADATA,
         Hint.DROP_ROUTING_METADATA,
     ),
-    "deadline": (DeadlineExceededError, True, True, Hint.SERVER_GAVE_UP, Hint.REPEAT_WITH_KEY),
+    "deadline": (DeadlineExceededError, True, True, Hint.SERVER_DEADLINE, Hint.REPEAT_WITH_KEY),
     "denied": (AccessDeniedError, False, False, Hint.GRANT_PRIVILEGE, Hint.GRANT_PRIVILEGE),
     "empty": (CallError, True, True, None, Hint.REPEAT_WITH_KEY),
     "garbage": (CallError, False, True, Hint.CHECK_IS_MILVUS, Hint.CHECK_IS_MILVUS),
@@ -91,11 +91,11 @@ def test_each_grpc_fault_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("name", TABLE)
 def test_fault_decides_class_transient_may_have_run_and_hint(name: str) -> None:
-    kind, transient, may_have_run, read_hint, write_hint = TABLE[name]
+    kind, transient, may_have_run, read_hint, hint_for_write = TABLE[name]
     read, write = error_of(name, READ), error_of(name, WRITE)
     assert (type(read), type(write)) == (kind, kind)
     assert (read.transient, write.transient) == (transient, transient)
     assert write.may_have_run is may_have_run
-    assert (hint_of(read), hint_of(write)) == (read_hint, write_hint)
+    assert (hint_of(read), hint_of(write)) == (read_hint, hint_for_write)
     if isinstance(read, CallError):
         assert isinstance(read.code, grpc.StatusCode)

@@ -92,8 +92,8 @@ def test_job_id_is_returned_as_milvus_prints_it(job_id: str, printed: str) -> No
 @pytest.mark.parametrize(
     ("job_ids", "or_collection", "message"),
     [
-        (JOB, True, f"job_ids must be a list; write ['{JOB}']"),
-        (JOB, False, f"job_ids must be a list; write ['{JOB}']"),
+        (JOB, True, f"job_ids must be a list, got '{JOB}'; write ['{JOB}']"),
+        (JOB, False, f"job_ids must be a list, got '{JOB}'; write ['{JOB}']"),
         ("books", True, "write ['books'], or pass collection_name='books'"),
         (5, True, "job_ids must be a list of job ids, got 5"),
         (5, False, "job_ids must be a list of job ids, got 5"),
@@ -169,8 +169,12 @@ INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"partition_name": 5}, TypeError, "partition_name must be a str, got 5"),
     ({"db_name": 5}, TypeError, "db_name must be a str, got 5"),
     ({"files": []}, ArgumentError, "files must name at least one file"),
-    ({"files": "a.parquet"}, TypeError, "files must be a list of paths; write files=['a.parquet']"),
-    ({"files": Path("a")}, TypeError, "files must be a list of paths; write files=['a']"),
+    (
+        {"files": "a.parquet"},
+        TypeError,
+        "files must be a list of paths, got 'a.parquet'; write files=['a.parquet']",
+    ),
+    ({"files": Path("a")}, TypeError, "files must be a list of paths, got 'a'; write files=['a']"),
     ({"files": b"a.parquet"}, TypeError, "files must be a list of paths, got bytes"),
     ({"files": {"a"}}, TypeError, "files must be a list of paths, got set; write files=list("),
     (

@@ -43,12 +43,12 @@ def too_many_requests() -> CallError:
 
 
 def policy(
-    *, answered: bool = True, interval: float = 100.0, max_outage: float | None = 1e6, **more: Any
+    *, responded: bool = True, interval: float = 100.0, max_outage: float | None = 1e6, **more: Any
 ) -> OutagePolicy:
     settings = WatchSettings(
         timeout=1e9, interval=interval, max_outage=max_outage, on_fault=more.get("on_fault")
     )
-    return OutagePolicy(settings, lambda: answered)
+    return OutagePolicy(settings, lambda: responded)
 
 
 def delays(policy: OutagePolicy, error: Callable[[], MilvusImportError], count: int) -> list[float]:
@@ -157,11 +157,11 @@ async def test_an_error_that_is_not_transient_is_raised() -> None:
     assert raised.value is error
 
 
-@pytest.mark.parametrize("answered", [True, False])
-async def test_unimplemented_is_retried_only_after_a_successful_response(answered: bool) -> None:
+@pytest.mark.parametrize("responded", [True, False])
+async def test_unimplemented_is_retried_only_after_a_successful_response(responded: bool) -> None:
     error = UnsupportedServerError("no method", code=Code.UNIMPLEMENTED)
-    tested, now = policy(answered=answered), asyncio.get_running_loop().time()
-    if answered:
+    tested, now = policy(responded=responded), asyncio.get_running_loop().time()
+    if responded:
         assert tested.on_error(error, now) > 0
     else:
         with pytest.raises(UnsupportedServerError):
@@ -194,14 +194,14 @@ async def test_before_the_first_response_only_errors_of_a_server_are_retried(
     error: Callable[[], MilvusImportError], retried: bool
 ) -> None:
     now = asyncio.get_running_loop().time()
-    tested = policy(answered=False, max_outage=None)
+    tested = policy(responded=False, max_outage=None)
     if retried:
         tested.on_error(error(), now)
     else:
         with pytest.raises(MilvusImportError):
             tested.on_error(error(), now)
-    policy(answered=False, max_outage=60).on_error(error(), now)  # a number counts from the start
-    policy(answered=True, max_outage=None).on_error(error(), now)
+    policy(responded=False, max_outage=60).on_error(error(), now)  # a number counts from the start
+    policy(responded=True, max_outage=None).on_error(error(), now)
 
 
 async def test_on_fault_is_called_with_each_retried_error_only() -> None:

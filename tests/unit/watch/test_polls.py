@@ -10,7 +10,7 @@ from times import until
 
 from milvus_import import ImportProgressData, ImportState
 from milvus_import._services._replies import Snapshot
-from milvus_import._watch._polls import CONCURRENT_POLLS, MOST_IN_FLIGHT, Polls
+from milvus_import._watch._polls import CONCURRENT_POLLS, MAX_IN_FLIGHT, Polls
 
 pytestmark = pytest.mark.anyio
 
@@ -112,7 +112,7 @@ async def test_64_polls_run_at_once_until_they_are_older_than_one_interval() -> 
     due = 0.0
     for now in (20.0, 30.0, 40.0, 50.0):
         due = await server.start(now, wanted)
-    assert len(server.started) == MOST_IN_FLIGHT == 256
+    assert len(server.started) == MAX_IN_FLIGHT == 256
     assert due == float("inf")  # the next poll that ends makes room
     server.calls["0"].set_result(None)
     await until(lambda: server.wake_ups == 1)
@@ -133,7 +133,7 @@ async def test_a_poll_that_ends_gives_its_place_to_the_next_one() -> None:
     server.polls.cancel()
 
 
-async def test_a_poll_that_somebody_cancelled_is_scheduled_again() -> None:
+async def test_cancelled_poll_is_rescheduled() -> None:
     server = Server(interval=10.0)
     server.polls.schedule("a", 0.0)
     await server.start(5.0, {"a"})

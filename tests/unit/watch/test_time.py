@@ -31,7 +31,7 @@ async def test_a_time_limit_never_remains_below_0() -> None:
     assert limit.remaining() == 0
 
 
-async def test_no_time_limit_remains_for_ever() -> None:
+async def test_infinite_limit_has_no_remaining_time() -> None:
     assert TimeLimit(math.inf).remaining() is None
 
 

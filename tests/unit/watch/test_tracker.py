@@ -43,7 +43,7 @@ def test_each_state_is_yielded_once_and_an_ended_job_is_not_pending() -> None:
     assert list(tracker.pending) == ["2"]
 
 
-def test_what_is_yielded_is_not_what_is_kept() -> None:
+def test_yielded_jobs_are_copies() -> None:
     tracker = JobTracker(["1"], None)
     tracker.update(job("1", "Importing"))
     tracker.changes[0].progress = 99
