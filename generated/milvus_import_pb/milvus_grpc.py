@@ -41,14 +41,6 @@ class MilvusServiceStub:
             milvus_pb2.GetCollectionStatisticsRequest,
             milvus_pb2.GetCollectionStatisticsResponse,
         ),
-        "CheckHealth": (
-            milvus_pb2.CheckHealthRequest,
-            milvus_pb2.CheckHealthResponse,
-        ),
-        "GetVersion": (
-            milvus_pb2.GetVersionRequest,
-            milvus_pb2.GetVersionResponse,
-        ),
     }
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
@@ -92,20 +84,4 @@ class MilvusServiceStub:
             "/milvus.proto.milvus.MilvusService/GetCollectionStatistics",
             request_serializer=milvus_pb2.GetCollectionStatisticsRequest.SerializeToString,
             response_deserializer=milvus_pb2.GetCollectionStatisticsResponse.FromString,
-        )
-        self.CheckHealth: grpc.aio.UnaryUnaryMultiCallable[
-            milvus_pb2.CheckHealthRequest,
-            milvus_pb2.CheckHealthResponse,
-        ] = channel.unary_unary(
-            "/milvus.proto.milvus.MilvusService/CheckHealth",
-            request_serializer=milvus_pb2.CheckHealthRequest.SerializeToString,
-            response_deserializer=milvus_pb2.CheckHealthResponse.FromString,
-        )
-        self.GetVersion: grpc.aio.UnaryUnaryMultiCallable[
-            milvus_pb2.GetVersionRequest,
-            milvus_pb2.GetVersionResponse,
-        ] = channel.unary_unary(
-            "/milvus.proto.milvus.MilvusService/GetVersion",
-            request_serializer=milvus_pb2.GetVersionRequest.SerializeToString,
-            response_deserializer=milvus_pb2.GetVersionResponse.FromString,
         )

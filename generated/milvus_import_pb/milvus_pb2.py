@@ -19,10 +19,6 @@ ListImportTasksResponse = GetMessageClass(_MESSAGES["ListImportTasksResponse"])
 CreateCollectionRequest = GetMessageClass(_MESSAGES["CreateCollectionRequest"])
 GetCollectionStatisticsRequest = GetMessageClass(_MESSAGES["GetCollectionStatisticsRequest"])
 GetCollectionStatisticsResponse = GetMessageClass(_MESSAGES["GetCollectionStatisticsResponse"])
-CheckHealthRequest = GetMessageClass(_MESSAGES["CheckHealthRequest"])
-CheckHealthResponse = GetMessageClass(_MESSAGES["CheckHealthResponse"])
-GetVersionRequest = GetMessageClass(_MESSAGES["GetVersionRequest"])
-GetVersionResponse = GetMessageClass(_MESSAGES["GetVersionResponse"])
 
 for _message in (
     ImportRequest,
@@ -34,9 +30,5 @@ for _message in (
     CreateCollectionRequest,
     GetCollectionStatisticsRequest,
     GetCollectionStatisticsResponse,
-    CheckHealthRequest,
-    CheckHealthResponse,
-    GetVersionRequest,
-    GetVersionResponse,
 ):
     _message.__module__ = __name__

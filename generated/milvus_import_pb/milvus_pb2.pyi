@@ -160,36 +160,3 @@ class GetCollectionStatisticsResponse(Message):
         status: common_pb2.Status | Mapping[str, Any] | None = ...,
         stats: Iterable[common_pb2.KeyValuePair | Mapping[str, Any]] | None = ...,
     ) -> None: ...
-
-class CheckHealthRequest(Message):
-    def __init__(self) -> None: ...
-
-class CheckHealthResponse(Message):
-    STATUS_FIELD_NUMBER: ClassVar[int]
-    ISHEALTHY_FIELD_NUMBER: ClassVar[int]
-    REASONS_FIELD_NUMBER: ClassVar[int]
-    status: common_pb2.Status
-    isHealthy: bool
-    reasons: containers.RepeatedScalarFieldContainer[str]
-    def __init__(
-        self,
-        *,
-        status: common_pb2.Status | Mapping[str, Any] | None = ...,
-        isHealthy: bool | None = ...,
-        reasons: Iterable[str] | None = ...,
-    ) -> None: ...
-
-class GetVersionRequest(Message):
-    def __init__(self) -> None: ...
-
-class GetVersionResponse(Message):
-    STATUS_FIELD_NUMBER: ClassVar[int]
-    VERSION_FIELD_NUMBER: ClassVar[int]
-    status: common_pb2.Status
-    version: str
-    def __init__(
-        self,
-        *,
-        status: common_pb2.Status | Mapping[str, Any] | None = ...,
-        version: str | None = ...,
-    ) -> None: ...
