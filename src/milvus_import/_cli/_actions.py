@@ -74,8 +74,9 @@ def follow_targets(arguments: tuple[str, ...], options: dict[str, Any], *, quiet
         async with client:
             if not followed:
                 followed.extend(await _list_ids(client, targets, time_left))
-            follower = new_follower(client, followed, settings, follow_settings, quiet=quiet)
-            return await follow_and_print(follower, settings, time_left, quiet=quiet)
+            return await follow_jobs(
+                client, followed, settings, follow_settings, time_left, quiet=quiet
+            )
 
     run_and_exit(follow, followed, debug=settings.debug)
 
@@ -89,30 +90,19 @@ async def _list_ids(client: ImportClient, targets: Targets, time_left: TimeLeft)
     return [job.job_id for job in jobs]
 
 
-def new_follower(
+async def follow_jobs(
     client: ImportClient,
     job_ids: list[str],
     settings: Settings,
     follow_settings: FollowSettings,
-    *,
-    quiet: bool = False,
-    stderr: bool = False,
-) -> JobFollower:
-    """Return a follower with a view for the output."""
-    console = Console(stderr=stderr)
-    view = choose_view(console, job_ids, as_json=settings.as_json, quiet=quiet)
-    return JobFollower(client, view, job_ids, follow_settings)
-
-
-async def follow_and_print(
-    follower: JobFollower,
-    settings: Settings,
     time_left: TimeLeft,
     *,
     quiet: bool = False,
     stderr: bool = False,
 ) -> int:
     """Follow the jobs, print how they ended, and return the exit code."""
+    view = choose_view(Console(stderr=stderr), job_ids, as_json=settings.as_json, quiet=quiet)
+    follower = JobFollower(client, view, job_ids, follow_settings)
     await follower.run(time_left.seconds)
     if settings.as_json and quiet:
         for progress in follower.last.values():

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from .._client import ImportClient
-from ._actions import follow_and_print, follow_targets, for_each, new_follower, request_each
+from ._actions import follow_jobs, follow_targets, for_each, request_each
 from ._exit import OK, USAGE, print_message, run_and_exit
 from ._params import parse_collection, parse_import_options, parse_job_ids
 from ._settings import (
@@ -221,8 +221,9 @@ def create(collection: str, files: tuple[str, ...], **options: Any) -> None:
             click.echo(to_json({"jobId": followed[0]}) if settings.as_json else followed[0])
             if not options["follow"]:
                 return OK
-            follower = new_follower(client, followed, settings, follow_settings, stderr=True)
-            return await follow_and_print(follower, settings, time_left, stderr=True)
+            return await follow_jobs(
+                client, followed, settings, follow_settings, time_left, stderr=True
+            )
 
     run_and_exit(start, followed, debug=settings.debug, unsure=_MAY_EXIST)
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import anyio
 
 from .._client import ImportClient
-from .._errors import ImportFailedError, JobNotFoundError, MilvusImportError, WaitTimeoutError
+from .._errors import (
+    ArgumentError,
+    ImportFailedError,
+    JobNotFoundError,
+    MilvusImportError,
+    WaitTimeoutError,
+)
 from .._models import ImportProgressData, ImportState
-from .._watch._one import ImportWatch, import_failed
-from .._watch._options import WatchOptions, has_reached
+from .._watch._options import WatchOptions
 from .._watch._polls import CONCURRENT_POLLS
 from . import _text
 from ._exit import print_message
@@ -46,20 +50,11 @@ class JobFollower:
 
         Up to 64 jobs are watched individually, which shows their files too.
         """
-        watches: dict[str, ImportWatch] = {}
-        if len(self.job_ids) <= CONCURRENT_POLLS:
-            watches = {i: self.client.watch(i, **self._options(timeout)) for i in self.job_ids}
         with self.view:
-            try:
-                async with anyio.create_task_group() as group:
-                    for job_id, watch in watches.items():
-                        group.start_soon(self._follow_one, job_id, watch)
-                    if not watches:
-                        await self._follow_all(timeout)
-            except (
-                ExceptionGroup
-            ) as failed:  # a closed output, or a bug: raise it without the group
-                raise _first(failed) from None
+            if len(self.job_ids) <= CONCURRENT_POLLS:
+                await self._follow_each(timeout)
+            else:
+                await self._follow_all(timeout)
         self.last = {i: self.last[i] for i in self.job_ids if i in self.last}
         self.errors = {i: self.errors[i] for i in self.job_ids if i in self.errors}
 
@@ -84,19 +79,33 @@ class JobFollower:
         return "; ".join(parts)
 
     def _options(self, timeout: float | None) -> WatchOptions:
-        options = self.settings.watch_options(timeout)
-        options["on_fault"] = self.view.on_fault
-        options["on_finish"] = self.view.on_finish
-        return options
+        return {
+            "timeout": timeout,
+            "interval": self.settings.interval,
+            "max_outage": self.settings.max_outage,
+            "on_fault": self.view.on_fault,
+            "on_finish": self.view.on_finish,
+        }
 
-    async def _follow_one(self, job_id: str, watch: ImportWatch) -> None:
+    async def _follow_each(self, timeout: float | None) -> None:
         try:
-            async for progress in watch:
-                self._changed(progress)
-                if has_reached(progress.state, self.settings.until):
-                    return
-                if progress.state is ImportState.FAILED:
-                    self.errors[job_id] = import_failed(progress)
+            async with anyio.create_task_group() as group:
+                for job_id in self.job_ids:
+                    group.start_soon(self._follow_one, job_id, timeout)
+        except ExceptionGroup as failed:
+            # Wrong usage, a closed output, or a bug: raise it without the group.
+            raise failed.exceptions[0] from None
+
+    async def _follow_one(self, job_id: str, timeout: float | None) -> None:
+        try:
+            await self.client.wait(
+                job_id,
+                until=self.settings.until,
+                on_progress=self._changed,
+                **self._options(timeout),
+            )
+        except ArgumentError:
+            raise
         except MilvusImportError as error:
             self.errors[job_id] = error
 
@@ -124,9 +133,3 @@ class JobFollower:
                 f"import job {job_id} waits for its commit: run "
                 f"milvus-import commit {job_id} --service rest"
             )
-
-
-def _first(error: Exception) -> Exception:
-    if not isinstance(error, ExceptionGroup):
-        return error
-    return _first(cast("ExceptionGroup[Exception]", error).exceptions[0])

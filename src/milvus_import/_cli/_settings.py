@@ -15,7 +15,7 @@ from .._client import ImportClient
 from .._errors import WaitTimeoutError
 from .._rpc._tls import TLSConfig
 from .._services._select import ServiceChoice
-from .._watch._options import INTERVAL, Until, WatchOptions
+from .._watch._options import INTERVAL, Until
 from .._watch._time import TimeExpired, await_within
 from ._params import Duration, parse_pairs, usage
 
@@ -72,13 +72,6 @@ class FollowSettings:
     interval: float
     until: Until
     max_outage: float | None
-
-    def watch_options(self, timeout: float | None) -> WatchOptions:
-        """Return the options of the client's method."""
-        options: WatchOptions = {"timeout": timeout, "interval": self.interval}
-        if self.max_outage is not None:
-            options["max_outage"] = self.max_outage
-        return options
 
 
 class TimeLeft:

@@ -113,7 +113,8 @@ def error(exception: BaseException) -> str:
 
 def clean(text: str) -> str:
     """Return untrusted text on one line, without control characters for the terminal."""
-    return one_line(one_line(excerpt(text)))
+    # one_line leaves a blank for each control character; split() joins these blanks.
+    return " ".join(one_line(excerpt(text)).split())
 
 
 def _name_options(text: str) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 from milvus_import_pb.milvus_grpc import MilvusServiceStub
 from milvus_import_pb.proxy_grpc import ProxyStub
 
+from .._models import Service
 from ._faults import FAULTS, Fault
 
 Metadata = tuple[tuple[str, str | bytes], ...]
-ServiceName = Literal["internal", "public", "rest"]
 
-SERVICES: Final[Mapping[str, ServiceName]] = {
+SERVICES: Final[Mapping[str, Service]] = {
     ProxyStub.SERVICE: "internal",
     MilvusServiceStub.SERVICE: "public",
 }
@@ -29,7 +29,7 @@ METHODS: Final = (*MESSAGES, *REST_METHODS)
 class Received:
     """One call as the server received it."""
 
-    service: ServiceName
+    service: Service
     """The service that the client called."""
     method: str
     """"GetImportProgress"; for REST the last part of the path, "describe"."""

@@ -11,7 +11,7 @@ from milvus_import_pb import common_pb2
 
 Code = grpc.StatusCode
 
-FOREVER: Final = 3600.0
+_FOREVER: Final = 3600.0
 """Seconds; longer than any test waits."""
 _HUGE: Final = 128 * 1024 * 1024
 _NGINX: Final = (
@@ -85,7 +85,7 @@ FAULTS: Final = {
     ),
     "empty": Fault(reply=b""),
     "garbage": Fault(reply=b"\xff\xff\xff\xff"),
-    "hang": Fault(delay=FOREVER),
+    "hang": Fault(delay=_FOREVER),
     "http-408": Fault(http=HttpResponse(408, b'{"code":10001,"message":"request timeout"}')),
     "http-429": _gateway(429, "Too Many Requests"),
     "http-500": Fault(http=HttpResponse(500, b'{"code":500}')),
@@ -95,7 +95,7 @@ FAULTS: Final = {
     "http-close": Fault(http=HttpResponse(close="before")),
     "http-empty-200": Fault(http=HttpResponse(200, b"")),
     "http-gzip": Fault(http=HttpResponse(gzip=True)),
-    "http-hang": Fault(delay=FOREVER, http=HttpResponse()),
+    "http-hang": Fault(delay=_FOREVER, http=HttpResponse()),
     "http-html-200": _gateway(200, "Welcome"),
     "http-huge": Fault(http=HttpResponse(size=_HUGE)),
     "http-redirect": Fault(

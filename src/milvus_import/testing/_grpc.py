@@ -13,7 +13,8 @@ from google.protobuf.message import Message
 
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
-from ._calls import MESSAGES, SERVICES, CallLog, Metadata, Received, ServiceName
+from .._models import Service
+from ._calls import MESSAGES, SERVICES, CallLog, Metadata, Received
 from ._faults import FAULTS, Fault
 from ._messages import list_reply, old_state_reply, progress_reply, state_reply
 from ._rules import NewImport, Rules, StatusError
@@ -28,12 +29,8 @@ Method = Callable[[Any, Metadata], Message]
 class GrpcService(grpc.GenericRpcHandler):
     """One service. Unknown methods are reported as a grpc-go server reports them."""
 
-    def __init__(self, service: ServiceName, store: JobStore, rules: Rules, calls: CallLog) -> None:
-        self.metadata: Metadata = ()
-        """Sent before each reply."""
-        self.trailing_metadata: Metadata = ()
-        """Sent after each reply."""
-        self._service: ServiceName = service
+    def __init__(self, service: Service, store: JobStore, rules: Rules, calls: CallLog) -> None:
+        self._service: Service = service
         self._store = store
         self._rules = rules
         self._calls = calls
@@ -72,7 +69,7 @@ class GrpcService(grpc.GenericRpcHandler):
             response_serializer=_serialize,
         )
 
-    def _methods(self, service: ServiceName) -> dict[str, Method]:
+    def _methods(self, service: Service) -> dict[str, Method]:
         """Return what the simulated version implements."""
         if service == "public":
             return {
@@ -99,9 +96,9 @@ class GrpcService(grpc.GenericRpcHandler):
         self, received: Received, implementation: Method, context: Context
     ) -> Message | bytes:
         self._calls.record(received)
-        if self.metadata:
-            await context.send_initial_metadata(self.metadata)
-        context.set_trailing_metadata(self.trailing_metadata)
+        if self._store.metadata:
+            await context.send_initial_metadata(self._store.metadata)
+        context.set_trailing_metadata(self._store.trailing_metadata)
         reply_type = MESSAGES[received.method][1]
         fault = self._calls.take_fault(received)
         job = self._store.jobs.get(received.job_id)
@@ -201,7 +198,7 @@ def _first(metadata: Metadata, key: str) -> str:
     return next((str(value) for name, value in metadata if name == key), "")
 
 
-def _received(service: ServiceName, method: str, request: Any, context: Context) -> Received:
+def _received(service: Service, method: str, request: Any, context: Context) -> Received:
     metadata = tuple((key, value) for key, value in context.invocation_metadata() or ())
     return Received(service, method, request, metadata, context.time_remaining())
 

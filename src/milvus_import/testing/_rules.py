@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, get_args
 
 from ._jobs import ABORTED, FakeFile, FakeJob, JobSnapshot
 from ._store import JobStore, Version
 
-DEFAULT_DATABASE: Final = "default"
+_DEFAULT_DATABASE: Final = "default"
 _INT64: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _ONE_PER_GROUP: Final = (
     "for JSON or parquet file, each task only accepts one file, not allowed to input multiple files"
@@ -40,8 +40,8 @@ class NewImport:
     collection_name: str
     db_name: str
     groups: Sequence[Sequence[str]]
-    options: Mapping[str, str] = field(default_factory=dict[str, str])
-    idempotency_key: str = ""
+    options: Mapping[str, str]
+    idempotency_key: str
 
 
 class Rules:
@@ -146,10 +146,8 @@ class Rules:
 
     def check_database(self, db_name: str) -> None:
         """Raise StatusError for a database that does not exist."""
-        name = database(db_name)
-        if self._store.databases is not None and name not in self._store.databases | {
-            DEFAULT_DATABASE
-        }:
+        name, known = database(db_name), self._store.databases
+        if known is not None and name not in {*known, _DEFAULT_DATABASE}:
             raise StatusError(800, f"database not found[database={name}]")
 
     def _check_collection(self, name: str, db_name: str, *, creating: bool = False) -> None:
@@ -188,7 +186,7 @@ class Rules:
 
 def database(db_name: str) -> str:
     """Return the name of a database; "" is the default one."""
-    return db_name or DEFAULT_DATABASE
+    return db_name or _DEFAULT_DATABASE
 
 
 def int64_fault(text: str) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, Self
 import grpc
 import grpc.aio
 
-from ._calls import CallLog, Metadata, Received, ServiceName
+from .._models import Service
+from ._calls import CallLog, Received
 from ._faults import Fault
 from ._grpc import GrpcService
 from ._rest import RestApi, RestBehavior
@@ -124,26 +125,6 @@ class FakeMilvus(JobStore):
         self._rest.behavior = behavior
 
     @property
-    def metadata(self) -> Metadata:
-        """The metadata that the gRPC services send before each reply."""
-        return self._services["public"].metadata
-
-    @metadata.setter
-    def metadata(self, metadata: Metadata) -> None:
-        for service in self._services.values():
-            service.metadata = metadata
-
-    @property
-    def trailing_metadata(self) -> Metadata:
-        """The metadata that the gRPC services send after each reply."""
-        return self._services["public"].trailing_metadata
-
-    @trailing_metadata.setter
-    def trailing_metadata(self, metadata: Metadata) -> None:
-        for service in self._services.values():
-            service.trailing_metadata = metadata
-
-    @property
     def choose_fault(self) -> Callable[[Received], Fault | None] | None:
         """A function that returns the fault for a call, or None. Injected faults come first."""
         return self._calls.choose_fault
@@ -220,7 +201,7 @@ class FakeMilvus(JobStore):
         await settled()
         self._is_running = False
 
-    async def _serve(self, service: ServiceName, port: int) -> int:
+    async def _serve(self, service: Service, port: int) -> int:
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers((self._services[service],))
         address = f"{_HOST}:{port}"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, Literal, get_args
 
+from ._calls import Metadata
 from ._jobs import FakeFile, FakeJob, state_number
 
 Version = Literal["2.3", "2.4", "2.5", "2.6", "3.0"]
@@ -39,6 +40,10 @@ class JobStore:
         """The number of unfinished jobs from which ``create_import`` returns the job limit."""
         self.random: random.Random = random.Random()  # noqa: S311 - the order of a list, no secret
         """Shuffles job lists. Assign ``random.Random(seed)`` for a repeatable order."""
+        self.metadata: Metadata = ()
+        """The metadata that the gRPC services send before each reply."""
+        self.trailing_metadata: Metadata = ()
+        """The metadata that the gRPC services send after each reply."""
         self._next_id = _FIRST_JOB_ID
 
     @property

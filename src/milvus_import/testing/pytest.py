@@ -6,20 +6,17 @@ the test with ``pytest.mark.anyio``), and under pytest-asyncio in strict and in 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
 from ._server import FakeMilvus
 
-FakeFixture = Callable[[], AsyncGenerator[FakeMilvus, None]]
 
-
-def _asyncio_fixture(function: FakeFixture) -> object:
+def _asyncio_fixture(function: Callable[[], AsyncGenerator[FakeMilvus, None]]) -> object:
     """Let pytest-asyncio run a fixture, also in its strict mode."""
     try:
-        pytest_asyncio = importlib.import_module("pytest_asyncio")
+        import pytest_asyncio  # noqa: PLC0415 - optional
     except ImportError:
         return function
     return pytest_asyncio.fixture(function)

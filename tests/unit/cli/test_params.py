@@ -14,7 +14,6 @@ from milvus_import._cli._params import (
     parse_job_ids,
     parse_targets,
 )
-from milvus_import._cli._settings import FollowSettings
 
 
 @pytest.mark.parametrize(
@@ -121,15 +120,3 @@ def test_wrong_import_option_does_not_show_its_value() -> None:
     with pytest.raises(click.UsageError) as caught:
         parse_import_options(["sep=,", "s3cret"])
     assert caught.value.message == "--option: entry 2 is not of the form KEY=VALUE"
-
-
-def test_max_outage_is_passed_only_if_it_is_given() -> None:
-    assert FollowSettings(2.0, "completed", None).watch_options(None) == {
-        "timeout": None,
-        "interval": 2.0,
-    }
-    assert FollowSettings(2.0, "completed", 0.0).watch_options(5.0) == {
-        "timeout": 5.0,
-        "interval": 2.0,
-        "max_outage": 0.0,
-    }
