@@ -1,7 +1,8 @@
 """The hints of errors, worded for Python and for the command line.
 
-A hint starts with the most likely cause. Which error gets which hint is decided where the error
-is classified: ``_rpc/_classify.py`` for gRPC and gateways, ``_services/_status.py`` for Milvus.
+A hint starts with the most likely cause. It is chosen where the error is classified:
+``_rpc/_call_hints.py`` for gRPC, ``_rpc/_http_status.py`` for gateways,
+``_services/_status.py`` for Milvus, and in the modules of REST.
 """
 
 from __future__ import annotations
