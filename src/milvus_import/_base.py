@@ -17,8 +17,7 @@ from ._services._connect import MAX_MESSAGE_BYTES, ConnectionArguments, connect
 from ._services._select import ServiceChoice
 
 _CONSTRUCTOR_ARGUMENTS = (
-    *("uri", "token", "user", "password", "db_name", "tls", "service"),
-    *("max_receive_bytes", "max_send_bytes", "interceptors", "channel_options"),
+    *ConnectionArguments._fields,
     *sorted(RpcOptions.__optional_keys__),
 )
 

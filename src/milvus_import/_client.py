@@ -81,7 +81,7 @@ class ImportClient(BaseClient):
         (JobNotFoundError for an unknown job), ClientClosedError; ArgumentError and TypeError
         before anything is sent.
         """
-        settings = merge(self._settings, call) if call else self._settings
+        settings = merge(self._settings, call)
         params = JobParams(validate_job_id(job_id), self._db_name)
         return await self._services.call(GET_PROGRESS, params, settings)
 
@@ -187,7 +187,8 @@ class ImportClient(BaseClient):
         """
         watch_settings = take_watch_settings(options)
         job_id = validate_job_id(job_id)
-        source = ServicesSource(self._services, "", self._db_name, self._merge_rpc(options))
+        settings = merge_rpc(self._settings, options)
+        source = ServicesSource(self._services, "", self._db_name, settings)
         return ImportWatch(job_id, source, watch_settings)
 
     async def wait(
@@ -241,9 +242,8 @@ class ImportClient(BaseClient):
         params = self._list_params(
             collection_name, None, all_databases=all_databases or ids is not None
         )
-        source = ServicesSource(
-            self._services, params.collection_name, params.db_name, self._merge_rpc(options)
-        )
+        settings = merge_rpc(self._settings, options)
+        source = ServicesSource(self._services, params.collection_name, params.db_name, settings)
         return JobsWatch(JobsFollower(source, ids, watch_settings))
 
     async def wait_all(
@@ -270,7 +270,8 @@ class ImportClient(BaseClient):
         if on_progress is not None:
             validate_callback("on_progress", on_progress)
         ids = validate_job_ids(job_ids, or_collection=False)
-        source = ServicesSource(self._services, "", self._db_name, self._merge_rpc(options))
+        settings = merge_rpc(self._settings, options)
+        source = ServicesSource(self._services, "", self._db_name, settings)
         follower = JobsFollower(source, ids, watch_settings, until=until)
         return await wait_for_all(follower, on_progress)
 
@@ -278,9 +279,6 @@ class ImportClient(BaseClient):
         settings = merge(self._settings, call)
         params = JobParams(validate_job_id(job_id), self._db_name)
         await self._services.call(operation, params, settings)
-
-    def _merge_rpc(self, options: WatchOptions) -> CallSettings:
-        return merge_rpc(self._settings, options)
 
     def _list_params(
         self, collection_name: str | None, db_name: str | None, *, all_databases: bool

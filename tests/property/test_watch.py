@@ -92,7 +92,7 @@ def snapshot(previous: Snapshot | None, progress: ImportProgressData) -> Snapsho
     """Return ``previous`` if nothing has changed, as the services do."""
     if previous is not None and previous.message == progress:
         return previous
-    return Snapshot(b"", deepcopy(progress), lambda: deepcopy(progress), progress.service)
+    return Snapshot(b"", deepcopy(progress), lambda: deepcopy(progress))
 
 
 class Source:

@@ -24,6 +24,7 @@ from milvus_import import (
     ImportClient,
     UnavailableError,
 )
+from milvus_import._services._select import RETRY_DELAY
 from milvus_import.testing import FakeMilvus, Fault
 
 pytestmark = pytest.mark.anyio
@@ -275,6 +276,8 @@ async def test_read_is_repeated_once_if_the_connection_is_closed() -> None:
         for _ in range(2):
             await client.get_import_progress(JOB, on_finish=records.append)
         assert [request.connection for request in server.requests] == [0, 0, 1]
+    _, broken, retried = server.requests
+    assert retried.arrived - broken.arrived >= RETRY_DELAY
     assert [record.code for record in records] == [CODE.OK, CODE.UNAVAILABLE, CODE.OK]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ class WebRequest:
     body: bytes
     connection: int
     """The number of its connection, from 0."""
+    arrived: float = field(default_factory=time.monotonic)
 
     @property
     def path(self) -> str:

@@ -262,9 +262,9 @@ REACHED: list[tuple[Hint, Hint | None]] = [
     (Hint.USE_PUBLIC_PORT_2_3, unsupported("unknown method A for service B", "unknown service")),
     (Hint.USE_INTERNAL_PORT, unsupported("unknown service a", choice="internal")),
     (Hint.USE_PUBLIC_PORT, unsupported("unknown service b", choice="public")),
-    (Hint.REST_FOR_MANY_GROUPS, CREATE_JOB_OF_GROUPS.missing),
+    (Hint.REST_FOR_MANY_GROUPS, CREATE_JOB_OF_GROUPS.unsupported_hint),
     (Hint.REST_FOR_JOB_LIST, reply(_public.LIST_IMPORT_TASKS, WITHOUT_IDS, ListParams("", ""))),
-    (Hint.REST_FOR_COMMIT, COMMIT_JOB.missing),
+    (Hint.REST_FOR_COMMIT, COMMIT_JOB.unsupported_hint),
     # The arguments of a request.
     (Hint.CHECK_COLLECTION, fault("no-collection")),
     (Hint.CHECK_DATABASE, status(800, "database not found[database=x]")),

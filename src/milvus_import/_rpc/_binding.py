@@ -7,13 +7,19 @@ import gc
 import os
 import threading
 from abc import ABC, abstractmethod
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import anyio
 
 from .._errors import ClientClosedError
 from . import _process
+from ._context import CallContext
 from ._pauses import Pauses
+
+if TYPE_CHECKING:
+    from .._models import Service
+    from ._endpoint import Endpoint
+    from ._options import CallSettings
 
 CLOSE_GRACE = 1.0
 """Seconds that close() gives the calls in flight."""
@@ -32,7 +38,8 @@ _ConnectionT = TypeVar("_ConnectionT", bound=LoopConnection)
 class LazyConnection(ABC, Generic[_ConnectionT]):
     """Opens the connection at the first call, and closes it once."""
 
-    def __init__(self) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
         self.pauses = Pauses()
         self.responded = False
         """Whether any call has had a successful response yet."""
@@ -70,6 +77,21 @@ class LazyConnection(ABC, Generic[_ConnectionT]):
             with self._binding:
                 connection = self._bind(loop)
         return connection
+
+    def context(
+        self, method: str, service: Service, settings: CallSettings, *, read: bool
+    ) -> CallContext:
+        """Return the context of a call, for its errors."""
+        return CallContext(
+            method,
+            service,
+            read,
+            self.endpoint.target,
+            self.endpoint.secure,
+            settings.timeout,
+            self.responded,
+            "authorization" in settings.sent,
+        )
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> _ConnectionT:
         """Open the connection in this loop. Raises RuntimeError if it is open in another one."""

@@ -9,7 +9,6 @@ returns immediately; the call is *detached* and continues to its own deadline.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import math
 import time
@@ -20,18 +19,18 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import grpc
 import grpc.aio
 
-from .._errors import ClientClosedError, MilvusImportError
+from .._errors import MilvusImportError
 from .._models import CallRecord
 from ._channel import Connection, LazyChannel
-from ._classify import call_error
-from ._context import CallContext
+from ._classify import call_error, closed_error
+from ._options import close_awaitable
+from ._pauses import consume_exception
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from google.protobuf.message import Message
 
     from .._models import Service
+    from ._context import CallContext
     from ._options import CallSettings
 
 logger = logging.getLogger("milvus_import")
@@ -70,6 +69,10 @@ class Method(Generic[_ParamsT, _ResultT]):
         self.read_reply = read_reply
         self.read = read
 
+    def context(self, channel: LazyChannel, settings: CallSettings) -> CallContext:
+        """Return the context of a call of this method, for its errors."""
+        return channel.context(self.name, self.service, settings, read=self.read)
+
 
 async def unary(
     channel: LazyChannel,
@@ -85,7 +88,7 @@ async def unary(
     """
     connection = channel.connection()
     if timeout is not None and timeout <= 0:
-        context = call_context(channel, method, settings)
+        context = method.context(channel, settings)
         raise call_error(grpc.StatusCode.DEADLINE_EXCEEDED, "", context, None)
     call = connection.stub(method)(
         request,
@@ -100,7 +103,7 @@ async def unary(
     task = None
     if channel.interceptors or timeout is None:
         task = connection.loop.create_task(_await_reply(call))
-        task.add_done_callback(_consume_exception)
+        task.add_done_callback(consume_exception)
     started = time.monotonic()
     in_flight = connection.in_flight
     in_flight[task or call] = math.inf if timeout is None else started + timeout + OVERDUE
@@ -117,34 +120,18 @@ async def unary(
                 return reply
     except (asyncio.CancelledError, GeneratorExit) as error:
         cancelled_by = error
-    ended = _InFlightCall(channel, method, settings, connection, call, task, started)
+    unfinished = _InFlightCall(channel, method, settings, connection, call, task, started)
     # An error that is kept holds this frame; a call in it would hold the connection. A request
     # may hold a secret import option, and error reporters show the variables of frames.
     del call, task, in_flight, connection, request
-    outcome = await ended.outcome(cancelled_by, timeout)
-    del ended, cancelled_by
+    outcome = await unfinished.outcome(cancelled_by, timeout)
+    del unfinished, cancelled_by
     if not isinstance(outcome, BaseException):
         return outcome
     try:
         raise outcome
     finally:
         del outcome  # or the error and this frame would form a reference cycle
-
-
-def call_context(
-    channel: LazyChannel, method: Method[Any, Any], settings: CallSettings
-) -> CallContext:
-    """Return the context of a call, for its errors."""
-    return CallContext(
-        method.name,
-        method.service,
-        method.read,
-        channel.endpoint.target,
-        channel.endpoint.secure,
-        settings.timeout,
-        channel.responded,
-        "authorization" in settings.sent,
-    )
 
 
 def report(settings: CallSettings, record: CallRecord) -> None:
@@ -156,27 +143,12 @@ def report(settings: CallSettings, record: CallRecord) -> None:
     except (Exception, asyncio.CancelledError):
         logger.exception("on_finish raised an exception; the call is not affected")
         return
-    if result is not None and inspect.isawaitable(result):
-        if inspect.iscoroutine(result):
-            result.close()
+    if close_awaitable(result):
         logger.error("on_finish returned an awaitable, which is not awaited; pass a plain function")
-
-
-def _skip_frames(traceback: TracebackType | None, count: int) -> TracebackType | None:
-    """Return a traceback without its first frames, which here hold the call."""
-    for _ in range(count):
-        traceback = traceback.tb_next if traceback else None
-    return traceback
 
 
 async def _await_reply(call: grpc.aio.UnaryUnaryCall[Any, Any]) -> Any:
     return await call
-
-
-def _consume_exception(task: asyncio.Task[Any]) -> None:
-    """Keep asyncio from logging the exception as never retrieved."""
-    if not task.cancelled():
-        task.exception()
 
 
 async def _wait(task: asyncio.Task[Any], timeout: float | None) -> None:
@@ -256,7 +228,9 @@ class _InFlightCall:
                 grpc.StatusCode.CANCELLED, "cancelled inside gRPC or an interceptor"
             )
         except Exception as error:  # noqa: BLE001 - an interceptor raised it; re-raised
-            return error.with_traceback(_skip_frames(error.__traceback__, 2))
+            # Without the first two frames, which hold the call.
+            frames = error.__traceback__ and error.__traceback__.tb_next
+            return error.with_traceback(frames and frames.tb_next)
         if reply is None:
             return self._failure(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
         if self.settings.on_finish is not None:
@@ -273,7 +247,8 @@ class _InFlightCall:
         if self.channel.closed:
             # Interceptors may have sent requests before they failed.
             ran = bool(self.channel.interceptors)
-            return self._closed("before the call started", may_have_run=ran)
+            context = self.method.context(self.channel, self.settings)
+            return closed_error(context, "before the call started", may_have_run=ran)
         name = type(error).__name__  # its text may quote the request
         return self._failure(grpc.StatusCode.INTERNAL, f"gRPC did not start the call ({name})")
 
@@ -295,20 +270,10 @@ class _InFlightCall:
     ) -> MilvusImportError:
         """Report the failed call and return its error."""
         record = self._report(code, details, initial, trailing)
+        context = self.method.context(self.channel, self.settings)
         if code is grpc.StatusCode.CANCELLED and self.channel.closed:
-            return self._closed("during the call", may_have_run=True)
-        context = call_context(self.channel, self.method, self.settings)
+            return closed_error(context, "during the call", may_have_run=True)
         return call_error(code, details, context, record)
-
-    def _closed(self, when: str, *, may_have_run: bool) -> ClientClosedError:
-        method, target = self.method, self.channel.endpoint.target
-        return ClientClosedError(
-            f"{method.name} at {target}: the client was closed {when}",
-            may_have_run=may_have_run,
-            method=method.name,
-            service=method.service,
-            target=target,
-        )
 
     def _report(
         self,

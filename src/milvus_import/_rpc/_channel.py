@@ -138,8 +138,7 @@ class LazyChannel(LazyConnection[Connection]):
         credentials: grpc.ChannelCredentials | None,
         interceptors: Sequence[grpc.aio.ClientInterceptor],
     ) -> None:
-        super().__init__()
-        self.endpoint = endpoint
+        super().__init__(endpoint)
         self.interceptors = tuple(interceptors)
         self._options = options
         self._credentials = credentials

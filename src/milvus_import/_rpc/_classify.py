@@ -13,6 +13,7 @@ import grpc
 from .._errors import (
     AccessDeniedError,
     CallError,
+    ClientClosedError,
     DeadlineExceededError,
     UnauthenticatedError,
     UnavailableError,
@@ -152,6 +153,17 @@ def _bad_reply_error(details: str, context: CallContext, hint: Hint | None) -> C
         hint=hint,
         transient=details == EMPTY_REPLY,
         may_have_run=not context.read,
+        method=context.method,
+        service=context.service,
+        target=context.target,
+    )
+
+
+def closed_error(context: CallContext, when: str, *, may_have_run: bool) -> ClientClosedError:
+    """Return the error of a call that the closing of its client ended."""
+    return ClientClosedError(
+        f"{context.method} at {context.target}: the client was closed {when}",
+        may_have_run=may_have_run,
         method=context.method,
         service=context.service,
         target=context.target,

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import grpc
 
-from .._errors import ClientClosedError, MilvusImportError
-from .._models import CallRecord, Service
+from .._errors import MilvusImportError
+from .._models import CallRecord
 from ._call import DETACHED_LIFETIME, report
-from ._classify import call_error
-from ._context import CallContext
+from ._classify import call_error, closed_error
 from ._http_channel import HttpCall, HttpChannel, HttpFailure, HttpResponse, RequestTask
 from ._http_errors import response_text, transport_error
 from ._http_status import http_code
@@ -37,31 +36,22 @@ _ResultT = TypeVar("_ResultT")
 
 
 class HttpReply(NamedTuple):
-    """A complete HTTP response."""
+    """A complete HTTP response, and the record of its call."""
 
-    response: HttpResponse
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str | bytes], ...]
+    body: bytes
     record: CallRecord
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return self.response.status
-
-    @property
-    def body(self) -> bytes:
-        """The body, in full."""
-        return self.response.body
 
     @property
     def text(self) -> str:
         """Status, reason phrase and the beginning of the body, for messages."""
-        return _text(self.response)
+        return _text(self)
 
 
 class HttpMethod(Generic[_ParamsT, _ResultT]):
     """One method of the REST API: how its request is built and its response is read."""
-
-    service: Service = "rest"
 
     def __init__(
         self,
@@ -88,11 +78,11 @@ async def post(channel: HttpChannel, call: HttpCall, settings: CallSettings) -> 
     connection = channel.connection()
     timeout = call.timeout
     if timeout is not None and timeout <= 0:
-        context = http_context(channel, call, settings)
+        context = call.context(channel, settings)
         raise call_error(grpc.StatusCode.DEADLINE_EXCEEDED, "", context, None)
     size, limit = len(call.body), channel.max_send_bytes
     if size > limit:
-        context = http_context(channel, call, settings)
+        context = call.context(channel, settings)
         text = f"CLIENT: Sent message larger than max ({size} vs. {limit})"
         raise call_error(grpc.StatusCode.RESOURCE_EXHAUSTED, text, context, None)
     started = time.monotonic()
@@ -114,21 +104,7 @@ async def post(channel: HttpChannel, call: HttpCall, settings: CallSettings) -> 
         del outcome  # or the error and this frame would form a reference cycle
 
 
-def http_context(channel: HttpChannel, call: HttpCall, settings: CallSettings) -> CallContext:
-    """Return the context of a call, for its errors."""
-    return CallContext(
-        call.name,
-        "rest",
-        call.read,
-        channel.endpoint.target,
-        channel.endpoint.secure,
-        settings.timeout,
-        channel.responded,
-        "authorization" in settings.sent,
-    )
-
-
-def _text(response: HttpResponse) -> str:
+def _text(response: HttpResponse | HttpReply) -> str:
     content_type = str(dict(response.headers).get("content-type", ""))
     return response_text(response.status, response.reason, content_type, response.body)
 
@@ -162,7 +138,7 @@ class _InFlightRequest:
             return self._failed(*outcome)
         code = http_code(outcome.status)
         details = "" if code is grpc.StatusCode.OK else _text(outcome)
-        return HttpReply(outcome, self._report(code, details, outcome.headers))
+        return HttpReply(*outcome, self._report(code, details, outcome.headers))
 
     def give_up(self) -> MilvusImportError:
         """End the request at its deadline, and return the error."""
@@ -179,11 +155,8 @@ class _InFlightRequest:
             self.result()
             return
         # An empty context: the timer must not keep the caller's alive.
-        timer = self.task.get_loop().call_later(left, self._expire, context=Context())
+        timer = self.task.get_loop().call_later(left, self.task.cancel, context=Context())
         self.task.add_done_callback(lambda _: self._detached_ended(timer), context=Context())
-
-    def _expire(self) -> None:
-        self.task.cancel()
 
     def _detached_ended(self, timer: asyncio.TimerHandle) -> None:
         timer.cancel()
@@ -199,18 +172,12 @@ class _InFlightRequest:
         if not self.channel.closed:
             return self._failed(code, details)
         self._report(code, details)
-        name, target = self.call.name, self.channel.endpoint.target
-        return ClientClosedError(
-            f"{name} at {target}: the client was closed during the call",
-            may_have_run=True,
-            method=name,
-            service="rest",
-            target=target,
-        )
+        context = self.call.context(self.channel, self.settings)
+        return closed_error(context, "during the call", may_have_run=True)
 
     def _failed(self, code: grpc.StatusCode, details: str) -> MilvusImportError:
         record = self._report(code, details)
-        context = http_context(self.channel, self.call, self.settings)
+        context = self.call.context(self.channel, self.settings)
         return transport_error(code, details, context, record)
 
     def _report(

@@ -1,6 +1,6 @@
 """One HTTP client: opened at the first call, bound to that call's event loop.
 
-This is the only place that uses httpx2.
+Only this module and ``_http_errors.py`` use httpx2.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ._http_errors import COMPRESSED, failure
 if TYPE_CHECKING:
     import httpx2
 
+    from ._context import CallContext
     from ._endpoint import Endpoint
     from ._options import CallSettings
     from ._tls import TLSConfig
@@ -74,6 +75,10 @@ class HttpCall:
     timeout: float | None
     """What remains of ``settings.timeout``."""
 
+    def context(self, channel: HttpChannel, settings: CallSettings) -> CallContext:
+        """Return the context of this call, for its errors."""
+        return channel.context(self.name, "rest", settings, read=self.read)
+
 
 def load_httpx2() -> Any:
     """Return the module. Raises ImportError that names the extra."""
@@ -107,8 +112,7 @@ class HttpChannel(LazyConnection[HttpConnection]):
         max_send_bytes: int,
     ) -> None:
         """Read the certificates; nothing is sent. Raises ImportError without the extra."""
-        super().__init__()
-        self.endpoint = endpoint
+        super().__init__(endpoint)
         self.max_receive_bytes = max_receive_bytes
         self.max_send_bytes = max_send_bytes
         self._httpx2 = load_httpx2()

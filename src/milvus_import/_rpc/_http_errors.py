@@ -69,7 +69,7 @@ def failure(error: Exception) -> tuple[grpc.StatusCode, str]:
 
 
 def transport_error(
-    code: grpc.StatusCode, details: str, context: CallContext, record: CallRecord | None
+    code: grpc.StatusCode, details: str, context: CallContext, record: CallRecord
 ) -> CallError:
     """Return the error of a request that ended without an HTTP response."""
     hint = next((hint for pattern, hint in _HINTS if re.search(pattern, details)), None)
@@ -77,7 +77,7 @@ def transport_error(
         hint = Hint.REST_CHECK_PORT
     if hint is None and code is Code.UNAVAILABLE:
         hint = _unavailable_hint(context)
-    if hint is None and code is Code.DEADLINE_EXCEEDED and record is not None:
+    if hint is None and code is Code.DEADLINE_EXCEEDED:
         hint = _deadline_hint(context)
     return call_error(code, details, context, record, hint=hint)
 
@@ -86,7 +86,7 @@ def status_error(
     status: int,
     text: str,
     context: CallContext,
-    record: CallRecord | None,
+    record: CallRecord,
     *,
     by_milvus: bool = False,
 ) -> CallError:
@@ -141,8 +141,6 @@ def _unavailable_hint(context: CallContext) -> Hint:
 
 
 def _deadline_hint(context: CallContext) -> Hint:
-    if not context.read:
-        return Hint.REPEAT_WITH_KEY if context.method == "create" else Hint.REST_REPEAT
     return Hint.SERVER_SLOW if context.responded else Hint.REST_CHECK_REACHABLE
 
 

@@ -46,15 +46,14 @@ def validate_metadata(metadata: object) -> dict[str, tuple[MetadataValue, ...]]:
         if value is None:
             values[name] = ()
             continue
-        if binary or not (isinstance(value, str) and value.isascii() and value.isprintable()):
-            value = _validate_value(name, value)
+        value = _validate_value(name, value, binary=binary)
         values[name] = (*values[name], value) if name in values else (value,)
     return values
 
 
 def _pairs(metadata: object) -> Iterable[tuple[object, object]]:
     if not isinstance(metadata, (tuple, list)):
-        if isinstance(metadata, (dict, Mapping)):
+        if isinstance(metadata, Mapping):
             return cast("Mapping[object, object]", metadata).items()
         if isinstance(metadata, (str, bytes)) or not isinstance(metadata, Iterable):
             kind = type(metadata).__name__
@@ -75,10 +74,10 @@ def _validate_key(key: str) -> tuple[str, bool]:
     return name, name.endswith("-bin")
 
 
-def _validate_value(name: str, value: object) -> MetadataValue:
+def _validate_value(name: str, value: object, *, binary: bool) -> MetadataValue:
     """Never put the value itself in an error: it may be a secret."""
     kind = type(value).__name__
-    if name.endswith("-bin"):
+    if binary:
         if not isinstance(value, bytes):
             raise TypeError(f"metadata {name!r} ends in -bin: its value must be bytes, got {kind}")
         return value

@@ -159,11 +159,16 @@ def validate_callback(name: str, value: _CallbackT) -> _CallbackT:
     return value
 
 
+def close_awaitable(result: object) -> bool:
+    """Return whether a callback returned an awaitable, and close it if it is a coroutine."""
+    if inspect.iscoroutine(result):
+        result.close()
+    return inspect.isawaitable(result)
+
+
 def reject_awaitable(name: str, result: object) -> None:
     """Raise TypeError if a callback returned an awaitable, which would never be awaited."""
-    if result is not None and inspect.isawaitable(result):
-        if inspect.iscoroutine(result):
-            result.close()
+    if close_awaitable(result):
         raise TypeError(
             f"{name} must be a plain function, got one that returned {type(result).__name__}"
         )
@@ -194,7 +199,7 @@ def _merge(base: CallSettings, options: dict[str, Any], timeout: str) -> CallSet
         elif key == timeout:
             settings.timeout = None if value is None else validate_timeout(value, name=key)
         elif key in _VALIDATORS:
-            setattr(settings, key, None if value is None else _VALIDATORS[key](value))
+            setattr(settings, key, None if value is None else _VALIDATORS[key](key, value))
         else:
             raise unknown_argument(key, sorted([*_VALIDATORS, "metadata", timeout]))
     if settings.call_credentials is not None and not settings.secure:
@@ -212,39 +217,35 @@ def _with_metadata(
     return settings
 
 
-def _validate_bool(value: object) -> bool:
+def _validate_bool(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"wait_for_ready must be True, False or None, got {shorten(value)}")
+        raise TypeError(f"{name} must be True, False or None, got {shorten(value)}")
     return value
 
 
-def _validate_compression(value: object) -> grpc.Compression:
+def _validate_compression(name: str, value: object) -> grpc.Compression:
     if not isinstance(value, grpc.Compression):
-        raise TypeError(f"compression must be a grpc.Compression or None, got {shorten(value)}")
+        raise TypeError(f"{name} must be a grpc.Compression or None, got {shorten(value)}")
     if value == grpc.Compression.Deflate:
         raise ArgumentError(
-            "compression must be grpc.Compression.Gzip or None: Milvus does not accept deflate"
+            f"{name} must be grpc.Compression.Gzip or None: Milvus does not accept deflate"
         )
     return value
 
 
-def _validate_credentials(value: object) -> grpc.CallCredentials:
+def _validate_credentials(name: str, value: object) -> grpc.CallCredentials:
     if not isinstance(value, grpc.CallCredentials):
         kind = type(value).__name__
         raise TypeError(
-            f"call_credentials must be a grpc.CallCredentials, got {kind}; "
+            f"{name} must be a grpc.CallCredentials, got {kind}; "
             "grpc.metadata_call_credentials makes one"
         )
     return value
 
 
-def _validate_on_finish(value: object) -> object:
-    return validate_callback("on_finish", value)
-
-
-_VALIDATORS: dict[str, Callable[[object], object]] = {
+_VALIDATORS: dict[str, Callable[[str, object], object]] = {
     "wait_for_ready": _validate_bool,
     "compression": _validate_compression,
     "call_credentials": _validate_credentials,
-    "on_finish": _validate_on_finish,
+    "on_finish": validate_callback,
 }

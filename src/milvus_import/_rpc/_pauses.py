@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from .._errors import ClientClosedError
 from ._throttle import PollThrottle
@@ -77,3 +78,9 @@ def wake(waiter: asyncio.Future[None]) -> None:
     """Resolve a future unless it has ended already."""
     if not waiter.done():
         waiter.set_result(None)
+
+
+def consume_exception(future: asyncio.Future[Any]) -> None:
+    """Keep asyncio from logging the exception as never retrieved."""
+    if not future.cancelled():
+        future.exception()

@@ -67,9 +67,7 @@ class TLSConfig:
                 _load_chain(context, cert, key)
         except ssl.SSLError as error:
             fault = error.reason or "the PEM is not valid"
-        else:
-            return
-        raise ArgumentError(f"TLSConfig: {name} cannot be used: {fault}")
+            raise ArgumentError(f"TLSConfig: {name} cannot be used: {fault}") from None
 
 
 def _load_chain(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:

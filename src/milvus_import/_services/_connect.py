@@ -4,59 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, get_args
+from typing import NamedTuple, get_args
 
 import grpc.aio
 
 from .._errors import ArgumentError
-from .._rpc._channel import ChannelOption, LazyChannel, channel_arguments, validate_interceptors
+from .._rpc._channel import (
+    ChannelOption,
+    LazyChannel,
+    channel_arguments,
+    validate_channel_options,
+    validate_interceptors,
+)
 from .._rpc._endpoint import Endpoint, authorization, parse_uri
 from .._rpc._options import CallSettings, RpcOptions, client_settings
-from .._rpc._pauses import Pauses
 from .._rpc._tls import TLSConfig
 from .._text import shorten
 from ._requests import validate_database
-from ._select import GrpcServices, Operation, ServiceChoice
-
-if TYPE_CHECKING:
-    from .._rpc._options import CallSettings
+from ._select import GrpcServices, ServiceChoice, Services
 
 logger = logging.getLogger("milvus_import")
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
-_ParamsT = TypeVar("_ParamsT")
-_ResultT = TypeVar("_ResultT")
 _warned_targets: set[str] = set()
-
-
-class Services(Protocol):
-    """The services behind one address."""
-
-    target: str
-    database_key: str
-    """The metadata key or header that names the database."""
-    pauses: Pauses
-
-    @property
-    def responded(self) -> bool:
-        """Whether any call has had a successful response yet."""
-        ...
-
-    @property
-    def open(self) -> bool:
-        """Whether there is a connection that close() has to end."""
-        ...
-
-    async def call(
-        self, operation: Operation[_ParamsT, _ResultT], params: _ParamsT, settings: CallSettings
-    ) -> _ResultT:
-        """Call one method and return its result."""
-        ...
-
-    async def close(self) -> None:
-        """Reject new calls, wait up to a second for those in flight, then cancel them."""
-        ...
 
 
 class ConnectionArguments(NamedTuple):
@@ -111,12 +82,12 @@ def _connect_grpc(
         secure=endpoint.secure,
         fixed={
             "authorization": authorization(arguments.token, arguments.user, arguments.password),
-            "dbname": database,
+            GrpcServices.database_key: database,
         },
         defaults=defaults,
     )
     tls = arguments.tls or TLSConfig()
-    extra = arguments.channel_options
+    extra = validate_channel_options(arguments.channel_options)
     if tls.server_name:
         extra = [("grpc.ssl_target_name_override", tls.server_name), *extra]
     channel = LazyChannel(

@@ -16,7 +16,14 @@ from .._models import (
 from .._rpc._call import Method
 from .._rpc._classify import bad_reply
 from .._rpc._texts import EMPTY_REPLY
-from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, Snapshot, parse, parse_any_status
+from ._replies import (
+    MAX_LISTED_JOBS,
+    MAX_PROGRESS_BYTES,
+    Snapshot,
+    parse,
+    parse_any_status,
+    take_snapshot,
+)
 from ._rows import JobRow, decode_jobs, pick_rows, state_of
 from ._status import success_reason
 
@@ -68,13 +75,7 @@ def _progress(reply: Any, params: JobParams) -> GetImportProgressResponse:
 
 
 def _snapshot(reply: Any, params: JobParams) -> Snapshot:
-    previous = params.previous
-    if previous is not None and previous.reply == reply:
-        return previous
-    message = parse(internal_pb2.GetImportProgressResponse, reply, max_bytes=MAX_PROGRESS_BYTES)
-    if previous is not None and previous.message == message:
-        return previous
-    return Snapshot(reply, message, lambda: decode_progress(message, params.job_id), "internal")
+    return take_snapshot(internal_pb2.GetImportProgressResponse, reply, params, decode_progress)
 
 
 def _list_request(params: ListParams) -> internal_pb2.ListImportsRequest:
@@ -83,19 +84,13 @@ def _list_request(params: ListParams) -> internal_pb2.ListImportsRequest:
     )
 
 
-def _parse_list(reply: Any) -> internal_pb2.ListImportsResponse:
+def _rows(reply: Any, params: ListParams) -> dict[str, JobRow]:
     message = parse(internal_pb2.ListImportsResponse, reply, max_entries=MAX_LISTED_JOBS)
     if len(message.jobIDs) > MAX_LISTED_JOBS:
         raise bad_reply(f"the reply lists more than {MAX_LISTED_JOBS:,} jobs")
     columns = (message.collection_names, message.states, message.progresses, message.reasons)
     if any(len(column) != len(message.jobIDs) for column in columns):
         raise bad_reply("the reply's columns differ in length")
-    return message
-
-
-def _rows(reply: Any, params: ListParams) -> dict[str, JobRow]:
-    message = _parse_list(reply)
-    columns = (message.collection_names, message.states, message.progresses, message.reasons)
     return pick_rows(message.jobIDs, columns, params.wanted)
 
 
@@ -113,8 +108,7 @@ def _create_request(params: CreateParams) -> internal_pb2.ImportRequest:
     )
 
 
-def _job_id(reply: Any, params: CreateParams) -> str:
-    del params
+def _job_id(reply: Any, _: CreateParams) -> str:
     message = parse(internal_pb2.ImportResponse, reply)
     if not message.jobID:
         raise bad_reply(EMPTY_REPLY)

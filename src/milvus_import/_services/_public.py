@@ -22,7 +22,14 @@ from .._rpc._call import Method
 from .._rpc._classify import bad_reply
 from .._rpc._context import CallContext, ReplyError
 from .._rpc._texts import EMPTY_REPLY
-from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, Snapshot, parse, parse_any_status
+from ._replies import (
+    MAX_LISTED_JOBS,
+    MAX_PROGRESS_BYTES,
+    Snapshot,
+    parse,
+    parse_any_status,
+    take_snapshot,
+)
 from ._rows import validate_listed_id
 from ._status import success_reason
 
@@ -102,13 +109,7 @@ def _progress(reply: Any, params: JobParams) -> GetImportProgressResponse:
 
 
 def _snapshot(reply: Any, params: JobParams) -> Snapshot:
-    previous = params.previous
-    if previous is not None and previous.reply == reply:
-        return previous
-    message = parse(milvus_pb2.GetImportStateResponse, reply, max_bytes=MAX_PROGRESS_BYTES)
-    if previous is not None and previous.message == message:
-        return previous
-    return Snapshot(reply, message, lambda: decode_progress(message, params.job_id), "public")
+    return take_snapshot(milvus_pb2.GetImportStateResponse, reply, params, decode_progress)
 
 
 def _list_request(params: ListParams) -> milvus_pb2.ListImportTasksRequest:
@@ -117,9 +118,8 @@ def _list_request(params: ListParams) -> milvus_pb2.ListImportTasksRequest:
     )
 
 
-def _jobs(reply: Any, params: ListParams) -> list[ImportJob]:
+def _jobs(reply: Any, _: ListParams) -> list[ImportJob]:
     """Return the jobs by id, which only Milvus 2.2 and 2.3 send."""
-    del params
     message = parse(milvus_pb2.ListImportTasksResponse, reply, max_entries=MAX_LISTED_JOBS)
     if any(not task.id for task in message.tasks):
         raise ReplyError(_without_ids)
@@ -150,8 +150,7 @@ def _create_request(params: CreateParams) -> milvus_pb2.ImportRequest:
     )
 
 
-def _job_id(reply: Any, params: CreateParams) -> str:
-    del params
+def _job_id(reply: Any, _: CreateParams) -> str:
     message = parse(milvus_pb2.ImportResponse, reply)
     if not message.tasks:
         raise bad_reply(EMPTY_REPLY)

@@ -15,7 +15,8 @@ from ._limits import exceeds_limits, is_well_formed
 from ._status import success_reason
 
 if TYPE_CHECKING:
-    from .._models import ImportProgressData, Service
+    from .._models import ImportProgressData
+    from ._requests import JobParams
 
 MAX_ENTRIES: Final = 100_000
 """File groups of one job; Milvus accepts 1,024 by default (maxImportFileNumPerReq)."""
@@ -38,7 +39,22 @@ class Snapshot:
     message: Any
     """The reply, parsed."""
     decode: Callable[[], ImportProgressData]
-    service: Service
+
+
+def take_snapshot(
+    reply_type: type[_MessageT],
+    reply: Any,
+    params: JobParams,
+    decode: Callable[[_MessageT, str], ImportProgressData],
+) -> Snapshot:
+    """Return the snapshot of a reply, or the previous one if the progress is the same."""
+    previous = params.previous
+    if previous is not None and previous.reply == reply:
+        return previous
+    message = parse(reply_type, reply, max_bytes=MAX_PROGRESS_BYTES)
+    if previous is not None and previous.message == message:
+        return previous
+    return Snapshot(reply, message, lambda: decode(message, params.job_id))
 
 
 def parse(

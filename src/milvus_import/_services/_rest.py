@@ -19,13 +19,13 @@ from .._hints import Hint
 from .._rpc._channel import validate_channel_options, validate_interceptors, validate_message_sizes
 from .._rpc._context import ReplyError
 from .._rpc._endpoint import credentials_text
-from .._rpc._http import HttpMethod, http_context, post
+from .._rpc._http import HttpMethod, post
 from .._rpc._http_channel import HttpCall, HttpChannel
 from .._rpc._http_errors import MISSING_ROUTE
 from .._rpc._options import CallSettings, client_settings
 from .._text import shorten
 from ._rest_methods import METHODS
-from ._select import may_retry, remaining_timeout, with_job
+from ._select import RETRY_DELAY, Services, may_retry, remaining_timeout, with_job
 
 if TYPE_CHECKING:
     from .._rpc._endpoint import Endpoint
@@ -88,32 +88,16 @@ def connect_rest(
     return RestServices(channel), settings
 
 
-class RestServices:
+class RestServices(Services):
     """Calls the REST API, and remembers which name of ``describe`` the server supports."""
 
     database_key = "db-name"
 
     def __init__(self, channel: HttpChannel) -> None:
+        super().__init__(channel)
         self.channel = channel
-        self.target = channel.endpoint.target
-        self.pauses = channel.pauses
         self._known: str | None = None
         """The name of ``describe`` that worked last."""
-        self._validated: CallSettings | None = None
-
-    @property
-    def responded(self) -> bool:
-        """Whether any call has had a successful response yet."""
-        return self.channel.responded
-
-    @property
-    def open(self) -> bool:
-        """Whether there is a connection that close() has to end."""
-        return self.channel.open
-
-    async def close(self) -> None:
-        """Reject new calls, wait up to a second for those in flight, then cancel them."""
-        await self.channel.close()
 
     async def call(
         self,
@@ -127,27 +111,29 @@ class RestServices:
         once if its connection breaks. Raises MilvusStatusError for a status that is not success,
         UnsupportedServerError if the server has no such method, and what ``post`` raises.
         """
-        self._validate(settings)
+        _validate_settings(settings)
         method: HttpMethod[_ParamsT, _ResultT] = METHODS[operation.name]
         names = self._names(method)
         remaining = settings.timeout
-        retried = False
+        retried = broken = False
         while True:
+            if broken:  # outside the except clause: the error must not keep this one
+                broken = False
+                await self.pauses.sleep(RETRY_DELAY)
+            call = _call(method, names[0], params, remaining)
             try:
-                reply = await post(
-                    self.channel, _call(method, names[0], params, remaining), settings
-                )
+                reply = await post(self.channel, call, settings)
             except CallError as error:
                 with_job(_with_hint_for_write(error, method), params)
                 if retried or not may_retry(error, method):
                     raise
-                retried = True
-                remaining = remaining_timeout(remaining, error)
+                retried = broken = True
+                remaining = remaining_timeout(remaining, error, delay=RETRY_DELAY)
                 continue
             try:
                 result = method.read_reply(reply, params)
             except ReplyError as no_result:
-                invalid = no_result.make(self._context(method, names[0], settings))
+                invalid = no_result.make(call.context(self.channel, settings))
             else:
                 self._succeeded(method, names[0])
                 return result
@@ -166,9 +152,6 @@ class RestServices:
         """Return the names of a method in the order in which they are called."""
         return sorted(method.names, key=lambda name: name != self._known)
 
-    def _context(self, method: HttpMethod[Any, Any], name: str, settings: CallSettings) -> Any:
-        return http_context(self.channel, HttpCall(name, "", method.read, b"", None), settings)
-
     def _succeeded(self, method: HttpMethod[Any, Any], name: str) -> None:
         self.channel.responded = True
         if len(method.names) > 1:
@@ -182,12 +165,6 @@ class RestServices:
             self._succeeded(method, name)
         if isinstance(error, CallError) and error.http_status is None:
             error.http_status = status
-
-    def _validate(self, settings: CallSettings) -> None:
-        """Raise ArgumentError for unsupported settings; a watch validates them once."""
-        if settings is not self._validated:
-            _validate_settings(settings)
-            self._validated = settings
 
 
 def _call(

@@ -94,7 +94,7 @@ def _snapshot(reply: HttpReply, params: JobParams) -> Snapshot:
     if previous is not None and previous.message == data:
         return previous
     decode_progress(data, params.job_id)  # raises ReplyError now rather than later
-    return Snapshot(reply.body, data, lambda: decode_progress(data, params.job_id), "rest")
+    return Snapshot(reply.body, data, lambda: decode_progress(data, params.job_id))
 
 
 def _list_request(params: ListParams) -> Json:
@@ -131,18 +131,16 @@ def _create_request(params: CreateParams) -> Json:
     }
 
 
-def _job_id(reply: HttpReply, params: CreateParams) -> str:
-    del params
+def _job_id(reply: HttpReply, _: CreateParams) -> str:
     job_id = identifier(read_data(reply, missing=Hint.REST_NEEDS_2_4), "jobId")
     try:
         return validate_job_id(job_id)
     except ArgumentError:
         fault = f"the job id {shorten(job_id)}, which is not valid" if job_id else "no job id"
-    raise bad_reply(f"the reply has {fault}")
+        raise bad_reply(f"the reply has {fault}") from None
 
 
-def _no_result(reply: HttpReply, params: JobParams) -> None:
-    del params
+def _no_result(reply: HttpReply, _: JobParams) -> None:
     read_data(reply, missing=Hint.REST_NEEDS_3_0)
 
 

@@ -68,4 +68,4 @@ def validate_listed_id(job_id: str) -> str:
         return validate_job_id(job_id)
     except (ArgumentError, TypeError):
         text = f"the reply lists the job id {shorten(job_id)}, which is not valid"
-    raise bad_reply(text)
+        raise bad_reply(text) from None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import grpc
 
 from .._errors import CallError, MilvusImportError, MilvusStatusError, UnsupportedServerError
 from .._hints import Hint
-from .._rpc._call import Method, call_context, unary
+from .._rpc._call import Method, unary
 from .._rpc._classify import connection_broke, lacks_grpc_status
 from .._rpc._context import ReplyError
 from .._rpc._http_status import http_hint
@@ -19,6 +21,7 @@ from . import _internal, _public
 
 if TYPE_CHECKING:
     from .._models import GetImportProgressResponse, ImportJob, Service
+    from .._rpc._binding import LazyConnection
     from .._rpc._channel import LazyChannel
     from .._rpc._http import HttpMethod
     from .._rpc._options import CallSettings
@@ -41,22 +44,17 @@ _ResultT = TypeVar("_ResultT")
 _ErrorT = TypeVar("_ErrorT", bound=MilvusImportError)
 
 
+@dataclass(slots=True, frozen=True)
 class Operation(Generic[_ParamsT, _ResultT]):
-    """One operation of the client, and the method of each gRPC service that implements it."""
+    """One operation of the client, and the method of each gRPC service that implements it.
 
-    def __init__(
-        self,
-        name: str,
-        methods: Mapping[Service, Method[_ParamsT, _ResultT]],
-        missing: Hint | None = None,
-    ) -> None:
-        """``missing`` is the hint if the chosen gRPC service has no such method.
+    The method of REST is in ``_rest_methods.METHODS``, which gRPC clients do not load.
+    """
 
-        The method of REST is in ``_rest_methods.METHODS``, which gRPC clients do not load.
-        """
-        self.name = name
-        self.methods = methods
-        self.missing = missing
+    name: str
+    methods: Mapping[Service, Method[_ParamsT, _ResultT]]
+    unsupported_hint: Hint | None = None
+    """The hint if the chosen gRPC service has no such method."""
 
 
 GET_PROGRESS: Final[Operation[JobParams, GetImportProgressResponse]] = Operation(
@@ -88,34 +86,51 @@ COMMIT_JOB: Final[Operation[JobParams, None]] = Operation("commit_import", {}, H
 ABORT_JOB: Final[Operation[JobParams, None]] = Operation("abort_import", {}, Hint.REST_FOR_COMMIT)
 
 
-class GrpcServices:
+class Services(ABC):
+    """The services behind one address."""
+
+    database_key: ClassVar[str]
+    """The metadata key or header that names the database."""
+
+    def __init__(self, channel: LazyConnection[Any]) -> None:
+        self._connection = channel
+        self.target = channel.endpoint.target
+        self.pauses = channel.pauses
+
+    @property
+    def responded(self) -> bool:
+        """Whether any call has had a successful response yet."""
+        return self._connection.responded
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a connection that close() has to end."""
+        return self._connection.open
+
+    async def close(self) -> None:
+        """Reject new calls, wait up to a second for those in flight, then cancel them."""
+        await self._connection.close()
+
+    @abstractmethod
+    async def call(
+        self, operation: Operation[_ParamsT, _ResultT], params: _ParamsT, settings: CallSettings
+    ) -> _ResultT:
+        """Call one method and return its result."""
+
+
+class GrpcServices(Services):
     """Calls the gRPC service that is available, and remembers which one responded."""
 
     database_key = "dbname"
 
     def __init__(self, channel: LazyChannel, choice: ServiceChoice) -> None:
+        super().__init__(channel)
         self.channel = channel
-        self.target = channel.endpoint.target
-        self.pauses = channel.pauses
         self._auto = choice == "auto"
         self._order: tuple[Service, ...] = ("internal", "public") if choice == "auto" else (choice,)
         self._worked: set[Service] = set()
         self._responded_last: Service | None = None
         self._recheck_at = 0.0
-
-    @property
-    def responded(self) -> bool:
-        """Whether any call has had a successful response yet."""
-        return self.channel.responded
-
-    @property
-    def open(self) -> bool:
-        """Whether there is a connection that close() has to end."""
-        return self.channel.open
-
-    async def close(self) -> None:
-        """Reject new calls, wait up to a second for those in flight, then cancel them."""
-        await self.channel.close()
 
     async def call(
         self,
@@ -173,7 +188,7 @@ class GrpcServices:
         self, no_result: ReplyError, method: Method[Any, Any], settings: CallSettings
     ) -> MilvusImportError:
         """Return the error of a reply without a result."""
-        error = no_result.make(call_context(self.channel, method, settings))
+        error = no_result.make(method.context(self.channel, settings))
         if isinstance(error, MilvusStatusError):
             self._remember(method.service, responded=not error.transient)
         return error
@@ -196,7 +211,7 @@ class GrpcServices:
         return self._order
 
     def _remember(self, service: Service, *, responded: bool) -> None:
-        """Call this service first from now on: it has responded."""
+        """Call this service first from now on; ``responded``: its response was successful."""
         if responded:
             self.channel.responded = True
             self._worked.add(service)
@@ -221,7 +236,7 @@ class GrpcServices:
             details=" / ".join(error.details for error in errors),
             record=last.record if last else None,
             http_status=last.http_status if last else None,
-            hint=operation.missing or _unsupported_hint(errors),
+            hint=operation.unsupported_hint or _unsupported_hint(errors),
             method=method,
             service=last.service if last else self._order[0],
             target=target,

@@ -1,4 +1,4 @@
 """Watches: when jobs are polled, which errors are retried, and when the wait ends.
 
-This package does not depend on a client or a channel. It polls a ``Source``.
+The watches poll a ``Source``. Only ``_source.py`` calls the services of a client.
 """

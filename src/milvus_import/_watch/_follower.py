@@ -14,13 +14,13 @@ from .._errors import (
     MilvusStatusError,
     UnsupportedServerError,
 )
-from .._rpc._pauses import wake
+from .._rpc._pauses import consume_exception, wake
 from .._services._replies import Snapshot
 from .._services._rows import JobRow, sorted_ids
 from ._options import Source, Until, WatchSettings
 from ._outage import OutagePolicy
 from ._polls import Polls
-from ._time import TimeLimit, consume_exception
+from ._time import TimeLimit
 from ._tracker import JobTracker
 
 # A reply that is too large, could not be parsed, or could not be marshalled by the server.

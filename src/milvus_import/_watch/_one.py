@@ -105,7 +105,8 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
 
     def _poll_ended(self, started: float) -> None:
         """Schedule the next poll. A poll that was cancelled is repeated immediately instead."""
-        self._due, self._limit.polled = started + self._interval, True
+        self._due = started + self._interval
+        self._limit.polled = True
 
     def _job_missing(self, error: JobNotFoundError) -> None:
         """Raise the error, but for a known job only when it is missing for the second time."""

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
+from .._rpc._pauses import consume_exception
 from .._services._replies import Snapshot
-from ._time import consume_exception
 
 CONCURRENT_POLLS = 64
 """Polls of one watch at a time; beyond it Milvus 2.3 gets slow, and may crash."""
@@ -39,11 +39,6 @@ class Polls:
         self._scheduled: set[str] = set()
         self._running: dict[asyncio.Task[Snapshot], tuple[str, float]] = {}
         self.finished: deque[Finished] = deque()
-
-    @property
-    def idle(self) -> bool:
-        """Whether no poll is running or waiting to be processed."""
-        return not self._running and not self.finished
 
     def schedule(self, job_id: str, due: float) -> None:
         """Poll a job at this time of the event loop, unless it is already scheduled or running."""

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
     from .._rpc._options import CallSettings
     from .._rpc._pauses import Pauses
-    from .._services._connect import Services
     from .._services._replies import Snapshot
     from .._services._rows import JobRow
-    from .._services._select import Operation
+    from .._services._select import Operation, Services
 
 _ParamsT = TypeVar("_ParamsT")
 _ResultT = TypeVar("_ResultT")

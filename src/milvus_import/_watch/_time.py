@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from .._rpc._pauses import consume_exception
+
 _T = TypeVar("_T")
 
 
@@ -69,11 +71,5 @@ async def await_within(coroutine: Coroutine[Any, Any, _T], seconds: float | None
     raise TimeExpired
 
 
-class TimeExpired(Exception):  # noqa: N818 - never leaves this package
+class TimeExpired(Exception):  # noqa: N818 - internal
     """The timeout of ``await_within`` expired."""
-
-
-def consume_exception(task: asyncio.Future[Any]) -> None:
-    """Keep asyncio from logging the exception as never retrieved."""
-    if not task.cancelled():
-        task.exception()

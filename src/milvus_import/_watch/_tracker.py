@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from .._errors import JobNotFoundError, MilvusImportError
@@ -64,10 +65,7 @@ class JobTracker:
         if job == self.jobs.get(job.job_id):
             return
         self.jobs[job.job_id] = job
-        # A copy: the caller may change the object that it receives.
-        self.changes.append(
-            ImportJob(job.job_id, job.collection_name, job.state, job.progress, job.reason)
-        )
+        self.changes.append(replace(job))  # a copy: the caller may change what it receives
         if self.ended(job.state):
             self.pending.pop(job.job_id, None)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from milvus_import import ArgumentError
+from milvus_import import ArgumentError, ImportClient, TLSConfig
 from milvus_import._rpc._channel import channel_arguments, validate_interceptors
 from milvus_import._rpc._endpoint import parse_uri
 
@@ -113,6 +113,9 @@ def test_invalid_message_size_is_named(
 def test_invalid_channel_options_raise_type_error(options: Any, message: str) -> None:
     with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
         arguments_of("http://milvus", options)
+    tls = TLSConfig(server_name="milvus.example")  # which adds an argument
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        ImportClient("https://milvus", tls=tls, channel_options=options)
 
 
 @pytest.mark.parametrize(

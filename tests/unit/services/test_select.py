@@ -20,7 +20,6 @@ from milvus_import import (
 )
 from milvus_import._errors import hint_of
 from milvus_import._hints import Hint
-from milvus_import._rpc._call import call_context
 from milvus_import._rpc._channel import LazyChannel
 from milvus_import._rpc._classify import call_error
 from milvus_import._rpc._endpoint import parse_uri
@@ -83,7 +82,7 @@ class Server:
             return outcome
         code, details = outcome
         record = CallRecord(method.service, method.path, code, details, (), (), self.elapsed)
-        raise call_error(code, details, call_context(channel, method, settings), record)
+        raise call_error(code, details, method.context(channel, settings), record)
 
     async def call(
         self,

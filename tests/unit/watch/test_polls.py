@@ -28,7 +28,7 @@ PROGRESS = ImportProgressData(
     create_time="",
     service="internal",
 )
-SNAPSHOT = Snapshot(b"", None, lambda: PROGRESS, "internal")
+SNAPSHOT = Snapshot(b"", None, lambda: PROGRESS)
 
 
 class Server:
@@ -150,7 +150,7 @@ async def test_cancel_stops_every_poll_and_forgets_the_schedule() -> None:
     await server.start(0.0, {"a", "b"})
     server.polls.cancel()
     await until(server.calls["a"].cancelled)
-    assert server.polls.idle
+    assert (server.polls.abandon(), *server.polls.finished) == ([],)
     assert server.wake_ups == 0
     assert await server.start(100.0, {"a", "b"}) == float("inf")
 
@@ -161,5 +161,5 @@ async def test_abandon_returns_what_was_scheduled_or_running() -> None:
         server.polls.schedule(job_id, due)
     await server.start(0.0, {"a", "b"})
     assert sorted(server.polls.abandon()) == ["a", "b"]
-    assert server.polls.idle
+    assert (server.polls.abandon(), *server.polls.finished) == ([],)
     server.calls["a"].cancel()

@@ -107,7 +107,7 @@ def test_the_last_progress_is_a_full_one_if_there_is_one() -> None:
         service="internal",
     )
     tracker.update(full.job)
-    tracker.snapshots["1"] = Snapshot(b"", None, lambda: full, "internal")
+    tracker.snapshots["1"] = Snapshot(b"", None, lambda: full)
     error = not_found()
     for missing in (not_found(), error):
         tracker.record_missing("1", missing)
