@@ -20,10 +20,11 @@ from soaking import Outcome, soak
 
 def describe_fuzzing(fuzzed: Fuzzed) -> str:
     """Return the figures of the decoders as one line."""
-    count = fuzzed.answers + fuzzed.refused + fuzzed.unparseable + len(fuzzed.wrong)
+    count = fuzzed.mapped + fuzzed.rejected + fuzzed.unparseable + len(fuzzed.wrong)
     return (
-        f"{count:,} random and mutated replies: {fuzzed.answers:,} mapped, "
-        f"{fuzzed.refused:,} ended in documented errors, {fuzzed.unparseable:,} are not a message; "
+        f"{count:,} random and mutated replies: {fuzzed.mapped:,} mapped, "
+        f"{fuzzed.rejected:,} ended in documented errors, "
+        f"{fuzzed.unparseable:,} are not a message; "
         f"wrong: {len(fuzzed.wrong)} {fuzzed.wrong[:3] or ''}"
     )
 

@@ -97,8 +97,8 @@ async def watch(port: int, jobs: int, seconds: int) -> str:
     sent = expected(recorder.lists)
     verdict = "each yielded once" if sorted(yielded) == sorted(sent) else "LOST OR DOUBLED"
     return (
-        f"watch of {jobs:,} jobs with one list per second for {seconds} s: {cost}; "
-        f"{len(sent):,} changes in {len(recorder.lists)} lists, {verdict}"
+        f"watch of {jobs:,} jobs with one list per second: {cost} in {seconds / 2:g} s; "
+        f"then {len(sent):,} changes in {len(recorder.lists)} lists, {verdict}"
     )
 
 

@@ -97,7 +97,7 @@ async def test_server_survives_200_cancelled_reads(place: Place) -> None:
         print(f"{started} reads started, {cancelled} cancelled; {relay.requests=} {relay.resets=}")
         assert cancelled == CANCELLED
         assert relay.requests - before == started + 1  # each one reached the server
-        assert relay.answers == relay.requests  # and got its response
+        assert relay.responses == relay.requests  # and got its response
         assert relay.resets == 0
     assert place.server.alive()
 

@@ -253,8 +253,8 @@ async def test_job_id_is_sent_as_milvus_prints_it(job_id: str, sent: str) -> Non
         PROXY + "GetImportProgress": ok(internal_pb2.GetImportProgressResponse(progress=5)),
         PUBLIC + "GetImportState": ok(milvus_pb2.GetImportStateResponse(row_count=5)),
     }
-    for path, answer in replies.items():
-        async with Replay({path: answer}) as server, ImportClient(server.uri) as client:
+    for path, reply in replies.items():
+        async with Replay({path: reply}) as server, ImportClient(server.uri) as client:
             response = await client.get_import_progress(job_id)
         request = server.received[-1].message()
         assert response.data.job_id == sent
@@ -263,12 +263,12 @@ async def test_job_id_is_sent_as_milvus_prints_it(job_id: str, sent: str) -> Non
 
 @pytest.mark.parametrize("service", ["internal", "public"])
 async def test_names_and_idempotency_key_of_an_import_request_arrive(service: Any) -> None:
-    answers = {
+    unimplemented = {
         PROXY + "ImportV2": ok(internal_pb2.ImportResponse(jobID=JOB)),
         PUBLIC + "Import": ok(milvus_pb2.ImportResponse(tasks=[int(JOB)])),
     }
     key = "".join(map(chr, range(0x20, 0x7F))) + "k" * 161
-    async with Replay(answers) as server, ImportClient(server.uri, service=service) as client:
+    async with Replay(unimplemented) as server, ImportClient(server.uri, service=service) as client:
         created = await client.create_import(
             "books",
             ["a.parquet"],

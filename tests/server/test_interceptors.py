@@ -195,13 +195,13 @@ async def test_opentelemetry_traces_each_rpc_and_the_server_receives_the_tracepa
     ) as client:
         with provider.get_tracer("test").start_as_current_span("look") as ours:
             await client.get_import_progress(job_id)
-    probe, answer, outer = spans.get_finished_spans()
-    assert [probe.name, answer.name, outer.name] == [
+    first, second, outer = spans.get_finished_spans()
+    assert [first.name, second.name, outer.name] == [
         "/milvus.proto.proxy.Proxy/GetImportProgress",
         "/milvus.proto.milvus.MilvusService/GetImportState",
         "look",
     ]
-    for span, received in zip((probe, answer), (*fake.unimplemented, *fake.received), strict=True):
+    for span, received in zip((first, second), (*fake.unimplemented, *fake.received), strict=True):
         assert span.kind is SpanKind.CLIENT
         assert span.parent is not None
         assert span.parent.span_id == ours.get_span_context().span_id
@@ -209,10 +209,10 @@ async def test_opentelemetry_traces_each_rpc_and_the_server_receives_the_tracepa
         assert str(traceparent).rpartition("-")[0] == _traceparent(span)
         assert received.values("a") == ["1", "2"]
         assert received.values("authorization") == ["a2V5"]
-    assert probe.attributes is not None
-    assert answer.attributes is not None
-    assert probe.attributes["rpc.grpc.status_code"] == grpc.StatusCode.UNIMPLEMENTED.value[0]
-    assert answer.attributes["rpc.grpc.status_code"] == 0
+    assert first.attributes is not None
+    assert second.attributes is not None
+    assert first.attributes["rpc.grpc.status_code"] == grpc.StatusCode.UNIMPLEMENTED.value[0]
+    assert second.attributes["rpc.grpc.status_code"] == 0
 
 
 async def test_opentelemetry_marks_the_span_of_a_failed_rpc(

@@ -116,13 +116,13 @@ async def _left(count: int, seconds: float) -> set[str]:
 def _use_and_close(uri: str) -> None:
     client = ImportClient(uri, rpc_timeout=GUARD)
 
-    async def ask() -> int:
+    async def call() -> int:
         return (await client.get_import_progress(JOB_ID)).data.progress
 
-    assert [asyncio.run(ask()) for _ in range(5)] == [40] * 5
+    assert [asyncio.run(call()) for _ in range(5)] == [40] * 5
     asyncio.run(client.close())  # the loop of the last call is gone
     with pytest.raises(ClientClosedError):
-        asyncio.run(ask())
+        asyncio.run(call())
 
 
 async def test_use_in_a_second_running_event_loop_is_a_runtime_error(server: FakeMilvus) -> None:
@@ -549,7 +549,7 @@ async def test_three_hundred_calls_cancelled_at_random_moments_reset_no_request_
     responded: list[GetImportProgressResponse] = []
     options: CallOptions = {"on_finish": ended.append}
 
-    async def ask(client: ImportClient, number: int) -> None:
+    async def call(client: ImportClient, number: int) -> None:
         await asyncio.sleep(draw.uniform(0, 0.5 * scale))
         seconds = draw.uniform(0, 2 * RESPONSE * scale) if number % 10 else GUARD
         with anyio.move_on_after(seconds):
@@ -560,7 +560,7 @@ async def test_three_hundred_calls_cancelled_at_random_moments_reset_no_request_
     nothing_left = leaks.nothing_left(immediately=True)
     async with nothing_left, ImportClient(server.internal_uri, **PATHS[path]) as client:
         with anyio.fail_after(GUARD):
-            await asyncio.gather(*[ask(client, number) for number in range(300)])
+            await asyncio.gather(*[call(client, number) for number in range(300)])
             in_flight = leaks.connection(client).in_flight
             await until(lambda: not in_flight)
     assert len(server.received) == 300

@@ -267,7 +267,7 @@ PERCENT, REASON = "progress_percent", "failed_reason"
         (2, [(PERCENT, "9" * 5000)], ("Importing", 0, "")),
         (2, [(PERCENT, "-5")], ("Importing", -5, "")),
         (2, [(PERCENT, str(INT64))], ("Importing", INT64, "")),
-        # the last of two wins, as a Go map does
+        # the last of two is kept, as in a Go map
         (2, [(PERCENT, "10"), (PERCENT, "20")], ("Importing", 20, "")),
         (1, [(REASON, ""), (PERCENT, "99"), (REASON, "why")], ("Failed", 99, "why")),
         # Uncommitted is exactly one combination
@@ -407,8 +407,8 @@ async def test_list_imports_of_an_old_server_is_sorted_by_id() -> None:
 
 async def test_call_error_keeps_the_whole_status_text_and_quotes_its_beginning() -> None:
     details = "the text of the server " * 50
-    answers = dict.fromkeys(CALLS, Reply(grpc.StatusCode.DATA_LOSS, details))
-    async with Replay(answers) as server, ImportClient(server.uri, service="internal") as client:
+    replies = dict.fromkeys(CALLS, Reply(grpc.StatusCode.DATA_LOSS, details))
+    async with Replay(replies) as server, ImportClient(server.uri, service="internal") as client:
         with pytest.raises(CallError, match="the text of the server") as caught:
             await client.get_import_progress(JOB)
     assert caught.value.code is grpc.StatusCode.DATA_LOSS

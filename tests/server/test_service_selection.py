@@ -31,8 +31,8 @@ pytestmark = pytest.mark.anyio
 
 GET_PROGRESS = f"{PROXY}GetImportProgress"
 GET_STATE = f"{PUBLIC}GetImportState"
-INTERNAL_ANSWERS = {GET_PROGRESS: ok(internal_pb2.GetImportProgressResponse(state=3))}
-PUBLIC_ANSWERS = {GET_STATE: ok(milvus_pb2.GetImportStateResponse(state=2))}
+INTERNAL_REPLIES = {GET_PROGRESS: ok(internal_pb2.GetImportProgressResponse(state=3))}
+PUBLIC_REPLIES = {GET_STATE: ok(milvus_pb2.GetImportStateResponse(state=2))}
 JOB = "450000000000000001"
 
 
@@ -49,15 +49,15 @@ def _methods(calls: list[Received]) -> list[str]:
 
 
 async def test_auto_calls_the_internal_service_first_and_then_the_public_one() -> None:
-    async with Replay(PUBLIC_ANSWERS) as server, ImportClient(server.uri) as client:
+    async with Replay(PUBLIC_REPLIES) as server, ImportClient(server.uri) as client:
         response = await client.get_import_progress(JOB)
     assert [received.method for received in server.received] == [GET_PROGRESS, GET_STATE]
     assert (response.service, response.data.state) == ("public", "Importing")
 
 
 async def test_auto_prefers_the_internal_service_if_both_respond() -> None:
-    answers = PUBLIC_ANSWERS | INTERNAL_ANSWERS
-    async with Replay(answers) as server, ImportClient(server.uri) as client:
+    replies = PUBLIC_REPLIES | INTERNAL_REPLIES
+    async with Replay(replies) as server, ImportClient(server.uri) as client:
         response = await client.get_import_progress(JOB)
     assert [received.method for received in server.received] == [GET_PROGRESS]
     assert response.service == "internal"
@@ -227,7 +227,7 @@ class SwitchableGateway:
     def __call__(self, path: str, _: bytes) -> Reply:
         if path == GET_PROGRESS and not self.routed:
             return Reply(grpc.StatusCode.UNIMPLEMENTED, "")
-        return (INTERNAL_ANSWERS | PUBLIC_ANSWERS)[path]
+        return (INTERNAL_REPLIES | PUBLIC_REPLIES)[path]
 
 
 async def test_auto_returns_to_the_internal_service_after_a_passing_unimplemented(
@@ -523,10 +523,10 @@ async def test_create_import_of_many_groups_needs_the_internal_service(fake: Fak
 
 
 async def test_create_import_that_no_service_implements_has_not_run() -> None:
-    def answers(path: str, _: bytes) -> Reply:
+    def replies(path: str, _: bytes) -> Reply:
         return Reply(grpc.StatusCode.UNIMPLEMENTED, path)
 
-    async with Replay(answers) as server, ImportClient(server.uri) as client:
+    async with Replay(replies) as server, ImportClient(server.uri) as client:
         with pytest.raises(UnsupportedServerError) as caught:
             await client.create_import("books", ["a.parquet"])
     assert caught.value.details == f"{PROXY}ImportV2 / {PUBLIC}Import"

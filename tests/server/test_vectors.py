@@ -110,7 +110,7 @@ def test_our_messages_read_what_the_recorder_read() -> None:
 async def test_get_import_progress_does_not_send_an_invalid_job_id(vector: Vector) -> None:
     job_id = job_id_of(vector)
     async with (
-        Replay({vector.method: vector.answer}) as server,
+        Replay({vector.method: vector.recorded}) as server,
         ImportClient(server.uri) as client,
     ):
         with pytest.raises(ArgumentError, match=re.escape(f"got {job_id!r}")):
@@ -119,10 +119,10 @@ async def test_get_import_progress_does_not_send_an_invalid_job_id(vector: Vecto
 
 
 @each(WITH_JOB_ID)
-async def test_get_import_progress_of_a_recorded_reply(vector: Vector) -> None:
+async def test_get_import_progress_of_a_recorded(vector: Vector) -> None:
     job_id = job_id_of(vector)
     async with (
-        Replay({vector.method: vector.answer}) as server,
+        Replay({vector.method: vector.recorded}) as server,
         ImportClient(server.uri, db_name=getattr(vector.request, "db_name", "")) as client,
     ):
         if error_class := expected_error(vector):
@@ -154,7 +154,7 @@ async def test_the_function_get_import_progress_gives_the_same_as_the_method(
     job_id = job_id_of(vector)
     outcomes: list[Any] = []
     async with (
-        Replay({vector.method: vector.answer}) as server,
+        Replay({vector.method: vector.recorded}) as server,
         ImportClient(server.uri) as client,
     ):
         option = GetImportProgressOption(server.uri, job_id)
@@ -174,7 +174,7 @@ async def test_wait_returns_only_completed_and_raises_import_failed_error_only_f
     progress: ImportProgressData | None
     expected = oracle.progress(vector.reply, str(int(job_id)))
     async with (
-        Replay({vector.method: vector.answer}) as server,
+        Replay({vector.method: vector.recorded}) as server,
         ImportClient(server.uri, service=service_of(vector)) as client,
     ):
         if expected["state"] == "Completed":
@@ -193,14 +193,17 @@ async def test_wait_returns_only_completed_and_raises_import_failed_error_only_f
 
 
 @each(LISTS)
-async def test_list_imports_of_a_recorded_reply(vector: Vector) -> None:
+async def test_list_imports_of_a_recorded(vector: Vector) -> None:
     request = vector.request
     arguments: dict[str, Any] = {
         "collection_name": request.collection_name or None,
         "db_name": request.db_name,
         "all_databases": not request.collection_name,
     }
-    async with Replay({vector.method: vector.answer}) as server, ImportClient(server.uri) as client:
+    async with (
+        Replay({vector.method: vector.recorded}) as server,
+        ImportClient(server.uri) as client,
+    ):
         if error_class := expected_error(vector):
             with pytest.raises(error_class) as caught:
                 await client.list_imports(**arguments)
@@ -211,7 +214,7 @@ async def test_list_imports_of_a_recorded_reply(vector: Vector) -> None:
 
 
 @each(IMPORTS)
-async def test_create_import_of_a_recorded_reply(vector: Vector) -> None:
+async def test_create_import_of_a_recorded(vector: Vector) -> None:
     request = vector.request
     internal = service_of(vector) == "internal"
     groups = [list(f.paths) for f in request.files] if internal else [list(request.files)]
@@ -221,7 +224,10 @@ async def test_create_import_of_a_recorded_reply(vector: Vector) -> None:
         "options": [(option.key, option_value(option)) for option in request.options],
         "metadata": vector.metadata,
     }
-    async with Replay({vector.method: vector.answer}) as server, ImportClient(server.uri) as client:
+    async with (
+        Replay({vector.method: vector.recorded}) as server,
+        ImportClient(server.uri) as client,
+    ):
         if not groups or not all(groups):
             with pytest.raises(ArgumentError, match="files"):
                 await client.create_import(request.collection_name, groups, **arguments)

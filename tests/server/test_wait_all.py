@@ -50,8 +50,8 @@ async def test_wait_all_returns_the_outcome_of_each_job(
 ) -> None:
     completed = add_scripted(fake, 3)
     failed = fake.add_job(state="Failed", reason="disk full")
-    stuck = fake.add_job(state="Importing", progress=70)
-    order = [stuck.job_id, "1", *ids(completed), failed.job_id]
+    running = fake.add_job(state="Importing", progress=70)
+    order = [running.job_id, "1", *ids(completed), failed.job_id]
     outcomes = await client.wait_all(order, interval=TICK, timeout=0.7 * scale)
     assert list(outcomes) == order
     for job in completed:
@@ -59,7 +59,7 @@ async def test_wait_all_returns_the_outcome_of_each_job(
         assert isinstance(progress, ImportProgressData)
         assert (progress.job_id, progress.state) == (job.job_id, ImportState.COMPLETED)
         assert bool(progress.details) == progress.detailed
-    failure, unknown, late = (outcomes[job_id] for job_id in (failed.job_id, "1", stuck.job_id))
+    failure, unknown, late = (outcomes[job_id] for job_id in (failed.job_id, "1", running.job_id))
     assert isinstance(failure, ImportFailedError)
     assert "disk full" in str(failure)
     assert isinstance(unknown, JobNotFoundError)
@@ -189,10 +189,10 @@ async def test_wait_all_with_timeout_0_polls_every_job_once(
     fake: FakeMilvus, client: ImportClient, timeout: float
 ) -> None:
     jobs = [fake.add_job(state="Completed", progress=100) for _ in range(100)]
-    stuck = fake.add_job(state="Importing", progress=70)
-    outcomes = await client.wait_all([*ids(jobs), stuck.job_id], timeout=timeout)
+    running = fake.add_job(state="Importing", progress=70)
+    outcomes = await client.wait_all([*ids(jobs), running.job_id], timeout=timeout)
     assert sum(isinstance(o, ImportProgressData) for o in outcomes.values()) == 100
-    assert isinstance(outcomes[stuck.job_id], WaitTimeoutError)
+    assert isinstance(outcomes[running.job_id], WaitTimeoutError)
 
 
 @both_services
@@ -221,7 +221,7 @@ async def test_one_job_with_a_reply_that_is_not_valid_is_one_outcome(
 async def test_wait_all_after_retention_returns_the_last_progress_of_the_job(
     fake: FakeMilvus, client: ImportClient, guard: float
 ) -> None:
-    """The server forgets an ended job before its details were polled."""
+    """The server removes an ended job before its details were polled."""
     job = fake.add_job(state="Completed", progress=100)
     fake.inject(missing(job.job_id), times=None, job_id=job.job_id)
     outcome = (await client.wait_all([job.job_id], interval=TICK, timeout=guard))[job.job_id]

@@ -661,20 +661,20 @@ async def test_a_job_that_is_missing_twice_raises_job_not_found_with_its_last_pr
 async def test_job_not_found_keeps_and_prints_the_last_progress_in_every_method(
     fake: FakeMilvus, method: str, service: str, guard: float
 ) -> None:
-    """A server forgets an ended job (retention) while its client was not polling."""
+    """A server removes an ended job (retention) while its client was not polling."""
     job = fake.add_job(state="Importing", progress=70)
     async with ImportClient(uri_of(fake, service)) as client:
 
-        async def forget() -> None:
+        async def remove() -> None:
             await until(lambda: job.reply_count >= 2)
             del fake.jobs[job.job_id]
 
-        forgetting = asyncio.ensure_future(forget())
+        removing = asyncio.ensure_future(remove())
         with pytest.raises(
             JobNotFoundError, match="its last state was Importing at 70 %"
         ) as raised:
             await run(client, method, job.job_id, interval=TICK, timeout=guard)
-        await forgetting
+        await removing
     progress = raised.value.progress
     assert progress is not None
     assert (progress.job_id, progress.state, progress.progress) == (job.job_id, "Importing", 70)

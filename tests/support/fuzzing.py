@@ -36,8 +36,8 @@ _INTERESTING = (b"\x00", b"\x7f", b"\x80", b"\xff" * 9 + b"\x01", b"\xff" * 10, 
 class Fuzzed:
     """The outcomes, counted."""
 
-    answers: int = 0
-    refused: int = 0
+    mapped: int = 0
+    rejected: int = 0
     """Replies that parsed and ended in the error that they must end in."""
     unparseable: int = 0
     wrong: list[str] = field(default_factory=list[str])
@@ -105,9 +105,9 @@ def _try(method: Method[Any, Any], data: bytes, found: Fuzzed) -> None:
         found.unparseable += 1
         expected = CallError
     elif isinstance(expected, type):
-        found.refused += 1
+        found.rejected += 1
     else:
-        found.answers += 1
+        found.mapped += 1
     if outcome != expected:
         found.wrong.append(f"{method.name} {data.hex()}: {outcome}")
 

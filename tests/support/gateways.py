@@ -24,7 +24,7 @@ class TrailerStrippingRelay(FrameRelay):
     """
 
     def _forwarded(self, head: bytes, body: bytes, *, from_client: bool) -> bytes:
-        trailers = head[3] == _HEADERS and head[4] & _END_STREAM and self.answers
+        trailers = head[3] == _HEADERS and head[4] & _END_STREAM and self.responses
         if from_client or not trailers:
             return head + body
         return _frame(_DATA, _END_STREAM, head[5:], b"")

@@ -189,7 +189,7 @@ class FrameRelay:
         """Complete requests forwarded to the server."""
         self.resets = 0
         """Requests that the client reset."""
-        self.answers = 0
+        self.responses = 0
         """Complete replies forwarded to the client."""
         self.uri = ""
         self._port = port
@@ -257,7 +257,7 @@ class FrameRelay:
             self.requests += ends
             self.resets += kind == _RST_STREAM
         else:
-            self.answers += ends
+            self.responses += ends
 
 
 # Ports.
@@ -304,11 +304,11 @@ def blackhole_port() -> Generator[int, None, None]:
 @asynccontextmanager
 async def http_port(tls: ssl.SSLContext | None = None) -> AsyncGenerator[int, None]:
     """An HTTP/1.1 server, such as a web console or a REST gateway."""
-    answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    reply = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
-        writer.write(answer)
+        writer.write(reply)
         await writer.drain()
 
     async with _serving(serve, tls) as port:
@@ -361,7 +361,7 @@ def gateway_port(status: int) -> AbstractAsyncContextManager[int]:
 
 
 @asynccontextmanager
-async def _http2_port(*answer: tuple[int, int, bytes]) -> AsyncGenerator[int, None]:
+async def _http2_port(*reply: tuple[int, int, bytes]) -> AsyncGenerator[int, None]:
     """Responds to each request with these frames: kind, flags and payload."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -375,7 +375,7 @@ async def _http2_port(*answer: tuple[int, int, bytes]) -> AsyncGenerator[int, No
                 echo = payload if kind == _PING else b""
                 writer.write(_frame(kind, _ACK, stream, echo))
             elif kind == _DATA and flags & _END_STREAM:
-                for what, how, content in answer:
+                for what, how, content in reply:
                     writer.write(_frame(what, how, stream, content))
 
     async with _serving(serve) as port:

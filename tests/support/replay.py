@@ -62,7 +62,7 @@ class Replay(grpc.GenericRpcHandler):
     The response to a method that is not in the table is grpc-go's: unknown method or service.
     """
 
-    answers: Table
+    replies: Table
     received: list[Received] = field(default_factory=list[Received])
     port: int = 0
 
@@ -92,7 +92,7 @@ class Replay(grpc.GenericRpcHandler):
         """Return the handler of a call; without serializers the messages stay bytes."""
         path = str(handler_call_details.method)
 
-        async def answer(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        async def respond(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
             metadata = tuple((k, v) for k, v in context.invocation_metadata() or ())
             self.received.append(Received(path, request, metadata))
             code, details, reply = self._look_up(path, request)
@@ -100,15 +100,15 @@ class Replay(grpc.GenericRpcHandler):
                 await context.abort(code, details)
             return reply
 
-        return cast("Any", grpc.unary_unary_rpc_method_handler(answer))
+        return cast("Any", grpc.unary_unary_rpc_method_handler(respond))
 
     def _look_up(self, path: str, request: bytes) -> Reply:
-        if callable(self.answers):
-            return self.answers(path, request)
-        if path in self.answers:
-            return self.answers[path]
+        if callable(self.replies):
+            return self.replies(path, request)
+        if path in self.replies:
+            return self.replies[path]
         service, _, method = path[1:].rpartition("/")
-        known = any(other.startswith(f"/{service}/") for other in self.answers)
+        known = any(other.startswith(f"/{service}/") for other in self.replies)
         text = (
             f"unknown method {method} for service {service}"
             if known

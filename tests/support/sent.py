@@ -1,4 +1,4 @@
-"""A port that keeps what a gRPC client sends, byte by byte, and never answers."""
+"""A port that keeps what a gRPC client sends, byte by byte, and never responds."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Vector:
     """The reply field by field, if the recorder wrote that."""
 
     @property
-    def answer(self) -> Reply:
+    def recorded(self) -> Reply:
         return Reply(self.code, self.details, self.reply_bytes)
 
     @property

@@ -42,7 +42,7 @@ class Pauses:
         return waiter
 
     def discard(self, waiter: asyncio.Future[None]) -> None:
-        """Forget a future that is no longer awaited."""
+        """Remove a future that is no longer awaited."""
         self._waiters.discard(waiter)
 
     def check(self) -> None:

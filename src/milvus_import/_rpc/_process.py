@@ -24,7 +24,7 @@ def channel_opened(connection: object) -> None:
 
 
 def channel_closed(connection: object) -> None:
-    """Forget a channel: a fork is harmless as soon as gRPC's threads have ended."""
+    """Remove a channel: a fork is harmless as soon as gRPC's threads have ended."""
     global _last_closed  # noqa: PLW0603 - one time per process
     _OPEN_CHANNELS.discard(connection)
     _last_closed = time.monotonic()
