@@ -13,7 +13,8 @@ from ._errors import ClientClosedError
 from ._rpc._channel import ChannelOption
 from ._rpc._options import RpcOptions, unknown_argument
 from ._rpc._tls import TLSConfig
-from ._services._connect import MAX_MESSAGE_BYTES, ConnectionArguments, connect
+from ._services._arguments import ConnectionArguments
+from ._services._connect import MAX_MESSAGE_BYTES, connect
 from ._services._select import ServiceChoice
 
 _CONSTRUCTOR_ARGUMENTS = (

@@ -12,9 +12,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -29,8 +28,7 @@ from ._pauses import consume_exception
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from .._models import Service
-    from ._context import CallContext
+    from ._method import Method
     from ._options import CallSettings
 
 logger = logging.getLogger("milvus_import")
@@ -41,37 +39,6 @@ OVERDUE = 1.0
 """Seconds after its deadline from which a call is overdue. It is cancelled if two sweeps find it
 overdue, up to two seconds later: a blocked event loop delays gRPC's events as well."""
 _OK = grpc.StatusCode.OK
-
-_ParamsT = TypeVar("_ParamsT")
-_ResultT = TypeVar("_ResultT")
-
-
-class Method(Generic[_ParamsT, _ResultT]):
-    """One method of one gRPC service: how its request is built and its reply is read."""
-
-    def __init__(
-        self,
-        service: Service,
-        stub: type[Any],
-        name: str,
-        build: Callable[[_ParamsT], Message],
-        read_reply: Callable[[Any, _ParamsT], _ResultT],
-        *,
-        read: bool = True,
-    ) -> None:
-        """``stub`` is the generated class of the service; ``read`` is False for a write."""
-        types: Mapping[str, tuple[type[Message], type[Message]]] = stub.METHODS
-        self.service: Service = service
-        self.name = name
-        self.path = f"{stub.SERVICE}/{name}"
-        self.request_type, self.reply_type = types[name]
-        self.build = build
-        self.read_reply = read_reply
-        self.read = read
-
-    def context(self, channel: LazyChannel, settings: CallSettings) -> CallContext:
-        """Return the context of a call of this method, for its errors."""
-        return channel.context(self.name, self.service, settings, read=self.read)
 
 
 async def unary(

@@ -19,7 +19,7 @@ from ._binding import CLOSE_GRACE, LazyConnection
 from ._endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from ._call import Method
+    from ._method import Method
 
     CallOrTask = grpc.aio.UnaryUnaryCall[Any, Any] | asyncio.Task[Any]
     """A call, or the task that awaits it."""

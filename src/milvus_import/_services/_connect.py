@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, get_args
-
-import grpc.aio
+from typing import get_args
 
 from .._errors import ArgumentError
 from .._rpc._channel import (
-    ChannelOption,
     LazyChannel,
     channel_arguments,
     validate_channel_options,
@@ -20,6 +16,7 @@ from .._rpc._endpoint import Endpoint, authorization, parse_uri
 from .._rpc._options import CallSettings, RpcOptions, client_settings
 from .._rpc._tls import TLSConfig
 from .._text import shorten
+from ._arguments import ConnectionArguments
 from ._requests import validate_database
 from ._select import GrpcServices, ServiceChoice, Services
 
@@ -28,25 +25,6 @@ logger = logging.getLogger("milvus_import")
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 _warned_targets: set[str] = set()
-
-
-class ConnectionArguments(NamedTuple):
-    """The arguments of ImportClient that describe the connection."""
-
-    uri: str
-    token: str | None
-    user: str | None
-    password: str | None
-    db_name: str
-    tls: TLSConfig | None
-    service: ServiceChoice
-    max_receive_bytes: int
-    max_send_bytes: int
-    interceptors: Sequence[grpc.aio.ClientInterceptor]
-    channel_options: Iterable[ChannelOption]
-
-    def __repr__(self) -> str:
-        return "<ConnectionArguments>"
 
 
 def connect(

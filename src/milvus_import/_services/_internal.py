@@ -13,8 +13,8 @@ from .._models import (
     ImportProgressData,
     ImportProgressDetail,
 )
-from .._rpc._call import Method
 from .._rpc._classify import bad_reply
+from .._rpc._method import Method
 from .._rpc._texts import EMPTY_REPLY
 from ._replies import (
     MAX_LISTED_JOBS,
@@ -75,7 +75,12 @@ def _progress(reply: Any, params: JobParams) -> GetImportProgressResponse:
 
 
 def _snapshot(reply: Any, params: JobParams) -> Snapshot:
-    return take_snapshot(internal_pb2.GetImportProgressResponse, reply, params, decode_progress)
+    return take_snapshot(
+        internal_pb2.GetImportProgressResponse,
+        reply,
+        params.previous,
+        lambda message: decode_progress(message, params.job_id),
+    )
 
 
 def _list_request(params: ListParams) -> internal_pb2.ListImportsRequest:

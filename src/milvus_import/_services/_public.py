@@ -18,9 +18,9 @@ from milvus_import_pb.milvus_grpc import MilvusServiceStub
 from .._errors import UnsupportedServerError
 from .._hints import Hint
 from .._models import GetImportProgressResponse, ImportJob, ImportProgressData, ImportState
-from .._rpc._call import Method
 from .._rpc._classify import bad_reply
 from .._rpc._context import CallContext, ReplyError
+from .._rpc._method import Method
 from .._rpc._texts import EMPTY_REPLY
 from ._replies import (
     MAX_LISTED_JOBS,
@@ -109,7 +109,12 @@ def _progress(reply: Any, params: JobParams) -> GetImportProgressResponse:
 
 
 def _snapshot(reply: Any, params: JobParams) -> Snapshot:
-    return take_snapshot(milvus_pb2.GetImportStateResponse, reply, params, decode_progress)
+    return take_snapshot(
+        milvus_pb2.GetImportStateResponse,
+        reply,
+        params.previous,
+        lambda message: decode_progress(message, params.job_id),
+    )
 
 
 def _list_request(params: ListParams) -> milvus_pb2.ListImportTasksRequest:

@@ -16,7 +16,6 @@ from ._status import success_reason
 
 if TYPE_CHECKING:
     from .._models import ImportProgressData
-    from ._requests import JobParams
 
 MAX_ENTRIES: Final = 100_000
 """File groups of one job; Milvus accepts 1,024 by default (maxImportFileNumPerReq)."""
@@ -44,17 +43,16 @@ class Snapshot:
 def take_snapshot(
     reply_type: type[_MessageT],
     reply: Any,
-    params: JobParams,
-    decode: Callable[[_MessageT, str], ImportProgressData],
+    previous: Snapshot | None,
+    decode: Callable[[_MessageT], ImportProgressData],
 ) -> Snapshot:
     """Return the snapshot of a reply, or the previous one if the progress is the same."""
-    previous = params.previous
     if previous is not None and previous.reply == reply:
         return previous
     message = parse(reply_type, reply, max_bytes=MAX_PROGRESS_BYTES)
     if previous is not None and previous.message == message:
         return previous
-    return Snapshot(reply, message, lambda: decode(message, params.job_id))
+    return Snapshot(reply, message, lambda: decode(message))
 
 
 def parse(

@@ -30,7 +30,7 @@ from ._select import RETRY_DELAY, Services, may_retry, remaining_timeout, with_j
 if TYPE_CHECKING:
     from .._rpc._endpoint import Endpoint
     from .._rpc._options import RpcOptions
-    from ._connect import ConnectionArguments
+    from ._arguments import ConnectionArguments
     from ._select import Operation
 
 _PREFIX: Final = "/v2/vectordb/jobs/import/"

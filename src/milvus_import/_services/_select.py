@@ -12,10 +12,11 @@ import grpc
 
 from .._errors import CallError, MilvusImportError, MilvusStatusError, UnsupportedServerError
 from .._hints import Hint
-from .._rpc._call import Method, unary
+from .._rpc._call import unary
 from .._rpc._classify import connection_broke, lacks_grpc_status
 from .._rpc._context import ReplyError
 from .._rpc._http_status import http_hint
+from .._rpc._method import Method
 from .._text import quote
 from . import _internal, _public
 
