@@ -22,7 +22,7 @@ from milvus_import import (
 from milvus_import._rpc._context import CallContext, ReplyError
 from milvus_import._services._internal import decode_progress as decode_internal
 from milvus_import._services._public import decode_progress as decode_public
-from milvus_import._services._status import success_reason
+from milvus_import._services._status import check_status
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
 CONTEXT = CallContext("GetImportState", "public", True, "milvus", False, 10.0, True, False)
@@ -124,7 +124,7 @@ def test_only_the_server_decides_completed_and_failed(reply: Any) -> None:
 @given(STATUSES.filter(lambda status: status.code or status.error_code))
 def test_any_status_but_success_is_an_error_of_the_right_class(status: Any) -> None:
     with pytest.raises(ReplyError) as caught:
-        success_reason(status)
+        check_status(status)
     error = caught.value.make(CONTEXT)
     assert isinstance(error, MilvusStatusError)
     assert type(error) is oracle.refusal(status)

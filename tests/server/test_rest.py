@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from command_line import FAST, run
+from leaks import alive
 
 from milvus_import import (
     AccessDeniedError,
@@ -27,6 +28,7 @@ from milvus_import import (
     UnsupportedServerError,
     get_import_progress,
 )
+from milvus_import._services._replies import Snapshot
 from milvus_import.testing import FakeFile, FakeMilvus
 from milvus_import.testing._rest import RestBehavior
 
@@ -168,6 +170,15 @@ async def test_watch_yields_each_change(milvus: FakeMilvus, client: ImportClient
     assert states[-1] is ImportState.COMPLETED
     assert len(states) > 2
     assert len({call.method for call in milvus.received}) == 1
+
+
+async def test_watch_keeps_only_the_last_reply(milvus: FakeMilvus, client: ImportClient) -> None:
+    script = [*(("Importing", n) for n in range(20)), ("Completed", 100)]
+    milvus.add_job(job_id=JOB, script=script)
+    before = alive(Snapshot)
+    watch = client.watch(JOB, interval=0.01)
+    assert len([progress async for progress in watch]) == 21
+    assert alive(Snapshot) <= before + 1
 
 
 async def test_watch_all_makes_one_list_request_per_interval(

@@ -45,6 +45,12 @@ class Holdings:
         return {kind: things for kind, things in more.items() if things}
 
 
+def alive(kind: type) -> int:
+    """Return the number of objects of a class that are not garbage."""
+    gc.collect()
+    return sum(type(obj) is kind for obj in gc.get_objects())
+
+
 def descriptors() -> set[str]:
     """Return the open descriptors, each with its target."""
     found: set[str] = set()

@@ -1,4 +1,4 @@
-"""One method of a gRPC service: how its request is built and its reply is read."""
+"""The methods of the gRPC services."""
 
 from __future__ import annotations
 

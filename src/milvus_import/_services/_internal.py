@@ -25,7 +25,7 @@ from ._replies import (
     take_snapshot,
 )
 from ._rows import JobRow, decode_jobs, pick_rows, state_of
-from ._status import success_reason
+from ._status import check_status
 
 if TYPE_CHECKING:
     from ._requests import CreateParams, JobParams, ListParams
@@ -70,7 +70,7 @@ def _progress_request(params: JobParams) -> internal_pb2.GetImportProgressReques
 
 def _progress(reply: Any, params: JobParams) -> GetImportProgressResponse:
     message = parse_any_status(internal_pb2.GetImportProgressResponse, reply, MAX_PROGRESS_BYTES)
-    reason = success_reason(message.status)
+    reason = check_status(message.status)
     return GetImportProgressResponse(0, reason, decode_progress(message, params.job_id))
 
 
@@ -79,7 +79,8 @@ def _snapshot(reply: Any, params: JobParams) -> Snapshot:
         internal_pb2.GetImportProgressResponse,
         reply,
         params.previous,
-        lambda message: decode_progress(message, params.job_id),
+        params.job_id,
+        decode_progress,
     )
 
 

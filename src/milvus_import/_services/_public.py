@@ -31,7 +31,7 @@ from ._replies import (
     take_snapshot,
 )
 from ._rows import validate_listed_id
-from ._status import success_reason
+from ._status import check_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,16 +104,13 @@ def _progress_request(params: JobParams) -> milvus_pb2.GetImportStateRequest:
 
 def _progress(reply: Any, params: JobParams) -> GetImportProgressResponse:
     message = parse_any_status(milvus_pb2.GetImportStateResponse, reply, MAX_PROGRESS_BYTES)
-    reason = success_reason(message.status)
+    reason = check_status(message.status)
     return GetImportProgressResponse(0, reason, decode_progress(message, params.job_id))
 
 
 def _snapshot(reply: Any, params: JobParams) -> Snapshot:
     return take_snapshot(
-        milvus_pb2.GetImportStateResponse,
-        reply,
-        params.previous,
-        lambda message: decode_progress(message, params.job_id),
+        milvus_pb2.GetImportStateResponse, reply, params.previous, params.job_id, decode_progress
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from google.protobuf.message import DecodeError, Message
 
@@ -12,7 +13,7 @@ from .._hints import Hint
 from .._rpc._classify import bad_reply
 from .._rpc._texts import EMPTY_REPLY
 from ._limits import exceeds_limits, is_well_formed
-from ._status import success_reason
+from ._status import check_status
 
 if TYPE_CHECKING:
     from .._models import ImportProgressData
@@ -38,13 +39,15 @@ class Snapshot:
     message: Any
     """The reply, parsed."""
     decode: Callable[[], ImportProgressData]
+    """It must not refer to the previous snapshot: a watch would keep every reply."""
 
 
 def take_snapshot(
     reply_type: type[_MessageT],
     reply: Any,
     previous: Snapshot | None,
-    decode: Callable[[_MessageT], ImportProgressData],
+    job_id: str,
+    decode: Callable[[_MessageT, str], ImportProgressData],
 ) -> Snapshot:
     """Return the snapshot of a reply, or the previous one if the progress is the same."""
     if previous is not None and previous.reply == reply:
@@ -52,7 +55,7 @@ def take_snapshot(
     message = parse(reply_type, reply, max_bytes=MAX_PROGRESS_BYTES)
     if previous is not None and previous.message == message:
         return previous
-    return Snapshot(reply, message, lambda: decode(message))
+    return Snapshot(reply, message, partial(decode, message, job_id))
 
 
 def parse(
@@ -63,10 +66,9 @@ def parse(
     max_entries: int = MAX_ENTRIES,
 ) -> _MessageT:
     """Parse a reply. Raises ReplyError if that fails, or for a Status that is not Success."""
-    message: Any = parse_any_status(reply_type, reply, max_bytes, max_entries)
-    success_reason(message.status)
-    parsed: _MessageT = message
-    return parsed
+    message = parse_any_status(reply_type, reply, max_bytes, max_entries)
+    check_status(cast("Any", message).status)
+    return message
 
 
 def parse_any_status(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .._errors import ArgumentError
@@ -94,7 +95,7 @@ def _snapshot(reply: HttpReply, params: JobParams) -> Snapshot:
     if previous is not None and previous.message == data:
         return previous
     decode_progress(data, params.job_id)  # raises ReplyError now rather than later
-    return Snapshot(reply.body, data, lambda: decode_progress(data, params.job_id))
+    return Snapshot(reply.body, data, partial(decode_progress, data, params.job_id))
 
 
 def _list_request(params: ListParams) -> Json:

@@ -87,8 +87,8 @@ class ReturnedStatus(NamedTuple):
     http_status: int | None = None
 
 
-def success_reason(status: Status) -> str:
-    """Return the reason of a Status that is Success. Raises ReplyError for any other."""
+def check_status(status: Status) -> str:
+    """Raise ReplyError for a Status that is not Success; return the reason of one that is."""
     if status.code or status.error_code:
         raise _not_success(status)
     return status.reason

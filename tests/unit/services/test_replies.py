@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from leaks import alive
 
 from milvus_import import CallError, ImportState, MilvusImportError
 from milvus_import._errors import hint_of
@@ -17,6 +18,7 @@ from milvus_import._services._replies import (
     MAX_ENTRIES,
     MAX_LISTED_JOBS,
     MAX_PROGRESS_BYTES,
+    Snapshot,
     parse,
 )
 from milvus_import._services._requests import JobParams, ListParams
@@ -174,6 +176,25 @@ def test_unchanged_reply_returns_the_previous_snapshot(method: Any, reply: Any, 
     assert (first.decode().state, first.decode().job_id) == (ImportState.IMPORTING, "7")
     assert first.decode() != second.decode()
     assert first.decode() is not first.decode()  # the caller owns what it receives
+
+
+@pytest.mark.parametrize(
+    ("method", "replies"),
+    [
+        (_internal.WATCH_PROGRESS, [NATIVE(progress=n) for n in range(1, 20)]),
+        (
+            _public.WATCH_STATE,
+            [milvus_pb2.GetImportStateResponse(row_count=n) for n in range(1, 20)],
+        ),
+    ],
+)
+def test_a_snapshot_does_not_keep_the_previous_ones(method: Any, replies: list[Any]) -> None:
+    before = alive(Snapshot)
+    last = None
+    for reply in replies:
+        last = method.read_reply(reply.SerializeToString(), replace(JOB, previous=last))
+    assert last is not None
+    assert alive(Snapshot) - before == 1
 
 
 def test_status_is_checked_before_a_reply_is_taken_for_unchanged() -> None:

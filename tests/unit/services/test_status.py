@@ -13,9 +13,9 @@ from milvus_import._rpc._classify import is_rate_limit
 from milvus_import._rpc._context import CallContext, ReplyError
 from milvus_import._services._status import (
     ReturnedStatus,
+    check_status,
     failed_job_hint,
     status_error,
-    success_reason,
 )
 from milvus_import_pb import common_pb2
 
@@ -33,16 +33,16 @@ FULL_QUEUE = (
 def error_of(context: CallContext = READ, **status: Any) -> MilvusStatusError:
     """Return the error of a Status, by way of the message that a service sends."""
     with pytest.raises(ReplyError) as caught:
-        success_reason(common_pb2.Status(**status))
+        check_status(common_pb2.Status(**status))
     error = caught.value.make(context)
     assert isinstance(error, MilvusStatusError)
     return error
 
 
 def test_status_without_a_code_is_success() -> None:
-    assert success_reason(common_pb2.Status()) == ""
+    assert check_status(common_pb2.Status()) == ""
     done = common_pb2.Status(reason="done", detail="all of it", retriable=True)
-    assert success_reason(done) == "done"
+    assert check_status(done) == "done"
 
 
 @pytest.mark.parametrize(
