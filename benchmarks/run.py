@@ -30,10 +30,10 @@ from milvus_import import (
     ImportProgressDetail,
     ImportState,
 )
-from milvus_import._rpc._call import unary
-from milvus_import._rpc._channel import LazyChannel, channel_arguments
-from milvus_import._rpc._endpoint import parse_uri
-from milvus_import._rpc._options import client_settings
+from milvus_import._address import parse_uri
+from milvus_import._connection._call import unary
+from milvus_import._connection._channel import LazyChannel, channel_arguments
+from milvus_import._options import client_settings
 from milvus_import._services._internal import GET_IMPORT_PROGRESS, decode_progress
 from milvus_import._services._requests import JobParams
 from milvus_import._services._rows import STATES

@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 from times import GUARD, SCALE
 
-from milvus_import._rpc import _call, _channel
+from milvus_import._connection import _call, _channel
 from milvus_import.testing import FakeMilvus
 
 # gRPC logs each GOAWAY to stderr; the tests cause hundreds.

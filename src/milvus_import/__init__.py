@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from ._address import TLSConfig
 from ._client import ImportClient
+from ._connection._channel import ChannelOption
 from ._errors import (
     AccessDeniedError,
     ArgumentError,
@@ -19,6 +21,7 @@ from ._errors import (
     UnsupportedServerError,
     WaitTimeoutError,
 )
+from ._metadata import Metadata
 from ._models import (
     CallRecord,
     GetImportProgressResponse,
@@ -29,10 +32,7 @@ from ._models import (
     Service,
 )
 from ._option import GetImportProgressOption, get_import_progress
-from ._rpc._channel import ChannelOption
-from ._rpc._metadata import Metadata
-from ._rpc._options import CallOptions, RpcOptions
-from ._rpc._tls import TLSConfig
+from ._options import CallOptions, RpcOptions
 from ._services._requests import Files, ImportOptions
 from ._services._select import ServiceChoice
 from ._watch._jobs import JobsWatch, Outcome

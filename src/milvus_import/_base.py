@@ -9,10 +9,10 @@ from typing import NoReturn, Self, Unpack
 
 import grpc.aio
 
+from ._address import TLSConfig
+from ._connection._channel import ChannelOption
 from ._errors import ClientClosedError
-from ._rpc._channel import ChannelOption
-from ._rpc._options import RpcOptions, unknown_argument
-from ._rpc._tls import TLSConfig
+from ._options import RpcOptions, unknown_argument
 from ._services._arguments import ConnectionArguments
 from ._services._connect import MAX_MESSAGE_BYTES, connect
 from ._services._select import ServiceChoice

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Unpack, cast
 
 from ._base import BaseClient
+from ._connection._pauses import yield_to_loop
 from ._errors import ArgumentError, JobNotFoundError
 from ._models import GetImportProgressResponse, ImportJob, ImportProgressData, Service
-from ._rpc._options import (
+from ._options import (
     CallOptions,
     CallSettings,
     merge,
@@ -16,7 +17,6 @@ from ._rpc._options import (
     validate_callback,
     with_metadata,
 )
-from ._rpc._pauses import yield_to_loop
 from ._services._requests import (
     Files,
     ImportOptions,

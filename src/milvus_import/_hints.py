@@ -1,8 +1,8 @@
 """The hints of errors, worded for Python and for the command line.
 
 A hint starts with the most likely cause. It is chosen where the error is classified:
-``_rpc/_call_hints.py`` for gRPC, ``_rpc/_http_status.py`` for gateways,
-``_services/_status.py`` for Milvus, and in the modules of REST.
+``_failures/_call_hints.py`` for gRPC, ``_failures/_http_status.py`` for gateways,
+``_failures/_milvus.py`` for Milvus, and in the modules of REST.
 """
 
 from __future__ import annotations

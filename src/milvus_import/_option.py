@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Unpack, cast
 
+from ._address import TLSConfig, parse_uri
 from ._client import ImportClient
 from ._models import GetImportProgressResponse
-from ._rpc._endpoint import parse_uri
-from ._rpc._options import CallOptions
-from ._rpc._tls import TLSConfig
+from ._options import CallOptions
 from ._services._select import ServiceChoice
 
 

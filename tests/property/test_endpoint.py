@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from milvus_import import ArgumentError, TLSConfig
-from milvus_import._rpc._endpoint import Endpoint, authorization, parse_uri
+from milvus_import._address import Endpoint, authorization, parse_uri
 
 SECRET = "s3cr3t-Milvus"
 

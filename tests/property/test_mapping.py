@@ -19,10 +19,10 @@ from milvus_import import (
     MilvusImportError,
     MilvusStatusError,
 )
-from milvus_import._rpc._context import CallContext, ReplyError
+from milvus_import._failures._context import CallContext, ReplyError
+from milvus_import._failures._milvus import check_status
 from milvus_import._services._internal import decode_progress as decode_internal
 from milvus_import._services._public import decode_progress as decode_public
-from milvus_import._services._status import check_status
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
 CONTEXT = CallContext("GetImportState", "public", True, "milvus", False, 10.0, True, False)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from replay import PROXY, Replay, ok
 
 from milvus_import import ArgumentError, ImportClient
-from milvus_import._rpc._options import (
+from milvus_import._options import (
     CallSettings,
     client_settings,
     merge,

@@ -32,7 +32,7 @@ from milvus_import import (
     UnavailableError,
     UnsupportedServerError,
 )
-from milvus_import._rpc._pauses import Pauses
+from milvus_import._connection._pauses import Pauses
 from milvus_import._services._replies import Snapshot
 from milvus_import._services._rows import JobRow
 from milvus_import._watch._follower import JobsFollower

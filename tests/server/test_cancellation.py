@@ -46,7 +46,7 @@ from milvus_import import (
     GetImportProgressResponse,
     ImportClient,
 )
-from milvus_import._rpc import _call
+from milvus_import._connection import _call
 from milvus_import.testing import FakeMilvus, Fault
 
 pytestmark = pytest.mark.anyio

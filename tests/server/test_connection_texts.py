@@ -15,8 +15,8 @@ from frames import Connection, frame_port
 
 from milvus_import import CallError, CallRecord, ImportClient, UnavailableError
 from milvus_import._errors import hint_of
+from milvus_import._failures._grpc import connection_broke, lacks_grpc_status
 from milvus_import._hints import Hint
-from milvus_import._rpc._classify import connection_broke, lacks_grpc_status
 
 pytestmark = pytest.mark.anyio
 

@@ -388,7 +388,9 @@ async def test_close_completes_after_every_task_was_cancelled(
 
     working = asyncio.create_task(work())
     await until(lambda: closed(client))
-    closing = [task for task in asyncio.all_tasks() - before if "milvus_import/_rpc" in repr(task)]
+    closing = [
+        task for task in asyncio.all_tasks() - before if "milvus_import/_connection" in repr(task)
+    ]
     for task in (*closing, working):
         task.cancel()
     await asyncio.wait({working})

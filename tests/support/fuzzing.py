@@ -12,8 +12,8 @@ from replay import METHODS, PUBLIC
 from vectors import load
 
 from milvus_import import CallError, ImportJob
-from milvus_import._rpc._context import CallContext, ReplyError
-from milvus_import._rpc._method import Method
+from milvus_import._connection._method import Method
+from milvus_import._failures._context import CallContext, ReplyError
 from milvus_import._services._internal import GET_IMPORT_PROGRESS, IMPORT_V2, LIST_IMPORTS
 from milvus_import._services._public import GET_IMPORT_STATE, IMPORT, LIST_IMPORT_TASKS
 from milvus_import._services._requests import JobParams, ListParams

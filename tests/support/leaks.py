@@ -17,7 +17,7 @@ import grpc.aio
 from times import GUARD
 
 from milvus_import import ImportClient
-from milvus_import._rpc._channel import Connection, LazyChannel
+from milvus_import._connection._channel import Connection, LazyChannel
 from milvus_import._services._select import GrpcServices
 
 # The tasks of a server in the same loop start and end at any time.

@@ -9,12 +9,13 @@ import grpc
 import pytest
 
 from milvus_import import CallRecord
+from milvus_import._address import parse_uri
+from milvus_import._connection._channel import LazyChannel
 from milvus_import._errors import hint_of
+from milvus_import._failures._context import CallContext, ReplyError
+from milvus_import._failures._grpc import call_error
+from milvus_import._failures._milvus import failed_job_hint
 from milvus_import._hints import Hint
-from milvus_import._rpc._channel import LazyChannel
-from milvus_import._rpc._classify import call_error
-from milvus_import._rpc._context import CallContext, ReplyError
-from milvus_import._rpc._endpoint import parse_uri
 from milvus_import._services import _public
 from milvus_import._services._replies import MAX_PROGRESS_BYTES
 from milvus_import._services._requests import JobParams, ListParams
@@ -25,7 +26,6 @@ from milvus_import._services._select import (
     GrpcServices,
     ServiceChoice,
 )
-from milvus_import._services._status import failed_job_hint
 from milvus_import.testing._faults import FAULTS
 from milvus_import_pb import common_pb2, milvus_pb2
 

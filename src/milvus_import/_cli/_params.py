@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .._rpc._options import MAX_TIMEOUT
+from .._options import MAX_TIMEOUT
 from .._services._requests import validate_collection, validate_job_id
 from . import _text
 

@@ -11,9 +11,9 @@ from typing import Any, TypeVar, get_args
 import click
 from click.core import ParameterSource
 
+from .._address import TLSConfig
 from .._client import ImportClient
 from .._errors import WaitTimeoutError
-from .._rpc._tls import TLSConfig
 from .._services._select import ServiceChoice
 from .._watch._options import INTERVAL, Until
 from .._watch._time import TimeExpired, await_within

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import grpc.aio
 
-    from .._rpc._channel import ChannelOption
-    from .._rpc._tls import TLSConfig
+    from .._address import TLSConfig
+    from .._connection._channel import ChannelOption
     from ._select import ServiceChoice
 
 

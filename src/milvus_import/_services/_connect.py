@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 from typing import get_args
 
-from .._errors import ArgumentError
-from .._rpc._channel import (
+from .._address import Endpoint, TLSConfig, authorization, parse_uri
+from .._connection._channel import (
     LazyChannel,
     channel_arguments,
     validate_channel_options,
     validate_interceptors,
 )
-from .._rpc._endpoint import Endpoint, authorization, parse_uri
-from .._rpc._options import CallSettings, RpcOptions, client_settings
-from .._rpc._tls import TLSConfig
+from .._errors import ArgumentError
+from .._options import CallSettings, RpcOptions, client_settings
 from .._text import shorten
 from ._arguments import ConnectionArguments
 from ._requests import validate_database

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 from milvus_import_pb import common_pb2, internal_pb2
 from milvus_import_pb.proxy_grpc import ProxyStub
 
+from .._connection._method import Method
+from .._failures._grpc import bad_reply
+from .._failures._milvus import check_status
+from .._failures._texts import EMPTY_REPLY
 from .._models import (
     GetImportProgressResponse,
     ImportJob,
     ImportProgressData,
     ImportProgressDetail,
 )
-from .._rpc._classify import bad_reply
-from .._rpc._method import Method
-from .._rpc._texts import EMPTY_REPLY
 from ._replies import (
     MAX_LISTED_JOBS,
     MAX_PROGRESS_BYTES,
@@ -25,7 +26,6 @@ from ._replies import (
     take_snapshot,
 )
 from ._rows import JobRow, decode_jobs, pick_rows, state_of
-from ._status import check_status
 
 if TYPE_CHECKING:
     from ._requests import CreateParams, JobParams, ListParams

@@ -15,13 +15,14 @@ import grpc
 from milvus_import_pb import common_pb2, milvus_pb2
 from milvus_import_pb.milvus_grpc import MilvusServiceStub
 
+from .._connection._method import Method
 from .._errors import UnsupportedServerError
+from .._failures._context import CallContext, ReplyError
+from .._failures._grpc import bad_reply
+from .._failures._milvus import check_status
+from .._failures._texts import EMPTY_REPLY
 from .._hints import Hint
 from .._models import GetImportProgressResponse, ImportJob, ImportProgressData, ImportState
-from .._rpc._classify import bad_reply
-from .._rpc._context import CallContext, ReplyError
-from .._rpc._method import Method
-from .._rpc._texts import EMPTY_REPLY
 from ._replies import (
     MAX_LISTED_JOBS,
     MAX_PROGRESS_BYTES,
@@ -31,7 +32,6 @@ from ._replies import (
     take_snapshot,
 )
 from ._rows import validate_listed_id
-from ._status import check_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

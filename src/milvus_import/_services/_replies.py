@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from google.protobuf.message import DecodeError, Message
 
+from .._failures._grpc import bad_reply
+from .._failures._milvus import check_status
+from .._failures._texts import EMPTY_REPLY
 from .._hints import Hint
-from .._rpc._classify import bad_reply
-from .._rpc._texts import EMPTY_REPLY
 from ._limits import exceeds_limits, is_well_formed
-from ._status import check_status
 
 if TYPE_CHECKING:
     from .._models import ImportProgressData

@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 
+from .._address import credentials_text
+from .._connection._channel import (
+    validate_channel_options,
+    validate_interceptors,
+    validate_message_sizes,
+)
+from .._connection._http import HttpMethod, post
+from .._connection._http_channel import HttpCall, HttpChannel
 from .._errors import (
     ArgumentError,
     CallError,
@@ -15,21 +23,17 @@ from .._errors import (
     MilvusStatusError,
     UnsupportedServerError,
 )
+from .._failures._context import ReplyError
+from .._failures._http import MISSING_ROUTE
 from .._hints import Hint
-from .._rpc._channel import validate_channel_options, validate_interceptors, validate_message_sizes
-from .._rpc._context import ReplyError
-from .._rpc._endpoint import credentials_text
-from .._rpc._http import HttpMethod, post
-from .._rpc._http_channel import HttpCall, HttpChannel
-from .._rpc._http_errors import MISSING_ROUTE
-from .._rpc._options import CallSettings, client_settings
+from .._options import CallSettings, client_settings
 from .._text import shorten
 from ._rest_methods import METHODS
 from ._select import RETRY_DELAY, Services, may_retry, remaining_timeout, with_job
 
 if TYPE_CHECKING:
-    from .._rpc._endpoint import Endpoint
-    from .._rpc._options import RpcOptions
+    from .._address import Endpoint
+    from .._options import RpcOptions
     from ._arguments import ConnectionArguments
     from ._select import Operation
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from .._connection._http import HttpMethod
 from .._errors import ArgumentError
+from .._failures._grpc import bad_reply
 from .._hints import Hint
 from .._models import (
     GetImportProgressResponse,
@@ -13,8 +15,6 @@ from .._models import (
     ImportProgressData,
     ImportProgressDetail,
 )
-from .._rpc._classify import bad_reply
-from .._rpc._http import HttpMethod
 from .._text import shorten
 from ._replies import MAX_ENTRIES, MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, Snapshot
 from ._requests import validate_job_id
@@ -22,7 +22,7 @@ from ._rest_replies import Json, identifier, number, objects, read_data, text
 from ._rows import JobRow, decode_jobs, pick_rows, state_of
 
 if TYPE_CHECKING:
-    from .._rpc._http import HttpReply
+    from .._connection._http import HttpReply
     from ._requests import CreateParams, JobParams, ListParams
 
 

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, cast
 
 import grpc
 
+from .._failures._context import CallContext, ReplyError
+from .._failures._grpc import bad_reply, call_error
+from .._failures._http import is_missing_route, missing_route, status_error
+from .._failures._milvus import ReturnedStatus
+from .._failures._milvus import status_error as returned_status_error
+from .._failures._texts import NOT_READY
 from .._hints import Hint
-from .._rpc._classify import bad_reply, call_error
-from .._rpc._context import CallContext, ReplyError
-from .._rpc._http_errors import is_missing_route, missing_route, status_error
-from .._rpc._texts import NOT_READY
 from ._replies import COUNTED_FROM, MAX_ENTRIES
-from ._status import ReturnedStatus
-from ._status import status_error as returned_status_error
 
 if TYPE_CHECKING:
+    from .._connection._http import HttpReply
     from .._errors import CallError, MilvusImportError
-    from .._rpc._http import HttpReply
 
 Code: Final = grpc.StatusCode
 Json = dict[str, Any]

@@ -8,8 +8,8 @@ from typing import Any, Final
 from milvus_import_pb import internal_pb2
 
 from .._errors import ArgumentError
+from .._failures._grpc import bad_reply
 from .._models import ImportJob, ImportState
-from .._rpc._classify import bad_reply
 from .._text import shorten
 from ._requests import validate_job_id
 

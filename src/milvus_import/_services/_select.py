@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVa
 
 import grpc
 
+from .._connection._call import unary
+from .._connection._method import Method
 from .._errors import CallError, MilvusImportError, MilvusStatusError, UnsupportedServerError
+from .._failures._context import ReplyError
+from .._failures._grpc import connection_broke, lacks_grpc_status
+from .._failures._http_status import http_hint
 from .._hints import Hint
-from .._rpc._call import unary
-from .._rpc._classify import connection_broke, lacks_grpc_status
-from .._rpc._context import ReplyError
-from .._rpc._http_status import http_hint
-from .._rpc._method import Method
 from .._text import quote
 from . import _internal, _public
 
 if TYPE_CHECKING:
+    from .._connection._channel import LazyChannel
+    from .._connection._http import HttpMethod
+    from .._connection._lazy import LazyConnection
     from .._models import GetImportProgressResponse, ImportJob, Service
-    from .._rpc._binding import LazyConnection
-    from .._rpc._channel import LazyChannel
-    from .._rpc._http import HttpMethod
-    from .._rpc._options import CallSettings
+    from .._options import CallSettings
     from ._replies import Snapshot
     from ._requests import CreateParams, JobParams, ListParams
     from ._rows import JobRow

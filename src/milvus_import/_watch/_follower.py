@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import grpc
 
+from .._connection._pauses import consume_exception, wake
 from .._errors import (
     CallError,
     JobNotFoundError,
@@ -14,7 +15,6 @@ from .._errors import (
     MilvusStatusError,
     UnsupportedServerError,
 )
-from .._rpc._pauses import consume_exception, wake
 from .._services._replies import Snapshot
 from .._services._rows import JobRow, sorted_ids
 from ._options import Source, Until, WatchSettings

@@ -7,7 +7,7 @@ from typing import NoReturn, Self
 
 from .._errors import MilvusImportError, WaitTimeoutError, hint_of
 from .._models import ImportJob, ImportProgressData, ImportState
-from .._rpc._options import reject_awaitable
+from .._options import reject_awaitable
 from ._follower import JobsFollower
 from ._one import import_failed, not_ended, warn_waiting_for_commit
 from ._options import last_progress

@@ -14,10 +14,10 @@ from .._errors import (
     WaitTimeoutError,
     hint_of,
 )
+from .._failures._milvus import failed_job_hint
 from .._models import ImportJob, ImportProgressData, ImportState
-from .._rpc._options import reject_awaitable
+from .._options import reject_awaitable
 from .._services._replies import Snapshot
-from .._services._status import failed_job_hint
 from .._text import quote
 from ._options import Source, Until, WatchSettings, has_reached, last_progress
 from ._outage import OutagePolicy

@@ -7,10 +7,10 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, cast
 
+from .._connection._pauses import Pauses
 from .._errors import ArgumentError, MilvusImportError
 from .._models import ImportProgressData, ImportState
-from .._rpc._options import RpcOptions, unknown_argument, validate_callback, validate_timeout
-from .._rpc._pauses import Pauses
+from .._options import RpcOptions, unknown_argument, validate_callback, validate_timeout
 from .._services._replies import Snapshot
 from .._services._rows import JobRow
 from .._text import shorten

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import grpc
 
 from .._errors import CallError, MilvusImportError
-from .._rpc._classify import from_a_server, is_rate_limit
-from .._rpc._options import reject_awaitable
+from .._failures._grpc import from_a_server, is_rate_limit
+from .._options import reject_awaitable
 from ._options import MAX_OUTAGE, WatchSettings
 
 FIRST_RETRY = 0.25

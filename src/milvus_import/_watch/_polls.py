@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
-from .._rpc._pauses import consume_exception
+from .._connection._pauses import consume_exception
 from .._services._replies import Snapshot
 
 CONCURRENT_POLLS = 64

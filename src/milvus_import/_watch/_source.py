@@ -6,15 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from .._errors import MilvusImportError
-from .._rpc._classify import is_rate_limit
+from .._failures._grpc import is_rate_limit
 from .._services._requests import JobParams, ListParams
 from .._services._select import LIST_JOBS, WATCH_LIST, WATCH_PROGRESS
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from .._rpc._options import CallSettings
-    from .._rpc._pauses import Pauses
+    from .._connection._pauses import Pauses
+    from .._options import CallSettings
     from .._services._replies import Snapshot
     from .._services._rows import JobRow
     from .._services._select import Operation, Services

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from .._rpc._pauses import consume_exception
+from .._connection._pauses import consume_exception
 
 _T = TypeVar("_T")
 

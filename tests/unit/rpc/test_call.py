@@ -11,11 +11,11 @@ import grpc.aio
 import pytest
 
 from milvus_import import ClientClosedError, DeadlineExceededError
-from milvus_import._rpc import _binding, _call, _channel
-from milvus_import._rpc._call import unary
-from milvus_import._rpc._channel import Connection, LazyChannel
-from milvus_import._rpc._endpoint import parse_uri
-from milvus_import._rpc._options import CallSettings
+from milvus_import._address import parse_uri
+from milvus_import._connection import _call, _channel
+from milvus_import._connection._call import unary
+from milvus_import._connection._channel import Connection, LazyChannel
+from milvus_import._options import CallSettings
 from milvus_import._services._internal import GET_IMPORT_PROGRESS
 from milvus_import_pb import internal_pb2
 
@@ -29,7 +29,7 @@ async def test_limits_are_the_documented_ones() -> None:
     assert _call.OVERDUE == 1.0
     assert _call.DETACHED_LIFETIME == 30.0
     assert _channel.SWEEP_INTERVAL == 1.0
-    assert _binding.CLOSE_GRACE == 1.0
+    assert _channel.CLOSE_GRACE == 1.0
 
 
 class Hold(grpc.aio.UnaryUnaryClientInterceptor):

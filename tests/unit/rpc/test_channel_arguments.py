@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from milvus_import import ArgumentError, ImportClient, TLSConfig
-from milvus_import._rpc._channel import channel_arguments, validate_interceptors
-from milvus_import._rpc._endpoint import parse_uri
+from milvus_import._address import parse_uri
+from milvus_import._connection._channel import channel_arguments, validate_interceptors
 
 MIB = 1024 * 1024
 

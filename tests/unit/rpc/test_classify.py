@@ -27,8 +27,8 @@ from milvus_import import (
     WaitTimeoutError,
 )
 from milvus_import._errors import hint_of
-from milvus_import._hints import Hint
-from milvus_import._rpc._classify import (
+from milvus_import._failures._context import CallContext
+from milvus_import._failures._grpc import (
     bad_reply,
     call_error,
     connection_broke,
@@ -36,8 +36,8 @@ from milvus_import._rpc._classify import (
     is_rate_limit,
     lacks_grpc_status,
 )
-from milvus_import._rpc._context import CallContext
-from milvus_import._rpc._texts import EMPTY_REPLY
+from milvus_import._failures._texts import EMPTY_REPLY
+from milvus_import._hints import Hint
 from milvus_import._text import quote
 
 Code = grpc.StatusCode

@@ -21,7 +21,7 @@ from milvus_import import (
     TLSConfig,
     get_import_progress,
 )
-from milvus_import._rpc._endpoint import Endpoint, parse_uri
+from milvus_import._address import Endpoint, parse_uri
 
 
 @pytest.mark.parametrize(

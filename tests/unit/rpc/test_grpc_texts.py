@@ -9,9 +9,9 @@ from __future__ import annotations
 import grpc
 import pytest
 
+from milvus_import._failures._context import CallContext
+from milvus_import._failures._grpc import call_error
 from milvus_import._hints import Hint
-from milvus_import._rpc._classify import call_error
-from milvus_import._rpc._context import CallContext
 
 ALL_FAILED = "failed to connect to all addresses; last error: "
 IPV6_REFUSED = "UNKNOWN: ipv6:%5B::1%5D:19530: Failed to connect to remote host: Connection refused"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from milvus_import._failures._http_status import http_hint, transient_http_status
+from milvus_import._failures._texts import http_status
 from milvus_import._hints import Hint
-from milvus_import._rpc._http_status import http_hint, transient_http_status
-from milvus_import._rpc._texts import http_status
 
 
 def test_408_429_and_5xx_except_501_and_505_are_transient() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from milvus_import._rpc._method import Method
+from milvus_import._connection._method import Method
 from milvus_import._services import _internal, _public
 from milvus_import_pb import internal_pb2, milvus_pb2
 

@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from milvus_import import ArgumentError, CallOptions, ImportClient, RpcOptions
-from milvus_import._rpc._options import (
+from milvus_import._options import (
     DEFAULT_TIMEOUT,
     CallSettings,
     client_settings,

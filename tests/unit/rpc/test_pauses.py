@@ -11,7 +11,7 @@ import pytest
 from times import GUARD, until
 
 from milvus_import import ClientClosedError
-from milvus_import._rpc._pauses import Pauses, yield_to_loop
+from milvus_import._connection._pauses import Pauses, yield_to_loop
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from milvus_import._rpc import _process
+from milvus_import._connection import _process
 
 
 class Channel:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from milvus_import._rpc import _throttle
-from milvus_import._rpc._throttle import PollThrottle
+from milvus_import._connection import _throttle
+from milvus_import._connection._throttle import PollThrottle
 
 
 class Clock:

@@ -19,9 +19,9 @@ from milvus_import import (
     UnsupportedServerError,
 )
 from milvus_import._errors import hint_of
+from milvus_import._failures._context import CallContext, ReplyError
+from milvus_import._failures._grpc import call_error
 from milvus_import._hints import Hint
-from milvus_import._rpc._classify import call_error
-from milvus_import._rpc._context import CallContext, ReplyError
 from milvus_import._services import _public
 from milvus_import._services._requests import JobParams
 from milvus_import.testing._faults import FAULTS

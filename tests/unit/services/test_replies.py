@@ -10,9 +10,9 @@ from leaks import alive
 
 from milvus_import import CallError, ImportState, MilvusImportError
 from milvus_import._errors import hint_of
+from milvus_import._failures._context import CallContext, ReplyError
+from milvus_import._failures._texts import EMPTY_REPLY
 from milvus_import._hints import Hint
-from milvus_import._rpc._context import CallContext, ReplyError
-from milvus_import._rpc._texts import EMPTY_REPLY
 from milvus_import._services import _internal, _public, _replies
 from milvus_import._services._replies import (
     MAX_ENTRIES,

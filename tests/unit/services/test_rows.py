@@ -9,8 +9,8 @@ import pytest
 
 from milvus_import import CallError, ImportJob, ImportState, UnsupportedServerError
 from milvus_import._errors import hint_of
+from milvus_import._failures._context import CallContext, ReplyError
 from milvus_import._hints import Hint
-from milvus_import._rpc._context import CallContext, ReplyError
 from milvus_import._services import _internal, _public
 from milvus_import._services._requests import ListParams
 from milvus_import._services._rows import JobRow, decode_jobs, pick_rows, sorted_ids, state_of

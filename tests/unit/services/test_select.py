@@ -18,12 +18,12 @@ from milvus_import import (
     UnavailableError,
     UnsupportedServerError,
 )
+from milvus_import._address import parse_uri
+from milvus_import._connection._channel import LazyChannel
 from milvus_import._errors import hint_of
+from milvus_import._failures._grpc import call_error
 from milvus_import._hints import Hint
-from milvus_import._rpc._channel import LazyChannel
-from milvus_import._rpc._classify import call_error
-from milvus_import._rpc._endpoint import parse_uri
-from milvus_import._rpc._options import CallSettings
+from milvus_import._options import CallSettings
 from milvus_import._services import _select
 from milvus_import._services._requests import CreateParams, JobParams, ListParams
 from milvus_import._services._select import (

@@ -8,15 +8,15 @@ import pytest
 
 from milvus_import import JobLimitError, JobNotFoundError, MilvusStatusError
 from milvus_import._errors import hint_of
-from milvus_import._hints import Hint
-from milvus_import._rpc._classify import is_rate_limit
-from milvus_import._rpc._context import CallContext, ReplyError
-from milvus_import._services._status import (
+from milvus_import._failures._context import CallContext, ReplyError
+from milvus_import._failures._grpc import is_rate_limit
+from milvus_import._failures._milvus import (
     ReturnedStatus,
     check_status,
     failed_job_hint,
     status_error,
 )
+from milvus_import._hints import Hint
 from milvus_import_pb import common_pb2
 
 READ = CallContext("GetImportState", "public", True, "milvus:1", False, 10.0, False, False)

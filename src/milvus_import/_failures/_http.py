@@ -12,8 +12,8 @@ import grpc
 
 from .._hints import Hint
 from .._text import EXCERPT, quote
-from ._classify import call_error
 from ._context import CallContext, ReplyError
+from ._grpc import call_error
 from ._http_status import http_code, http_hint
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .._errors import JobLimitError, JobNotFoundError, MilvusStatusError
 from .._hints import Hint
-from .._rpc._context import ReplyError
-from .._rpc._texts import NOT_READY
 from .._text import excerpt, quote
+from ._context import ReplyError
+from ._texts import NOT_READY
 
 if TYPE_CHECKING:
     from milvus_import_pb.common_pb2 import Status
 
-    from .._rpc._context import CallContext
+    from ._context import CallContext
 
 # Milvus' codes: not ready, unavailable, request limit, rate limit, resource short, REST limiter.
 _TRANSIENT_CODES: Final = frozenset({1, 2, 4, 8, 12, 1807})

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import anyio
 
 from .._errors import ClientClosedError
+from .._failures._context import CallContext
 from . import _process
-from ._context import CallContext
 from ._pauses import Pauses
 
 if TYPE_CHECKING:
+    from .._address import Endpoint
     from .._models import Service
-    from ._endpoint import Endpoint
-    from ._options import CallSettings
+    from .._options import CallSettings
 
 CLOSE_GRACE = 1.0
 """Seconds that close() gives the calls in flight."""

@@ -19,17 +19,17 @@ import grpc
 import grpc.aio
 
 from .._errors import MilvusImportError
+from .._failures._grpc import call_error, closed_error
 from .._models import CallRecord
+from .._options import close_awaitable
 from ._channel import Connection, LazyChannel
-from ._classify import call_error, closed_error
-from ._options import close_awaitable
 from ._pauses import consume_exception
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from .._options import CallSettings
     from ._method import Method
-    from ._options import CallSettings
 
 logger = logging.getLogger("milvus_import")
 

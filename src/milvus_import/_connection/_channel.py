@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 import grpc.aio
 
+from .._address import Endpoint
 from .._errors import ArgumentError
 from .._text import shorten
 from . import _process
-from ._binding import CLOSE_GRACE, LazyConnection
-from ._endpoint import Endpoint
+from ._lazy import CLOSE_GRACE, LazyConnection
 
 if TYPE_CHECKING:
     from ._method import Method

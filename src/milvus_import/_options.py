@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 import grpc
 
-from .._errors import ArgumentError
-from .._text import shorten
+from ._errors import ArgumentError
 from ._metadata import Metadata, MetadataValue, validate_metadata
+from ._text import shorten
 
 if TYPE_CHECKING:
-    from .._models import CallRecord
+    from ._models import CallRecord
 
 _CallbackT = TypeVar("_CallbackT")
 

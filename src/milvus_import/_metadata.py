@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import cast
 
-from .._errors import ArgumentError
-from .._text import shorten
+from ._errors import ArgumentError
+from ._text import shorten
 
 MetadataValue = str | bytes
 Metadata = Mapping[str, MetadataValue | None] | Sequence[tuple[str, MetadataValue | None]]

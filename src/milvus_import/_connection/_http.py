@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import grpc
 
 from .._errors import MilvusImportError
+from .._failures._grpc import call_error, closed_error
+from .._failures._http import response_text, transport_error
+from .._failures._http_status import http_code
+from .._failures._texts import DEADLINE_TEXT
 from .._models import CallRecord
 from ._call import DETACHED_LIFETIME, report
-from ._classify import call_error, closed_error
 from ._http_channel import HttpCall, HttpChannel, HttpFailure, HttpResponse, RequestTask
-from ._http_errors import response_text, transport_error
-from ._http_status import http_code
-from ._texts import DEADLINE_TEXT
 
 if TYPE_CHECKING:
-    from ._options import CallSettings
+    from .._options import CallSettings
 
 _LATE = 0.1
 """Seconds of delay from which the event loop counts as blocked."""

@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
+from .._failures._http import COMPRESSED, failure
 from . import _process
-from ._binding import CLOSE_GRACE, LazyConnection
-from ._http_errors import COMPRESSED, failure
+from ._lazy import CLOSE_GRACE, LazyConnection
 
 if TYPE_CHECKING:
     import httpx2
 
-    from ._context import CallContext
-    from ._endpoint import Endpoint
-    from ._options import CallSettings
-    from ._tls import TLSConfig
+    from .._address import Endpoint, TLSConfig
+    from .._failures._context import CallContext
+    from .._options import CallSettings
 
 MAX_CONNECTIONS = 256
 """Requests at the same time; further ones wait for a connection, within their deadline."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from .._failures._context import CallContext
     from .._models import Service
-    from ._binding import LazyConnection
-    from ._context import CallContext
-    from ._options import CallSettings
+    from .._options import CallSettings
+    from ._lazy import LazyConnection
 
 _ParamsT = TypeVar("_ParamsT")
 _ResultT = TypeVar("_ResultT")

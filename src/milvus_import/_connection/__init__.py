@@ -1,0 +1,1 @@
+"""One way to run a request, over gRPC or HTTP."""

@@ -1,0 +1,1 @@
+"""Failures: from a status or an exception to an error and its hint."""
