@@ -88,7 +88,7 @@ FAULTS: dict[str, Damage] = {
 
 
 async def measured(damage: Damage) -> tuple[float, list[str]]:
-    """Return the seconds to the next response of the watch, and the errors of on_fault."""
+    """Return the seconds to the next response of the watch, and the errors of on_retry."""
     errors: list[str] = []
     responses: list[float] = []
 
@@ -106,7 +106,7 @@ async def measured(damage: Damage) -> tuple[float, list[str]]:
         client = await stack.enter_async_context(ImportClient(relay.uri))
 
         async def follow() -> None:
-            async for _ in client.watch(JOB, on_fault=fault, on_finish=finished):
+            async for _ in client.watch(JOB, on_retry=fault, on_finish=finished):
                 pass
 
         following = asyncio.create_task(follow())
@@ -135,7 +135,7 @@ async def main() -> None:
         for name, (seconds, errors) in zip(FAULTS, ends, strict=True):
             found[name].append(seconds)
             faults[name].update(errors)
-    print("| fault | time to the next response | `on_fault` receives |")
+    print("| fault | time to the next response | `on_retry` receives |")
     print("| --- | --- | --- |")
     for name, times in found.items():
         kinds = ", ".join(sorted(faults[name])) or "nothing"

@@ -15,7 +15,7 @@ async def main(uri: str, *job_ids: str) -> int:
     """Follow the jobs; return how many have not completed."""
     async with ImportClient(uri, token=os.environ.get("MILVUS_TOKEN")) as client:
         with ProgressBars(job_ids=job_ids) as bars:
-            outcomes = await client.wait_all(job_ids, on_progress=bars, on_fault=bars.on_fault)
+            outcomes = await client.wait_all(job_ids, on_progress=bars, on_retry=bars.on_retry)
     errors = 0
     for job_id, outcome in outcomes.items():
         if isinstance(outcome, ImportProgressData):

@@ -37,7 +37,7 @@ from ._services._requests import Files, ImportOptions
 from ._services._select import ServiceChoice
 from ._watch._jobs import JobsWatch, Outcome
 from ._watch._one import ImportWatch
-from ._watch._options import OnFault, Until, WatchOptions
+from ._watch._options import OnRetry, Until, WatchOptions
 
 __all__ = [
     "AccessDeniedError",
@@ -65,7 +65,7 @@ __all__ = [
     "Metadata",
     "MilvusImportError",
     "MilvusStatusError",
-    "OnFault",
+    "OnRetry",
     "Outcome",
     "RpcOptions",
     "Service",

@@ -179,7 +179,7 @@ class ImportClient(BaseClient):
         """Return an async iterator over the changes of a job, until it is Completed or Failed.
 
         ``options`` takes WatchOptions: ``timeout`` (seconds for the whole watch, default no limit),
-        ``interval`` (seconds between polls, default 2), ``max_outage``, ``on_fault``, and for each
+        ``interval`` (seconds between polls, default 2), ``max_outage``, ``on_retry``, and for each
         RPC ``rpc_timeout``, ``metadata``, ... It survives server restarts and lost connections.
 
         The iterator raises WaitTimeoutError, JobNotFoundError, and the last error if it is not

@@ -178,6 +178,8 @@ def unknown_argument(name: str, known: Sequence[str]) -> TypeError:
     """Return the error of an unknown keyword, with the closest known one."""
     if name == "call":
         hint = "pass the call options directly, such as metadata=..."
+    elif name == "on_fault":
+        hint = "it is now on_retry="
     elif name in {"timeout", "rpc_timeout"}:
         right = "rpc_timeout" if name == "timeout" else "timeout"
         hint = f"use {right}= for the deadline of each RPC"

@@ -3,7 +3,7 @@
 ::
 
     with ProgressBars() as bars:
-        await client.wait(job_id, on_progress=bars, on_fault=bars.on_fault)
+        await client.wait(job_id, on_progress=bars, on_retry=bars.on_retry)
 """
 
 try:

@@ -49,7 +49,7 @@ class Following:
             self._job.job_id,
             interval=INTERVAL,
             rpc_timeout=self._rpc_timeout,
-            on_fault=lambda error, _: self.faults.append(error),
+            on_retry=lambda error, _: self.faults.append(error),
             on_finish=self.records.append,
         )
         async for progress in watch:
@@ -206,7 +206,7 @@ async def test_wait_that_starts_during_an_outage_of_the_backend(
     async with gateway, ImportClient(gateway.uri) as client:
         wait = asyncio.create_task(
             client.wait(
-                job.job_id, interval=INTERVAL, on_fault=lambda error, _: faults.append(error)
+                job.job_id, interval=INTERVAL, on_retry=lambda error, _: faults.append(error)
             )
         )
         await asyncio.sleep(OUTAGE)

@@ -49,7 +49,7 @@ async def watch_jobs(
     errors: list[MilvusImportError] = []
 
     async def follow(client: ImportClient, job_id: str) -> None:
-        async for progress in client.watch(job_id, on_fault=lambda error, _: errors.append(error)):
+        async for progress in client.watch(job_id, on_retry=lambda error, _: errors.append(error)):
             seen.add(progress.job_id)
 
     async with ImportClient(gateway.uri) as client:
@@ -117,7 +117,7 @@ async def test_one_watch_makes_progress_behind_a_limiter_that_counts_rejected_re
     job = fake.add_job(state="Importing", progress=1)
     errors: list[MilvusImportError] = []
     async with counting(fake, 3, 1.0) as gateway, ImportClient(gateway.uri) as client:
-        watch = client.watch(job.job_id, interval=0.2, on_fault=lambda e, _: errors.append(e))
+        watch = client.watch(job.job_id, interval=0.2, on_retry=lambda e, _: errors.append(e))
         async with asyncio.timeout(GUARD):
             assert (await anext(watch)).progress == 1
             for percent in range(2, 8):

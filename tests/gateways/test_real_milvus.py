@@ -44,7 +44,7 @@ async def test_import_through_a_gateway_that_is_reloaded_and_restarted(
         assert await client.check() == "public"
         job_id = await submit(place, client)
         wait = asyncio.create_task(
-            client.wait(job_id, interval=0.1, on_fault=lambda error, _: faults.append(error))
+            client.wait(job_id, interval=0.1, on_retry=lambda error, _: faults.append(error))
         )
         await gateway.reload()
         await gateway.stop()

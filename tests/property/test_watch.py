@@ -81,7 +81,7 @@ def _runner() -> asyncio.Runner:
 
 
 def settings_of() -> WatchSettings:
-    return WatchSettings(timeout=math.inf, interval=TICK, max_outage=60.0, on_fault=None)
+    return WatchSettings(timeout=math.inf, interval=TICK, max_outage=60.0, on_retry=None)
 
 
 def no_job() -> JobNotFoundError:

@@ -45,7 +45,7 @@ async def test_wait_survives_a_killed_server_and_reports_that_the_job_failed() -
                         job_id,
                         interval=0.5,
                         on_progress=record,
-                        on_fault=record_fault,
+                        on_retry=record_fault,
                     )
 
             async with anyio.create_task_group() as group:

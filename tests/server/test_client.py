@@ -103,12 +103,18 @@ async def test_a_wrong_keyword_of_a_method_of_many_rpcs_names_the_right_one(
     assert list(fake.received) == []
 
 
-@pytest.mark.parametrize("keyword", ["intervall", "max_outages", "onfault"])
+@pytest.mark.parametrize("method", MANY_RPCS)
+async def test_the_old_name_of_on_retry_names_the_new_one(client: Any, method: str) -> None:
+    with pytest.raises(TypeError, match="'on_fault': it is now on_retry="):
+        await MANY_RPCS[method](client, {"on_fault": print})
+
+
+@pytest.mark.parametrize("keyword", ["intervall", "max_outages", "onretry"])
 @pytest.mark.parametrize("method", MANY_RPCS)
 async def test_a_misspelt_option_of_a_watch_names_the_right_one(
     client: Any, method: str, keyword: str
 ) -> None:
-    right = {"intervall": "interval", "max_outages": "max_outage", "onfault": "on_fault"}[keyword]
+    right = {"intervall": "interval", "max_outages": "max_outage", "onretry": "on_retry"}[keyword]
     with pytest.raises(TypeError, match=rf"did you mean {right}=\?"):
         await MANY_RPCS[method](client, {keyword: 2})
 
@@ -160,12 +166,12 @@ async def test_on_progress_that_returns_an_awaitable_is_rejected_at_its_first_ca
 
 
 @pytest.mark.parametrize("method", ["wait", "wait_all"])
-async def test_on_fault_that_returns_an_awaitable_is_rejected_at_its_first_call(
+async def test_on_retry_that_returns_an_awaitable_is_rejected_at_its_first_call(
     fake: FakeMilvus, client: Any, method: str
 ) -> None:
     fake.inject("not-ready", times=None)
-    with pytest.raises(TypeError, match="on_fault must be a plain function"):
-        await MANY_RPCS[method](client, {"on_fault": _returns_a_future})
+    with pytest.raises(TypeError, match="on_retry must be a plain function"):
+        await MANY_RPCS[method](client, {"on_retry": _returns_a_future})
     gc.collect()
 
 
@@ -190,7 +196,7 @@ async def test_on_finish_that_returns_an_awaitable_is_logged(
 async def test_an_async_callback_is_rejected_before_anything_is_sent(
     fake: FakeMilvus, client: Any
 ) -> None:
-    for name in ("on_progress", "on_fault", "on_finish"):
+    for name in ("on_progress", "on_retry", "on_finish"):
         with pytest.raises(TypeError, match=f"{name} must be a plain function"):
             await client.wait(JOB, **{name: _do_nothing})
     assert list(fake.received) == []

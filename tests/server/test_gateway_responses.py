@@ -124,7 +124,7 @@ async def test_watch_survives_an_outage_that_a_gateway_reports(name: str, respon
         ImportClient(server.uri, service="internal") as client,
     ):
         final = await asyncio.wait_for(
-            client.wait(JOB, interval=0.01, on_fault=lambda error, _: faults.append(error)), 30
+            client.wait(JOB, interval=0.01, on_retry=lambda error, _: faults.append(error)), 30
         )
     assert final.state == "Completed"
     assert len(faults) == 3

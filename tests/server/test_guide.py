@@ -32,7 +32,7 @@ async def test_the_code_of_the_page_runs(
     uri = fake.internal_uri
     if REST in block:
         fake.version, uri = "3.0", fake.rest_uri
-    if "on_fault" in block:
+    if "on_retry" in block:
         fake.inject("not-ready")
     source = block.replace("http://localhost:19530", uri).replace("timeout(0.5)", "timeout(20)")
     async with ImportClient(fake.internal_uri) as client:
@@ -45,7 +45,7 @@ async def test_the_code_of_the_page_runs(
             ImportClient=ImportClient,
         )
     assert fake.received
-    assert ("on_fault" in block) == ("service not ready" in capsys.readouterr().out)
+    assert ("on_retry" in block) == ("service not ready" in capsys.readouterr().out)
 
 
 def test_the_guide_has_a_block_per_subject() -> None:

@@ -62,7 +62,7 @@ async def test_wait_draws_bars_of_a_job_and_its_files(fake: FakeMilvus) -> None:
             first = await anext(client.watch("7"))
             bars(first)
             await until(lambda: "a.parquet" in plain(file.getvalue()))
-            final = await client.wait("7", interval=0.05, on_progress=show, on_fault=bars.on_fault)
+            final = await client.wait("7", interval=0.05, on_progress=show, on_retry=bars.on_retry)
     assert final.state is ImportState.COMPLETED
     text = plain(file.getvalue())
     assert re.search(r"7 +━+[╸─]+ +40%  Importing", text)
@@ -76,7 +76,7 @@ async def test_wait_all_draws_a_bar_per_job(fake: FakeMilvus) -> None:
     async with ImportClient(fake.internal_uri) as client:
         with ProgressBars(console) as bars:
             outcomes = await client.wait_all(
-                ["8", "7"], interval=0.05, on_progress=bars, on_fault=bars.on_fault
+                ["8", "7"], interval=0.05, on_progress=bars, on_retry=bars.on_retry
             )
     assert len(outcomes) == 2
     last = plain(file.getvalue()).splitlines()[-2:]
@@ -128,7 +128,7 @@ def test_outage_is_shown_until_a_change() -> None:
     file, console = terminal()
     with ProgressBars(console) as bars:
         bars(data(40))
-        bars.on_fault(UNAVAILABLE, 3.0)
+        bars.on_retry(UNAVAILABLE, 3.0)
         console_text = _next_picture(file)
         assert "reconnecting for 0:03: UNAVAILABLE" in console_text
         bars(data(50))
@@ -150,8 +150,8 @@ def test_without_a_terminal_there_is_a_line_per_change() -> None:
     with ProgressBars(Console(file=file, width=20)) as bars:
         bars(data(40))
         bars(data(40))
-        bars.on_fault(UNAVAILABLE, 3.0)
-        bars.on_fault(UNAVAILABLE, 4.0)
+        bars.on_retry(UNAVAILABLE, 3.0)
+        bars.on_retry(UNAVAILABLE, 4.0)
         bars(data(100, "Completed"))
         bars(ImportJob("8", "[red]books", ImportState.IMPORTING, 5, ""))
     assert file.getvalue().splitlines() == [
@@ -166,7 +166,7 @@ def test_without_a_terminal_there_is_a_line_per_change() -> None:
 def test_without_a_terminal_a_status_of_milvus_is_shown_as_the_cause() -> None:
     file = io.StringIO()
     with ProgressBars(Console(file=file)) as bars:
-        bars.on_fault(MilvusStatusError("service not ready"), 0.0)
+        bars.on_retry(MilvusStatusError("service not ready"), 0.0)
     assert file.getvalue() == "reconnecting: service not ready\n"
 
 
@@ -177,7 +177,7 @@ async def test_on_finish_ends_the_outage_without_a_change(fake: FakeMilvus) -> N
         async with ImportClient(fake.internal_uri, on_finish=bars.on_finish) as client:
             await client.get_import_progress("7")
             fake.inject("unavailable", times=2)
-            watch = client.watch("7", interval=0.02, on_fault=bars.on_fault, timeout=20)
+            watch = client.watch("7", interval=0.02, on_retry=bars.on_retry, timeout=20)
             await anext(watch)
             bars(data(40))
     lines = file.getvalue().splitlines()

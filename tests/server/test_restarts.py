@@ -136,7 +136,7 @@ async def test_watch_resumes_within_seconds_after_an_outage_of_ten_seconds(
             responses,
             interval=0.2,
             timeout=LONGEST,
-            on_fault=faults,
+            on_retry=faults,
         )
     assert seen[-1] == ("Completed", 100)
     assert len(seen) == len(set(seen))
@@ -171,7 +171,7 @@ async def test_watch_continues_if_one_of_three_servers_is_killed(
 
         uri = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
         seen = await followed(
-            uri, killing, responses, interval=TICK, timeout=guard, on_fault=faults
+            uri, killing, responses, interval=TICK, timeout=guard, on_retry=faults
         )
     assert {progress for _, progress in seen} == {1, 2, 3, 100}
     assert seen.index(("Completed", 100)) == len(seen) - 1
@@ -192,7 +192,7 @@ async def test_watch_continues_after_a_frozen_server_resumes(
             server.thaw()
 
         seen = await followed(
-            server.public_uri, freeze, responses, interval=TICK, timeout=guard, on_fault=faults
+            server.public_uri, freeze, responses, interval=TICK, timeout=guard, on_retry=faults
         )
     assert seen[-1] == ("Completed", 100)
     assert DeadlineExceededError in faults.kinds
@@ -250,7 +250,7 @@ async def test_watch_continues_after_a_port_refused_connections(
             await relay.listen()
 
         seen = await followed(
-            relay.uri, closing, responses, interval=TICK, timeout=guard, on_fault=faults
+            relay.uri, closing, responses, interval=TICK, timeout=guard, on_retry=faults
         )
     assert seen == [("Importing", 40), ("Completed", 100)]
     assert UnavailableError in faults.kinds
@@ -261,6 +261,6 @@ async def test_watch_over_a_slow_network_reports_no_fault(fake: FakeMilvus, guar
     faults = FaultLog()
     async with Relay(fake.public_port) as relay, ImportClient(relay.uri) as client:
         relay.delay = 0.05
-        watch = client.watch(job.job_id, interval=TICK, timeout=guard, on_fault=faults)
+        watch = client.watch(job.job_id, interval=TICK, timeout=guard, on_retry=faults)
         assert await changes(watch) == [("Importing", 40), ("Completed", 100)]
     assert faults == []

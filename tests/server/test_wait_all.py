@@ -168,7 +168,7 @@ async def test_successful_list_does_not_end_the_outage_of_a_poll(
         interval=interval,
         max_outage=limit,
         timeout=guard,
-        on_fault=end_other,
+        on_retry=end_other,
     )
     seconds = time.monotonic() - started
     failed = outcomes[job.job_id]

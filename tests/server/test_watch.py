@@ -259,7 +259,7 @@ async def awaited(*_: object) -> None: ...
 
 
 @pytest.mark.parametrize("callback", [3, awaited])
-@pytest.mark.parametrize("name", ["on_progress", "on_fault", "on_finish"])
+@pytest.mark.parametrize("name", ["on_progress", "on_retry", "on_finish"])
 async def test_a_callback_that_cannot_be_called_is_a_type_error_before_anything_is_sent(
     fake: FakeMilvus, client: ImportClient, name: str, callback: object, guard: float
 ) -> None:
@@ -276,7 +276,7 @@ async def test_a_callback_that_cannot_be_called_is_a_type_error_before_anything_
 
 
 @pytest.mark.parametrize("method", ["wait", "wait_all"])
-@pytest.mark.parametrize("name", ["on_progress", "on_fault"])
+@pytest.mark.parametrize("name", ["on_progress", "on_retry"])
 async def test_a_callback_that_returns_an_awaitable_is_a_type_error(
     fake: FakeMilvus, known: ImportClient, name: str, method: str, guard: float
 ) -> None:
@@ -299,7 +299,7 @@ class CallbackError(Exception):
 
 @pytest.mark.parametrize("service", ["internal", "public"])
 @on_each_method
-async def test_an_exception_of_on_fault_propagates_and_the_next_step_polls_again(
+async def test_an_exception_of_on_retry_propagates_and_the_next_step_polls_again(
     fake: FakeMilvus, method: str, service: str, guard: float
 ) -> None:
     job = fake.add_job(state="Completed", progress=100)
@@ -310,7 +310,7 @@ async def test_an_exception_of_on_fault_propagates_and_the_next_step_polls_again
     async with ImportClient(uri_of(fake, service)) as client:
         await client.check()
         fake.inject("not-ready")
-        options: dict[str, Any] = {"interval": TICK, "timeout": guard, "on_fault": raising}
+        options: dict[str, Any] = {"interval": TICK, "timeout": guard, "on_retry": raising}
         if method in {"wait", "wait_all"}:
             with pytest.raises(CallbackError):
                 await run(client, method, job.job_id, **options)
@@ -335,7 +335,7 @@ async def test_a_connection_that_cannot_be_made_is_raised_immediately(method: st
     with closed_port() as port:
         async with ImportClient(f"http://127.0.0.1:{port}") as client:
             with pytest.raises(UnavailableError, match=r"Check host and port"):
-                await run(client, method, "1", on_fault=faults)
+                await run(client, method, "1", on_retry=faults)
     assert faults == []
 
 
@@ -355,7 +355,7 @@ async def test_max_outage_as_a_number_counts_from_the_start(
 
     async with ImportClient(fake.internal_uri) as client, anyio.create_task_group() as group:
         group.start_soon(start_later)
-        options: dict[str, Any] = {"max_outage": guard, "interval": TICK, "on_fault": faults}
+        options: dict[str, Any] = {"max_outage": guard, "interval": TICK, "on_retry": faults}
         end = await run(client, method, job.job_id, **options)
     assert len(end) == 1
     assert isinstance(end[0], ImportProgressData) or method == "watch_all"
@@ -379,7 +379,7 @@ async def test_max_outage_ends_an_outage_that_starts_before_the_first_response(
                     interval=TICK,
                     max_outage=limit,
                     timeout=guard,
-                    on_fault=faults,
+                    on_retry=faults,
                 )
             assert time.monotonic() - started >= limit
     assert raised.value.outage is not None
@@ -394,7 +394,7 @@ async def test_watch_does_not_retry_the_responses_of_a_web_server(
     faults = FaultLog()
     async with gateway_port(status) as port, ImportClient(f"http://127.0.0.1:{port}") as client:
         with pytest.raises(CallError):
-            await client.wait("1", timeout=guard, on_fault=faults)
+            await client.wait("1", timeout=guard, on_retry=faults)
     assert faults == []
 
 
@@ -405,7 +405,7 @@ async def test_a_gateway_without_a_server_is_retried_by_any_client(
     faults = FaultLog()
     async with gateway_port(status) as port, ImportClient(f"http://127.0.0.1:{port}") as client:
         with pytest.raises(WaitTimeoutError, match="last error"):
-            await client.wait("1", timeout=0.5 * scale, interval=TICK, on_fault=faults)
+            await client.wait("1", timeout=0.5 * scale, interval=TICK, on_retry=faults)
     assert len(faults) > 1
 
 
@@ -418,7 +418,7 @@ async def test_a_server_that_starts_is_retried_by_any_client(
     job = fake.add_job(script=SCRIPT)
     fake.inject(fault, times=3)
     faults = FaultLog()
-    watch = client.watch(job.job_id, interval=TICK, timeout=guard, on_fault=faults)
+    watch = client.watch(job.job_id, interval=TICK, timeout=guard, on_retry=faults)
     assert await changes(watch) == CHANGES
     assert len(faults) == 3
     assert faults.outages == sorted(faults.outages)
@@ -454,7 +454,7 @@ async def test_errors_that_are_not_transient_are_raised_immediately(
     job = fake.add_job(script=SCRIPT)
     fake.inject(fault)
     faults = FaultLog()
-    watch = known.watch(job.job_id, interval=TICK, timeout=guard, on_fault=faults)
+    watch = known.watch(job.job_id, interval=TICK, timeout=guard, on_retry=faults)
     with pytest.raises(error) as raised:
         await anext(watch)
     assert not isinstance(raised.value, WaitTimeoutError)
@@ -492,7 +492,7 @@ async def test_watch_retries_while_another_server_is_at_the_address(guard: float
         job = server.add_job(state="Importing", progress=40)
         async with ImportClient(server.internal_uri, tls=TLSConfig(ca=certificates.ca)) as client:
             faults = FaultLog()
-            watch = client.watch(job.job_id, interval=TICK, timeout=guard, on_fault=faults)
+            watch = client.watch(job.job_id, interval=TICK, timeout=guard, on_retry=faults)
             await anext(watch)
             await server.stop()
             changed: list[int] = []
@@ -532,7 +532,7 @@ async def test_max_outage_ends_an_outage_with_its_last_error(
             interval=TICK,
             max_outage=limit,
             timeout=guard,
-            on_fault=faults,
+            on_retry=faults,
         )
     assert time.monotonic() - started >= limit
     assert faults
@@ -622,7 +622,7 @@ async def test_job_not_found_response_ends_an_outage(
     interval, faults = 0.3 * scale, FaultLog()
     job = fake.add_job(state="Importing", progress=40)
     async with ImportClient(fake.public_uri, service="public") as client:
-        options: dict[str, Any] = {"interval": interval, "timeout": guard, "on_fault": faults}
+        options: dict[str, Any] = {"interval": interval, "timeout": guard, "on_retry": faults}
         watch: Any = (
             client.watch(job.job_id, **options)
             if method == "watch"
@@ -702,7 +702,7 @@ async def test_wait_after_create_import_survives_a_restart(
     await fake.stop()
     async with anyio.create_task_group() as group:
         group.start_soon(restart)
-        progress = await client.wait(job_id, interval=TICK, timeout=guard, on_fault=faults)
+        progress = await client.wait(job_id, interval=TICK, timeout=guard, on_retry=faults)
         assert progress.state is ImportState.COMPLETED
     assert UnavailableError in faults.kinds
 
@@ -780,7 +780,7 @@ async def test_rpc_timeout_is_the_deadline_of_each_poll(
     fake.inject("hang")
     faults = FaultLog()
     final = await known.wait(
-        job.job_id, interval=TICK, timeout=guard, rpc_timeout=0.5 * scale, on_fault=faults
+        job.job_id, interval=TICK, timeout=guard, rpc_timeout=0.5 * scale, on_retry=faults
     )
     assert final.done
     assert faults.kinds == [DeadlineExceededError]

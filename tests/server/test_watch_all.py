@@ -283,7 +283,7 @@ async def test_watch_all_survives_a_restart_without_losing_a_job(
             await faults.reach(len(faults) + 1)
         await fake.start()
 
-    watch = client.watch_all(ids(jobs), interval=TICK, timeout=guard, on_fault=faults)
+    watch = client.watch_all(ids(jobs), interval=TICK, timeout=guard, on_retry=faults)
     first = await anext(watch)
     restarting = asyncio.create_task(restart())
     seen = await job_changes(watch)
@@ -303,7 +303,7 @@ async def test_a_successful_response_ends_an_outage(
     job = fake.add_job(script=[("Importing", n) for n in range(1000)])
     faults = FaultLog()
     watch = client.watch_all(
-        [job.job_id], interval=TICK, max_outage=limit, timeout=guard, on_fault=faults
+        [job.job_id], interval=TICK, max_outage=limit, timeout=guard, on_retry=faults
     )
     await anext(watch)
     for _ in range(2):
@@ -352,7 +352,7 @@ async def test_watch_all_raises_what_is_not_transient_immediately(
     """Also in a round in which other polls fail with transient errors."""
     jobs = [fake.add_job() for _ in range(5)]
     faults = FaultLog()
-    watch = client.watch_all(ids(jobs), interval=TICK, timeout=guard, on_fault=faults)
+    watch = client.watch_all(ids(jobs), interval=TICK, timeout=guard, on_retry=faults)
     for _ in jobs:
         await anext(watch)
     fake.inject("unavailable", times=1)
@@ -367,7 +367,7 @@ async def test_watch_all_polls_the_jobs_if_the_server_stops_listing(
 ) -> None:
     jobs = add_scripted(fake, 3)
     faults = FaultLog()
-    watch = client.watch_all(ids(jobs), interval=TICK, timeout=guard, on_fault=faults)
+    watch = client.watch_all(ids(jobs), interval=TICK, timeout=guard, on_retry=faults)
     first = await anext(watch)
     fake.inject("unimplemented", times=None, method="ListImports")
     seen = await job_changes(watch)
@@ -383,7 +383,7 @@ async def test_one_unimplemented_list_after_a_good_one_is_retried(
     """A gateway that is reloaded may return one; the list is not given up for it."""
     job = fake.add_job(script=[*(("Importing", n) for n in range(6)), ("Completed", 100)])
     faults = FaultLog()
-    watch = client.watch_all([job.job_id], interval=TICK, timeout=guard, on_fault=faults)
+    watch = client.watch_all([job.job_id], interval=TICK, timeout=guard, on_retry=faults)
     seen: list[int] = []
     async for change in watch:
         seen.append(change.progress)

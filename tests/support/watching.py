@@ -25,7 +25,7 @@ CHANGES: list[Change] = [("Pending", 0), ("Importing", 40), ("Importing", 60), (
 
 
 class FaultLog(list[tuple[MilvusImportError, float]]):
-    """Records the calls of ``on_fault``: ``on_fault=log``."""
+    """Records the calls of ``on_retry``: ``on_retry=log``."""
 
     def __init__(self) -> None:
         super().__init__()

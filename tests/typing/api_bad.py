@@ -62,7 +62,7 @@ async def jobs(client: ImportClient) -> None:
     await client.get_import_progress("7", rpc_timeout=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await client.get_import_progress("7", interval=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.watch("7", interval=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    client.watch("7", on_fault=no_argument)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.watch("7", on_retry=no_argument)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await client.commit_import(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     list(client.watch("7"))  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     await client.wait_all(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

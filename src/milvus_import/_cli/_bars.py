@@ -28,7 +28,7 @@ class ProgressBars:
     A context manager, and a function for ``on_progress``::
 
         with ProgressBars() as bars:
-            await client.wait(job_id, on_progress=bars, on_fault=bars.on_fault)
+            await client.wait(job_id, on_progress=bars, on_retry=bars.on_retry)
 
     It draws while it is entered, and leaves the last state of each job on the screen. Other output
     of the program appears above the bars. If the console is not a terminal, it prints a line per
@@ -78,12 +78,12 @@ class ProgressBars:
         """Show a change; the function for ``on_progress``."""
         self._shown(progress)
 
-    def on_fault(self, error: MilvusImportError, outage: float) -> None:
-        """Show that a connection is lost; the function for ``on_fault``.
+    def on_retry(self, error: MilvusImportError, outage: float) -> None:
+        """Show that a connection is lost; the function for ``on_retry``.
 
         It is shown until the next change, or the next response if ``on_finish`` is used too.
         """
-        self._shown.on_fault(error, outage)
+        self._shown.on_retry(error, outage)
 
     def on_finish(self, record: CallRecord) -> None:
         """Show that the server responds again; the function for ``on_finish``."""
@@ -118,7 +118,7 @@ class Bars:
                 self._jobs[job_id] = JobRows(job_id, self._clock)
             self._jobs[job_id].update(progress)
 
-    def on_fault(self, error: MilvusImportError, outage: float) -> None:
+    def on_retry(self, error: MilvusImportError, outage: float) -> None:
         """Record an outage that has lasted ``outage`` seconds."""
         with self._lock:
             self._fault = cause(error)

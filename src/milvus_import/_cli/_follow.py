@@ -83,7 +83,7 @@ class JobFollower:
             "timeout": timeout,
             "interval": self.settings.interval,
             "max_outage": self.settings.max_outage,
-            "on_fault": self.view.on_fault,
+            "on_retry": self.view.on_retry,
             "on_finish": self.view.on_finish,
         }
 

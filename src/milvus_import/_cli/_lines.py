@@ -47,7 +47,7 @@ class LineWriter:
             self._written[progress.job_id] = text
             self._write(text)
 
-    def on_fault(self, error: MilvusImportError, outage: float) -> None:
+    def on_retry(self, error: MilvusImportError, outage: float) -> None:
         """Write that the connection is lost, and again if the cause changes."""
         del outage
         if self._fault is None or cause(error) != cause(self._fault):

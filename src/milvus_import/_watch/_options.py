@@ -20,7 +20,7 @@ INTERVAL: Final = 2.0
 MAX_OUTAGE: Final = 300.0
 """Seconds without a successful response after which a watch gives up by default."""
 
-OnFault = Callable[[MilvusImportError, float], object]
+OnRetry = Callable[[MilvusImportError, float], object]
 """Called with an error that is retried, and the seconds of the outage so far. Not awaited."""
 Until = Literal["completed", "uncommitted"]
 """The state to wait for; "uncommitted" also accepts a job that waits for its commit."""
@@ -42,7 +42,7 @@ class WatchOptions(RpcOptions, total=False):
     reachable server or gateway are retried; a failed connection is raised immediately. A number
     applies from the start, so that a program may start before its server."""
 
-    on_fault: OnFault | None
+    on_retry: OnRetry | None
     """Called with each error that is retried, and the seconds of the outage so far."""
 
 
@@ -82,7 +82,7 @@ class WatchSettings:
     """Seconds; infinite if there is no limit."""
     interval: float
     max_outage: float | None
-    on_fault: OnFault | None
+    on_retry: OnRetry | None
 
 
 def take_watch_settings(options: WatchOptions) -> WatchSettings:
@@ -99,13 +99,13 @@ def take_watch_settings(options: WatchOptions) -> WatchSettings:
     if math.isinf(interval):
         raise ArgumentError("interval must be finite, got inf")
     max_outage = given.pop("max_outage", None)
-    on_fault = given.pop("on_fault", None)
+    on_retry = given.pop("on_retry", None)
     limit = None if timeout is None else validate_timeout(timeout)
     return WatchSettings(
         math.inf if limit is None else limit,
         interval,
         None if max_outage is None else _positive("max_outage", max_outage, zero=True),
-        None if on_fault is None else validate_callback("on_fault", on_fault),
+        None if on_retry is None else validate_callback("on_retry", on_retry),
     )
 
 

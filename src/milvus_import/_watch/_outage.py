@@ -53,8 +53,8 @@ class OutagePolicy:
             raise error
         self.last_error = error
         self._errors += 1
-        if self._settings.on_fault is not None:
-            reject_awaitable("on_fault", self._settings.on_fault(error, outage))
+        if self._settings.on_retry is not None:
+            reject_awaitable("on_retry", self._settings.on_retry(error, outage))
         return self._delay(error)
 
     def _is_retried(self, error: MilvusImportError) -> bool:

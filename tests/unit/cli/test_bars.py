@@ -215,7 +215,7 @@ def test_an_impossible_creation_time_is_ignored(view: View, created: str) -> Non
 
 def test_an_outage_is_shown_until_a_response_comes(view: View) -> None:
     view.bars(data())
-    view.bars.on_fault(UnavailableError("gone", code=grpc.StatusCode.UNAVAILABLE), 3.0)
+    view.bars.on_retry(UnavailableError("gone", code=grpc.StatusCode.UNAVAILABLE), 3.0)
     view.clock.advance(4)
     assert view.picture()[1:] == ["reconnecting for 0:07: UNAVAILABLE"]
     view.bars.end_outage()
@@ -289,7 +289,7 @@ def test_no_line_is_wider_than_the_terminal(  # noqa: PLR0917 - hypothesis fills
     view = View(columns=columns)
     files = tuple(detail(name, percent) for name in names)
     view.bars(data(percent, state=state, rows=rows, total=total, files=files))
-    view.bars.on_fault(UnavailableError("gone", code=grpc.StatusCode.UNAVAILABLE), still)
+    view.bars.on_retry(UnavailableError("gone", code=grpc.StatusCode.UNAVAILABLE), still)
     view.clock.advance(still)
     lines = view.picture()
     runs = state not in {"Completed", "Failed"}

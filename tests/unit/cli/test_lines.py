@@ -28,7 +28,7 @@ def test_successful_rpc_ends_only_an_outage_of_the_connection(
     """A reply may be OK for gRPC and still be the fault."""
     written: list[str] = []
     lines = LineWriter(written.append, written.append)
-    lines.on_fault(error, 0.0)
+    lines.on_retry(error, 0.0)
     lines.on_finish(record())
     assert ("reconnected" in written) is recovered
 
@@ -36,7 +36,7 @@ def test_successful_rpc_ends_only_an_outage_of_the_connection(
 def test_failed_rpc_does_not_end_an_outage() -> None:
     written: list[str] = []
     lines = LineWriter(written.append, written.append)
-    lines.on_fault(CallError("broken", record=record(grpc.StatusCode.UNAVAILABLE)), 0.0)
+    lines.on_retry(CallError("broken", record=record(grpc.StatusCode.UNAVAILABLE)), 0.0)
     lines.on_finish(record(grpc.StatusCode.UNAVAILABLE))
     assert "reconnected" not in written
 
@@ -45,5 +45,5 @@ def test_another_cause_is_written_again() -> None:
     written: list[str] = []
     lines = LineWriter(written.append, written.append)
     for text in ("one", "one", "two"):
-        lines.on_fault(MilvusStatusError(text), 0.0)
+        lines.on_retry(MilvusStatusError(text), 0.0)
     assert written == ["reconnecting: one", "reconnecting: two"]

@@ -223,7 +223,7 @@ def test_future_that_a_callback_returned_is_rejected() -> None:
         with pytest.raises(
             TypeError, match="must be a plain function, got one that returned Future"
         ):
-            reject_awaitable("on_fault", future)
+            reject_awaitable("on_retry", future)
 
     asyncio.run(returned())
 

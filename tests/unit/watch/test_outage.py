@@ -46,7 +46,7 @@ def policy(
     *, responded: bool = True, interval: float = 100.0, max_outage: float | None = 1e6, **more: Any
 ) -> OutagePolicy:
     settings = WatchSettings(
-        timeout=1e9, interval=interval, max_outage=max_outage, on_fault=more.get("on_fault")
+        timeout=1e9, interval=interval, max_outage=max_outage, on_retry=more.get("on_retry")
     )
     return OutagePolicy(settings, lambda: responded)
 
@@ -82,10 +82,10 @@ async def test_retries_of_many_clients_are_spread() -> None:
 async def test_a_success_resets_the_delay_and_the_outage() -> None:
     outages: list[float] = []
 
-    def on_fault(error: MilvusImportError, outage: float) -> None:
+    def on_retry(error: MilvusImportError, outage: float) -> None:
         outages.append(outage)
 
-    tested = policy(on_fault=on_fault)
+    tested = policy(on_retry=on_retry)
     now = asyncio.get_running_loop().time()
     assert delays(tested, unavailable, 6)[-1] > 2
     tested.on_success()
@@ -204,16 +204,16 @@ async def test_before_the_first_response_only_errors_of_a_server_are_retried(
     policy(responded=True, max_outage=None).on_error(error(), now)
 
 
-async def test_on_fault_is_called_with_each_retried_error_only() -> None:
+async def test_on_retry_is_called_with_each_retried_error_only() -> None:
     seen: list[MilvusImportError] = []
 
-    def on_fault(error: MilvusImportError, outage: float) -> None:
+    def on_retry(error: MilvusImportError, outage: float) -> None:
         seen.append(error)
 
-    tested = policy(max_outage=10, on_fault=on_fault)
+    tested = policy(max_outage=10, on_retry=on_retry)
     now = asyncio.get_running_loop().time()
     error = unavailable()
     tested.on_error(error, now)
     with pytest.raises(UnavailableError):
-        policy(max_outage=10, on_fault=on_fault).on_error(unavailable(), now - 11)
+        policy(max_outage=10, on_retry=on_retry).on_error(unavailable(), now - 11)
     assert seen == [error]
