@@ -21,7 +21,6 @@ from ._errors import (
     UnsupportedServerError,
     WaitTimeoutError,
 )
-from ._metadata import Metadata
 from ._models import (
     CallRecord,
     GetImportProgressResponse,
@@ -32,12 +31,11 @@ from ._models import (
     Service,
 )
 from ._option import GetImportProgressOption, get_import_progress
-from ._options import CallOptions, RpcOptions
+from ._options import CallOptions, Metadata, OnRetry, RpcOptions, Until, WatchOptions
 from ._services._requests import Files, ImportOptions
 from ._services._select import ServiceChoice
 from ._watch._jobs import JobsWatch, Outcome
 from ._watch._one import ImportWatch
-from ._watch._options import OnRetry, Until, WatchOptions
 
 __all__ = [
     "AccessDeniedError",

@@ -12,7 +12,7 @@ import grpc.aio
 from ._address import TLSConfig
 from ._connection._channel import ChannelOption
 from ._errors import ClientClosedError
-from ._options import RpcOptions, unknown_argument
+from ._options import RpcOptions, unknown_argument_error
 from ._services._arguments import ConnectionArguments
 from ._services._connect import MAX_MESSAGE_BYTES, connect
 from ._services._select import ServiceChoice
@@ -68,7 +68,7 @@ class BaseClient:
             TypeError: An argument has a wrong type or is unknown.
         """
         for name in defaults.keys() - RpcOptions.__optional_keys__:
-            raise unknown_argument(name, _CONSTRUCTOR_ARGUMENTS)
+            raise unknown_argument_error(name, _CONSTRUCTOR_ARGUMENTS)
         arguments = ConnectionArguments(
             *(uri, token, user, password, db_name, tls, service),
             *(max_receive_bytes, max_send_bytes, interceptors, channel_options),

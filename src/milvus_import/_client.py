@@ -12,9 +12,13 @@ from ._models import GetImportProgressResponse, ImportJob, ImportProgressData, S
 from ._options import (
     CallOptions,
     CallSettings,
+    Until,
+    WatchOptions,
     merge,
     merge_rpc,
+    parse_watch_options,
     validate_callback,
+    validate_until,
     with_metadata,
 )
 from ._services._requests import (
@@ -40,7 +44,6 @@ from ._services._select import (
 from ._watch._follower import JobsFollower
 from ._watch._jobs import JobsWatch, Outcome, wait_for_all
 from ._watch._one import ImportWatch, wait_for
-from ._watch._options import Until, WatchOptions, take_watch_settings, validate_until
 from ._watch._source import ServicesSource
 
 _NO_JOB = "0"
@@ -185,7 +188,7 @@ class ImportClient(BaseClient):
         The iterator raises WaitTimeoutError, JobNotFoundError, and the last error if it is not
         retried. A failed job is yielded, not raised.
         """
-        watch_settings = take_watch_settings(options)
+        watch_settings = parse_watch_options(options)
         job_id = validate_job_id(job_id)
         settings = merge_rpc(self._settings, options)
         source = ServicesSource(self._services, "", self._db_name, settings)
@@ -235,7 +238,7 @@ class ImportClient(BaseClient):
         A failed job is yielded, not raised. A job that the server does not have does not stop the
         others; its JobNotFoundError is raised when they have ended.
         """
-        watch_settings = take_watch_settings(options)
+        watch_settings = parse_watch_options(options)
         if job_ids is not None and collection_name is not None:
             raise ArgumentError("job_ids must be None if collection_name is passed")
         ids = None if job_ids is None else validate_job_ids(job_ids, or_collection=True)
@@ -262,7 +265,7 @@ class ImportClient(BaseClient):
         arguments are those of ``wait`` and ``watch_all``.
         """
         validate_until(until)
-        watch_settings = take_watch_settings(options)
+        watch_settings = parse_watch_options(options)
         if job_ids is None:
             raise TypeError(
                 "job_ids must be a list of job ids, got None; watch_all follows all jobs"

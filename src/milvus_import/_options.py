@@ -1,18 +1,20 @@
-"""Options of a call, and how they override the client's defaults."""
+"""Options of the methods: validated, and merged with the client's defaults into settings."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar, cast
 
 import grpc
 
-from ._errors import ArgumentError
-from ._metadata import Metadata, MetadataValue, validate_metadata
+from ._errors import ArgumentError, MilvusImportError
+from ._models import ImportState
 from ._text import shorten
 
 if TYPE_CHECKING:
@@ -22,6 +24,33 @@ _CallbackT = TypeVar("_CallbackT")
 
 DEFAULT_TIMEOUT = 10.0
 MAX_TIMEOUT = 1e9
+INTERVAL: Final = 2.0
+"""Seconds between polls: the interval of the server's own state machine."""
+MAX_OUTAGE: Final = 300.0
+"""Seconds without a successful response after which a watch gives up by default."""
+
+MetadataValue = str | bytes
+Metadata = Mapping[str, MetadataValue | None] | Sequence[tuple[str, MetadataValue | None]]
+"""A mapping, or pairs if a key is sent more than once."""
+OnRetry = Callable[[MilvusImportError, float], object]
+"""Called with an error that is retried, and the seconds of the outage so far. Not awaited."""
+Until = Literal["completed", "uncommitted"]
+"""The state to wait for; "uncommitted" also accepts a job that waits for its commit."""
+
+# gRPC rejects, replaces or silently drops these.
+_RESERVED = frozenset(
+    {
+        "connection",
+        "content-length",
+        "content-type",
+        "endpoint-load-metrics-bin",
+        "host",
+        "lb-cost-bin",
+        "te",
+        "user-agent",
+        "x-envoy-peer-metadata",
+    }
+)
 
 
 class _SharedOptions(TypedDict, total=False):
@@ -68,8 +97,24 @@ class RpcOptions(_SharedOptions, total=False):
     ``timeout`` of ``watch``, ``wait``, ``watch_all`` and ``wait_all`` limits the method."""
 
 
-def _no_metadata() -> dict[str, tuple[MetadataValue, ...]]:
-    return {}
+class WatchOptions(RpcOptions, total=False):
+    """Options of ``watch``, ``wait``, ``watch_all`` and ``wait_all``, with those of each RPC."""
+
+    timeout: float | None
+    """Seconds that the method may take, default None: no limit. 0 polls each job once. When it
+    expires, WaitTimeoutError is raised; the job itself continues."""
+
+    interval: float
+    """Seconds between polls of a job, default 2, the interval of Milvus' own state machine."""
+
+    max_outage: float | None
+    """Seconds without a successful response after which the last error is raised. None, the
+    default: 300 s once the client has had a successful response. Until then, only errors of a
+    reachable server or gateway are retried; a failed connection is raised immediately. A number
+    applies from the start, so that a program may start before its server."""
+
+    on_retry: OnRetry | None
+    """Called with each error that is retried, and the seconds of the outage so far."""
 
 
 @dataclass(slots=True)
@@ -77,13 +122,18 @@ class CallSettings:
     """Call options, validated and merged, in the form that a stub accepts."""
 
     secure: bool = False
-    fixed: dict[str, tuple[MetadataValue, ...]] = field(default_factory=_no_metadata, repr=False)
+    credentials_metadata: dict[str, tuple[MetadataValue, ...]] = field(
+        default_factory=dict[str, tuple[MetadataValue, ...]], repr=False
+    )
     """The token and the database: sent with each call unless overridden under their own key."""
-    sent: dict[str, tuple[MetadataValue, ...]] = field(default_factory=_no_metadata, repr=False)
-    """``fixed``, overridden by the metadata of the client and the call; () marks a dropped key."""
+    metadata_by_key: dict[str, tuple[MetadataValue, ...]] = field(
+        default_factory=dict[str, tuple[MetadataValue, ...]], repr=False
+    )
+    """``credentials_metadata``, overridden by the metadata of the client and the call; () marks a
+    dropped key."""
     timeout: float | None = DEFAULT_TIMEOUT
     metadata: tuple[tuple[str, MetadataValue], ...] | None = field(default=None, repr=False)
-    """``sent`` as pairs."""
+    """``metadata_by_key`` as pairs."""
     wait_for_ready: bool | None = None
     compression: grpc.Compression | None = None
     call_credentials: grpc.CallCredentials | None = None
@@ -93,8 +143,8 @@ class CallSettings:
         """Return a copy. copy.copy is several times slower: it works as pickle does."""
         return CallSettings(
             self.secure,
-            self.fixed,
-            self.sent,
+            self.credentials_metadata,
+            self.metadata_by_key,
             self.timeout,
             self.metadata,
             self.wait_for_ready,
@@ -104,19 +154,35 @@ class CallSettings:
         )
 
 
-def merge(base: CallSettings, options: CallOptions) -> CallSettings:
+@dataclass(slots=True)
+class WatchSettings:
+    """Validated WatchOptions, without those of each RPC."""
+
+    timeout: float
+    """Seconds; infinite if there is no limit."""
+    interval: float
+    max_outage: float | None
+    on_retry: OnRetry | None
+
+
+def merge(
+    base: CallSettings, options: CallOptions, parameters: tuple[str, ...] = ()
+) -> CallSettings:
     """Return ``base`` overridden by the options of one call, and empty ``options``.
 
+    ``parameters``: the method's own parameters, which the error of an unknown keyword suggests.
     The caller's dict is emptied so that no frame holds metadata while the call is awaited: error
     reporters show the local variables of frames.
     Raises TypeError for an unknown key or a wrong type, ArgumentError for a wrong value.
     """
-    return _merge(base, cast("dict[str, Any]", options), "timeout")
+    return _merge(base, cast("dict[str, Any]", options), "timeout", parameters)
 
 
-def merge_rpc(base: CallSettings, options: RpcOptions) -> CallSettings:
+def merge_rpc(
+    base: CallSettings, options: RpcOptions, parameters: tuple[str, ...] = ()
+) -> CallSettings:
     """Return ``base`` overridden by the options of each RPC of a method that makes many."""
-    return _merge(base, cast("dict[str, Any]", options), "rpc_timeout")
+    return _merge(base, cast("dict[str, Any]", options), "rpc_timeout", parameters)
 
 
 def client_settings(
@@ -126,13 +192,52 @@ def client_settings(
     known: dict[str, tuple[MetadataValue, ...]] = {
         key: (value,) for key, value in fixed.items() if value
     }
-    base = _with_metadata(CallSettings(secure=secure, fixed=known), known)
-    return _merge(base, cast("dict[str, Any]", defaults), "rpc_timeout")
+    base = _with_metadata(CallSettings(secure=secure, credentials_metadata=known), known)
+    return merge_rpc(base, defaults)
 
 
 def with_metadata(base: CallSettings, key: str, value: str | None) -> CallSettings:
     """Return ``base`` with one more metadata key; None drops the key."""
-    return _with_metadata(base.copy(), base.sent | {key: () if value is None else (value,)})
+    added = {key: () if value is None else (value,)}
+    return _with_metadata(base.copy(), base.metadata_by_key | added)
+
+
+def parse_watch_options(options: WatchOptions, parameters: tuple[str, ...] = ()) -> WatchSettings:
+    """Remove the options of a watch from ``options``; those of each RPC remain.
+
+    ``parameters``: the method's own parameters, which the error of an unknown keyword suggests.
+    Raises TypeError for an unknown keyword or a wrong type, ArgumentError for a wrong value.
+    """
+    given = cast("dict[str, Any]", options)
+    known = WatchOptions.__optional_keys__
+    for name in given.keys() - known:
+        raise unknown_argument_error(name, [*parameters, *sorted(known)])
+    timeout = given.pop("timeout", None)
+    interval = _positive("interval", given.pop("interval", INTERVAL))
+    max_outage = given.pop("max_outage", None)
+    on_retry = given.pop("on_retry", None)
+    if math.isinf(interval):
+        raise ArgumentError("interval must be finite, got inf")
+    limit = None if timeout is None else validate_timeout(timeout)
+    return WatchSettings(
+        math.inf if limit is None else limit,
+        interval,
+        None if max_outage is None else _positive("max_outage", max_outage, zero=True),
+        None if on_retry is None else validate_callback("on_retry", on_retry),
+    )
+
+
+def validate_until(until: str) -> None:
+    """Raise ArgumentError unless ``until`` is a state to wait for."""
+    if until not in {"completed", "uncommitted"}:
+        raise ArgumentError(f"until must be 'completed' or 'uncommitted', got {shorten(until)}")
+
+
+def has_reached(state: ImportState, until: Until) -> bool:
+    """Return whether a job in this state has reached ``until``."""
+    return state is ImportState.COMPLETED or (
+        until == "uncommitted" and state in (ImportState.UNCOMMITTED, ImportState.COMMITTING)
+    )
 
 
 def validate_timeout(value: object, *, name: str = "timeout") -> float | None:
@@ -174,36 +279,87 @@ def reject_awaitable(name: str, result: object) -> None:
         )
 
 
-def unknown_argument(name: str, known: Sequence[str]) -> TypeError:
-    """Return the error of an unknown keyword, with the closest known one."""
+def unknown_argument_error(name: str, known: Sequence[str]) -> TypeError:
+    """Return the error of an unknown keyword, with the closest of the known ones."""
+    other = {"timeout": "rpc_timeout", "rpc_timeout": "timeout"}.get(name)
+    close = difflib.get_close_matches(name, known, 1) or [
+        parameter for parameter in known if parameter.startswith(f"{name}_")
+    ]
     if name == "call":
         hint = "pass the call options directly, such as metadata=..."
     elif name == "on_fault":
         hint = "it is now on_retry="
-    elif name in {"timeout", "rpc_timeout"}:
-        right = "rpc_timeout" if name == "timeout" else "timeout"
-        hint = f"use {right}= for the deadline of each RPC"
+    elif other in known:
+        hint = f"use {other}= for the deadline of each RPC"
     else:
-        close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]}=?" if close else f"use one of {', '.join(known)}"
     return TypeError(f"unexpected keyword argument {name!r}: {hint}")
 
 
-def _merge(base: CallSettings, options: dict[str, Any], timeout: str) -> CallSettings:
+def iterate_pairs(argument: str, value: object) -> Iterator[tuple[object, object]]:
+    """Yield the pairs of a mapping or of an iterable of pairs. Errors show no value."""
+    if isinstance(value, Mapping):
+        value = cast("Mapping[object, object]", value).items()
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        kind = type(value).__name__
+        raise TypeError(f"{argument} must be a mapping or pairs of key and value, got {kind}")
+    for index, entry in enumerate(cast("Iterable[object]", value)):
+        if not isinstance(entry, (tuple, list)) or len(cast("Sequence[object]", entry)) != 2:
+            raise TypeError(
+                f"{argument} must hold pairs of key and value; entry {index} is not a pair"
+            )
+        yield cast("tuple[object, object]", entry)
+
+
+def validate_metadata(metadata: object) -> dict[str, tuple[MetadataValue, ...]]:
+    """Return the values of each key; an empty tuple marks a key that is not sent.
+
+    gRPC rejects or drops some keys and values without a clear error.
+    """
+    values: dict[str, tuple[MetadataValue, ...]] = {}
+    for key, value in iterate_pairs("metadata", metadata):
+        if not isinstance(key, str):
+            raise TypeError(f"a metadata key must be a str, got {shorten(key)}")
+        name, binary = _validate_key(key)
+        if value is None:
+            values[name] = ()
+        else:
+            valid = _validate_value(name, value, binary=binary)
+            values[name] = (*values[name], valid) if name in values else (valid,)
+    return values
+
+
+def _merge(
+    base: CallSettings, options: dict[str, Any], timeout: str, parameters: tuple[str, ...]
+) -> CallSettings:
     if not options:
         return base
     settings = base.copy()
     while options:
         key, value = options.popitem()
         if key == "metadata":
-            sent = base.fixed if value is None else base.sent | validate_metadata(value)
-            _with_metadata(settings, sent)
+            _with_metadata(
+                settings,
+                base.credentials_metadata
+                if value is None
+                else base.metadata_by_key | validate_metadata(value),
+            )
         elif key == timeout:
             settings.timeout = None if value is None else validate_timeout(value, name=key)
-        elif key in _VALIDATORS:
-            setattr(settings, key, None if value is None else _VALIDATORS[key](key, value))
+        elif key == "on_finish":
+            settings.on_finish = None if value is None else validate_callback(key, value)
+        elif key in _TYPES:
+            if not isinstance(value, (_TYPES[key][0], type(None))):
+                kind = type(value).__name__
+                raise TypeError(f"{key} must be {_TYPES[key][1]} or None, got {kind}")
+            setattr(settings, key, value)
         else:
-            raise unknown_argument(key, sorted([*_VALIDATORS, "metadata", timeout]))
+            known = sorted([*_TYPES, "metadata", "on_finish", timeout])
+            raise unknown_argument_error(key, [*parameters, *known])
+    if settings.compression == grpc.Compression.Deflate:
+        raise ArgumentError(
+            "compression must be grpc.Compression.Gzip or None: Milvus does not accept deflate"
+        )
     if settings.call_credentials is not None and not settings.secure:
         raise ArgumentError(
             "call_credentials must be None without TLS; use an https:// URI or tls=TLSConfig(...)"
@@ -211,43 +367,59 @@ def _merge(base: CallSettings, options: dict[str, Any], timeout: str) -> CallSet
     return settings
 
 
+_TYPES: dict[str, tuple[type, str]] = {
+    "wait_for_ready": (bool, "True, False"),
+    "compression": (grpc.Compression, "a grpc.Compression"),
+    "call_credentials": (grpc.CallCredentials, "a grpc.CallCredentials"),
+}
+
+
 def _with_metadata(
-    settings: CallSettings, sent: dict[str, tuple[MetadataValue, ...]]
+    settings: CallSettings, by_key: dict[str, tuple[MetadataValue, ...]]
 ) -> CallSettings:
-    settings.sent = sent
-    settings.metadata = tuple([(k, v) for k in sent for v in sent[k]]) or None
+    settings.metadata_by_key = by_key
+    settings.metadata = tuple([(k, v) for k in by_key for v in by_key[k]]) or None
     return settings
 
 
-def _validate_bool(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True, False or None, got {shorten(value)}")
-    return value
+def _positive(name: str, value: object, *, zero: bool = False) -> float:
+    seconds = validate_timeout(value, name=name)
+    if seconds is None:
+        return math.inf
+    if seconds < 0 or (seconds == 0 and not zero):
+        least = "0 or more" if zero else "above 0"
+        raise ArgumentError(f"{name} must be {least} seconds, got {shorten(value)}")
+    return seconds
 
 
-def _validate_compression(name: str, value: object) -> grpc.Compression:
-    if not isinstance(value, grpc.Compression):
-        raise TypeError(f"{name} must be a grpc.Compression or None, got {shorten(value)}")
-    if value == grpc.Compression.Deflate:
+@lru_cache(maxsize=128)
+def _validate_key(key: str) -> tuple[str, bool]:
+    """Return the key as it is sent, and whether its values are bytes. Calls repeat few keys."""
+    name = key.lower()
+    if not (key.isascii() and re.fullmatch(r"[0-9a-z_.-]+", name)):
         raise ArgumentError(
-            f"{name} must be grpc.Compression.Gzip or None: Milvus does not accept deflate"
+            f"a metadata key must consist of letters, digits, '_', '.' and '-', got {shorten(key)}"
         )
-    return value
+    if name.startswith("grpc-") or name in _RESERVED:
+        raise ArgumentError(f"metadata key {shorten(key)} is reserved for gRPC")
+    return name, name.endswith("-bin")
 
 
-def _validate_credentials(name: str, value: object) -> grpc.CallCredentials:
-    if not isinstance(value, grpc.CallCredentials):
-        kind = type(value).__name__
+def _validate_value(name: str, value: object, *, binary: bool) -> MetadataValue:
+    """Never put the value itself in an error: it may be a secret."""
+    kind = type(value).__name__
+    if binary:
+        if not isinstance(value, bytes):
+            raise TypeError(f"metadata {name!r} ends in -bin: its value must be bytes, got {kind}")
+        return value
+    if not isinstance(value, str):
         raise TypeError(
-            f"{name} must be a grpc.CallCredentials, got {kind}; "
-            "grpc.metadata_call_credentials makes one"
+            f"metadata {name!r}: the value must be a str (bytes go under a -bin key), got {kind}"
+        )
+    if not (value.isascii() and value.isprintable()):
+        index = next(i for i, c in enumerate(value) if not (c.isascii() and c.isprintable()))
+        raise ArgumentError(
+            f"metadata {name!r}: the value must be printable ASCII, but its character at index "
+            f"{index} is not; encode it, or send bytes under the key {name + '-bin'!r}"
         )
     return value
-
-
-_VALIDATORS: dict[str, Callable[[str, object], object]] = {
-    "wait_for_ready": _validate_bool,
-    "compression": _validate_compression,
-    "call_credentials": _validate_credentials,
-    "on_finish": validate_callback,
-}

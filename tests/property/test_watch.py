@@ -33,12 +33,12 @@ from milvus_import import (
     UnsupportedServerError,
 )
 from milvus_import._connection._pauses import Pauses
+from milvus_import._options import WatchSettings
 from milvus_import._services._replies import Snapshot
 from milvus_import._services._rows import JobRow
 from milvus_import._watch._follower import JobsFollower
 from milvus_import._watch._jobs import JobsWatch, wait_for_all
 from milvus_import._watch._one import ImportWatch, wait_for
-from milvus_import._watch._options import WatchSettings
 from milvus_import._watch._polls import CONCURRENT_POLLS
 
 TICK = 1e-9

@@ -15,7 +15,7 @@ LAYERS = (
     {"_text"},
     {"_hints", "_models"},
     {"_errors"},
-    {"_address", "_metadata"},
+    {"_address"},
     {"_options"},
     {"_failures"},
     {"_connection"},

@@ -16,7 +16,7 @@ from .._errors import (
     WaitTimeoutError,
 )
 from .._models import ImportProgressData, ImportState
-from .._watch._options import WatchOptions
+from .._options import WatchOptions
 from .._watch._polls import CONCURRENT_POLLS
 from . import _text
 from ._exit import print_message

@@ -14,8 +14,8 @@ from click.core import ParameterSource
 from .._address import TLSConfig
 from .._client import ImportClient
 from .._errors import WaitTimeoutError
+from .._options import INTERVAL, Until
 from .._services._select import ServiceChoice
-from .._watch._options import INTERVAL, Until
 from .._watch._time import TimeExpired, await_within
 from ._params import Duration, parse_pairs, usage
 

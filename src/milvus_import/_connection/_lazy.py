@@ -90,7 +90,7 @@ class LazyConnection(ABC, Generic[_ConnectionT]):
             self.endpoint.secure,
             settings.timeout,
             self.responded,
-            "authorization" in settings.sent,
+            "authorization" in settings.metadata_by_key,
         )
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> _ConnectionT:

@@ -15,9 +15,10 @@ from .._errors import (
     MilvusStatusError,
     UnsupportedServerError,
 )
+from .._options import Until, WatchSettings
 from .._services._replies import Snapshot
 from .._services._rows import JobRow, sorted_ids
-from ._options import Source, Until, WatchSettings
+from ._options import Source
 from ._outage import OutagePolicy
 from ._polls import Polls
 from ._time import TimeLimit

@@ -16,10 +16,10 @@ from .._errors import (
 )
 from .._failures._milvus import failed_job_hint
 from .._models import ImportJob, ImportProgressData, ImportState
-from .._options import reject_awaitable
+from .._options import Until, WatchSettings, has_reached, reject_awaitable
 from .._services._replies import Snapshot
 from .._text import quote
-from ._options import Source, Until, WatchSettings, has_reached, last_progress
+from ._options import Source, last_progress
 from ._outage import OutagePolicy
 from ._time import SingleConsumer, TimeExpired, TimeLimit, await_within
 

@@ -10,8 +10,7 @@ import grpc
 
 from .._errors import CallError, MilvusImportError
 from .._failures._grpc import from_a_server, is_rate_limit
-from .._options import reject_awaitable
-from ._options import MAX_OUTAGE, WatchSettings
+from .._options import MAX_OUTAGE, WatchSettings, reject_awaitable
 
 FIRST_RETRY = 0.25
 """Seconds before the first retry; they double up to the polling interval."""

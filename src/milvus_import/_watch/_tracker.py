@@ -8,9 +8,10 @@ from typing import Any
 
 from .._errors import JobNotFoundError, MilvusImportError
 from .._models import ImportJob, ImportProgressData, ImportState, Service
+from .._options import Until, has_reached
 from .._services._replies import Snapshot
 from .._services._rows import JobRow, decode_job
-from ._options import Until, has_reached, last_progress
+from ._options import last_progress
 
 
 class JobTracker:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from milvus_import import ArgumentError
-from milvus_import._metadata import validate_metadata
+from milvus_import._options import validate_metadata
 
 SECRET = "s3cr3t-Milvus"
 KEY_RULE = "a metadata key must consist of letters, digits, '_', '.' and '-', got "

@@ -21,6 +21,7 @@ from milvus_import._options import (
     client_settings,
     merge,
     merge_rpc,
+    parse_watch_options,
     reject_awaitable,
     validate_callback,
     validate_timeout,
@@ -57,7 +58,7 @@ INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"timeout": "5"}, TypeError, "timeout must be seconds, an int or a float, got '5'"),
     ({"timeout": True}, TypeError, "timeout must be seconds, an int or a float, got True"),
     ({"timeout": Decimal(5)}, TypeError, "timeout must be seconds, an int or a float, got Decimal"),
-    ({"wait_for_ready": 1}, TypeError, "wait_for_ready must be True, False or None, got 1"),
+    ({"wait_for_ready": 1}, TypeError, "wait_for_ready must be True, False or None, got int"),
     ({"compression": "gzip"}, TypeError, "compression must be a grpc.Compression or None"),
     (
         {"compression": grpc.Compression.Deflate},
@@ -67,10 +68,7 @@ INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"call_credentials": SECRET},
         TypeError,
-        (
-            "call_credentials must be a grpc.CallCredentials, got str; "
-            "grpc.metadata_call_credentials makes one"
-        ),
+        "call_credentials must be a grpc.CallCredentials or None, got str",
     ),
     (
         {"call_credentials": grpc.access_token_call_credentials(SECRET)},
@@ -150,6 +148,49 @@ def test_invalid_default_is_raised_by_the_constructor(
 ) -> None:
     with pytest.raises(error, match=re.escape(message)):
         ImportClient("localhost", **defaults)
+
+
+CREATE = ("collection_name", "files", "partition_name", "db_name", "options", "idempotency_key")
+WAIT = ("job_id", "until", "on_progress")
+LIST = ("collection_name", "db_name", "all_databases")
+
+
+@pytest.mark.parametrize(
+    ("parse", "parameters", "name", "suggested"),
+    [
+        (merge, CREATE, "partition", "partition_name"),
+        (merge, CREATE, "option", "options"),
+        (merge, CREATE, "collection", "collection_name"),
+        (merge, CREATE, "file", "files"),
+        (merge, CREATE, "db", "db_name"),
+        (merge, CREATE, "idempotency", "idempotency_key"),
+        (merge, CREATE, "metdata", "metadata"),
+        (merge, LIST, "collection", "collection_name"),
+        (merge, LIST, "all_database", "all_databases"),
+        (merge, (), "timeot", "timeout"),
+        (parse_watch_options, WAIT, "untill", "until"),
+        (parse_watch_options, WAIT, "on_progres", "on_progress"),
+        (parse_watch_options, WAIT, "max_outages", "max_outage"),
+        (parse_watch_options, ("job_ids",), "job_id", "job_ids"),
+        (merge_rpc, WAIT, "untill", "until"),
+    ],
+)
+def test_misspelt_keyword_suggests_a_parameter_of_the_method(
+    parse: Callable[..., object], parameters: tuple[str, ...], name: str, suggested: str
+) -> None:
+    arguments = [settings()] if parse is not parse_watch_options else []
+    with pytest.raises(TypeError) as caught:
+        parse(*arguments, {name: 1}, parameters)
+    assert str(caught.value) == (
+        f"unexpected keyword argument {name!r}: did you mean {suggested}=?"
+    )
+
+
+def test_keyword_without_a_similar_one_lists_the_parameters_of_the_method_first() -> None:
+    with pytest.raises(TypeError, match="use one of job_id, until, on_progress, call_credentials, "):
+        parse_watch_options(as_options({"xyzzy": 1}), WAIT)
+    with pytest.raises(TypeError, match="use one of collection_name, files, partition_name, db_na"):
+        merge(settings(), as_options({"xyzzy": 1}), CREATE)
 
 
 def test_deadline_of_each_rpc_is_rpc_timeout_for_methods_of_many_rpcs() -> None:

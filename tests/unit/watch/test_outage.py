@@ -18,7 +18,7 @@ from milvus_import import (
     UnsupportedServerError,
 )
 from milvus_import._hints import Hint
-from milvus_import._watch._options import MAX_OUTAGE, WatchSettings, take_watch_settings
+from milvus_import._options import MAX_OUTAGE, WatchSettings, parse_watch_options
 from milvus_import._watch._outage import FIRST_RETRY, OutagePolicy
 
 pytestmark = pytest.mark.anyio
@@ -133,7 +133,7 @@ async def test_an_outage_starts_with_its_first_poll_and_ends_at_max_outage() -> 
 
 
 async def test_interval_is_two_seconds_by_default() -> None:
-    assert take_watch_settings({}).interval == 2.0
+    assert parse_watch_options({}).interval == 2.0
 
 
 async def test_max_outage_is_300_seconds_by_default() -> None:
