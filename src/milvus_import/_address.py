@@ -6,6 +6,8 @@ import base64
 import os
 import re
 import ssl
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
@@ -20,6 +22,8 @@ PUBLIC_PORT = 19530
 HTTPS_PORT = 443
 
 _SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*):(//)?"
+# A path to a file, without a scheme and a port; "c:" is a drive of Windows.
+_LITE_PATH = r"^([A-Za-z]:)?[^:]*[/\\][^:]*$"
 _FORMS = "host, host:port, http://host:port, https://host:port/database, dns:///host, ipv4:a:p,b:p"
 
 
@@ -71,27 +75,45 @@ def _validate_characters(uri: object) -> None:
     for mark, part in (("?", "query"), ("#", "fragment")):
         if mark in uri:
             raise ArgumentError(f"uri must not contain a {part} (from {mark!r} on)")
+    validate_text("uri", uri)
     if not uri or any(c.isspace() or not c.isprintable() for c in uri):
         raise ArgumentError(f"uri must be one of {_FORMS}, got {shorten(uri)}")
+    if uri.endswith(".db") and (re.search(_LITE_PATH, uri) or os.access(uri, os.F_OK)):
+        raise ArgumentError(
+            f"uri must be the address of a server, got the Milvus Lite file {shorten(uri)}: "
+            "Milvus Lite has no import service"
+        )
+
+
+def validate_text(name: str, value: object, *, secret: bool = False) -> str:
+    """Return a str argument. Raise for what files and environment variables add to a value.
+
+    A secret is not shown. It may be in quotes: they may be part of a password.
+    """
+    if not isinstance(value, str):
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be a str, got {kind if secret else shorten(value)}")
+    marks = {"\r\n": "a line break", "\ufeff": "a byte order mark", "\"'": "quotes"}
+    for characters, text in marks.items():
+        if value.strip(characters) != value and not (secret and text == "quotes"):
+            got = "" if secret else f", got {shorten(value)}"
+            raise ArgumentError(f"{name} must not begin or end with {text}{got}")
+    if re.search("[\ud800-\udfff]", value):
+        raise ArgumentError(f"{name} must be valid Unicode text")
+    return value
 
 
 def authorization(token: str | None, user: str | None, password: str | None) -> str | None:
     """Return Milvus' ``authorization`` metadata: base64 of the token or of ``user:password``."""
     secret = credentials_text(token, user, password)
-    if secret is None:
-        return None
-    try:
-        return base64.b64encode(secret.encode()).decode("ascii")
-    except UnicodeEncodeError:
-        pass  # its repr holds the secret, so it must not be the context of the error below
-    raise ArgumentError(f"{'token' if token else 'user or password'} must be valid Unicode text")
+    return None if secret is None else base64.b64encode(secret.encode()).decode("ascii")
 
 
 def credentials_text(token: str | None, user: str | None, password: str | None) -> str | None:
     """Return the token or ``user:password``, validated; None without credentials."""
     for name, value in (("token", token), ("user", user), ("password", password)):
-        if value is not None and not isinstance(value, str):
-            raise TypeError(f"{name} must be a str, got {type(value).__name__}")
+        if value is not None:
+            validate_text(name, value, secret=True)
     if token and (user or password):
         raise ArgumentError("token must be None if user or password is passed")
     if token and token.lower().startswith("bearer "):
@@ -166,6 +188,8 @@ def _address(uri: str, address: str, default_port: int) -> tuple[str, str]:
     host, colon, port = address.partition(":")
     if not host:
         raise _error(uri, "has no host")
+    if not host.isascii():
+        raise _error(uri, f"has the host {host!r}, which is not ASCII; write it as xn--...")
     if not re.fullmatch(HOST_NAME, host):
         raise _error(uri, f"has the invalid host {host!r}")
     return f"{host}:{_port(uri, port if colon else None, default_port)}", host
@@ -203,19 +227,26 @@ def _error(uri: str, fault: str) -> ArgumentError:
     return ArgumentError(f"uri {shorten(uri)} {fault}")
 
 
+_Path = str | os.PathLike[str]
+PEM = _Path | bytes
+_PEM_BLOCK = rb"(?ms)^-----BEGIN ([A-Z0-9 ]+)-----[ \t]*\r?\n.*?^-----END \1-----"
+
+
 @dataclass(slots=True)
 class TLSConfig:
     """How to use TLS. Every part is optional; ``https://`` alone uses gRPC's own root CAs.
 
     ``ca``, ``cert`` and ``key`` are PEM: bytes are the PEM itself, a ``str`` or path names a file.
+    Raises ArgumentError for a file that cannot be read or is not valid, also when a client is
+    created with it.
     """
 
-    ca: str | os.PathLike[str] | bytes | None = field(default=None, repr=False)
+    ca: PEM | None = field(default=None, repr=False)
     """The CA certificates to trust instead of gRPC's roots."""
-    cert: str | os.PathLike[str] | bytes | None = field(default=None, repr=False)
+    cert: PEM | None = field(default=None, repr=False)
     """The client's certificate chain, for mutual TLS; goes with ``key``."""
-    key: str | os.PathLike[str] | bytes | None = field(default=None, repr=False)
-    """The client's private key, for mutual TLS; goes with ``cert``."""
+    key: PEM | None = field(default=None, repr=False)
+    """The client's private key, for mutual TLS, not encrypted; goes with ``cert``."""
     server_name: str | None = None
     """The name to expect in the server's certificate if it differs from the host."""
 
@@ -226,69 +257,142 @@ class TLSConfig:
         name = self.server_name
         if name is not None and not (isinstance(name, str) and re.fullmatch(HOST_NAME, name)):
             raise ArgumentError(f"TLSConfig: server_name must be a host name, got {shorten(name)}")
+        self._load(None)
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Read the files and return gRPC's credentials.
+        """Read the files and return gRPC's credentials, valid ones only: gRPC reports no fault.
 
-        Raises ArgumentError for a file that is not PEM or cannot be read.
+        A key that was passed as bytes is never written to disk.
         """
-        return grpc.ssl_channel_credentials(
-            root_certificates=read_pem("ca", self.ca, "CERTIFICATE"),
-            private_key=read_pem("key", self.key, "PRIVATE KEY"),
-            certificate_chain=read_pem("cert", self.cert, "CERTIFICATE"),
-        )
+        return grpc.ssl_channel_credentials(*self._load(None))
 
     def add_to(self, context: ssl.SSLContext) -> None:
-        """Add the CA and the client's certificate to the context of an HTTP client.
+        """Add the CA and the client's certificate to the context of an HTTP client."""
+        self._load(context)
 
-        Raises ArgumentError for a file that is not PEM, cannot be read, or is not valid.
-        """
-        ca = read_pem("ca", self.ca, "CERTIFICATE")
-        cert = read_pem("cert", self.cert, "CERTIFICATE")
-        key = read_pem("key", self.key, "PRIVATE KEY")
-        name = "ca"
+    def _load(self, context: ssl.SSLContext | None) -> tuple[bytes | None, ...]:
+        """Return the CA, the key and the certificate; add them to a context, or validate them."""
+        ca = _read_pem("ca", self.ca, "CERTIFICATE")
+        cert = _read_pem("cert", self.cert, "CERTIFICATE")
+        key = _read_pem("key", self.key, "PRIVATE KEY")
+        if ca is not None:
+            _load_certificates(context or _context_without_limits(), ca)
+        if cert is not None and key is not None:
+            _load_certificates(_context_without_limits(), cert)
+            _load_chain(context, cert, key)
+        return tuple(None if part is None else part.content for part in (ca, key, cert))
+
+
+@dataclass(slots=True)
+class _Part:
+    """One part of a TLSConfig, as read."""
+
+    origin: str
+    content: bytes = field(repr=False)
+    blocks: list[bytes] = field(repr=False)
+    """The PEM blocks of the kind that was asked for."""
+    path: _Path | None
+
+
+def _context_without_limits() -> ssl.SSLContext:
+    """Return a context to try certificates in, which accepts short keys as gRPC does."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with suppress(ssl.SSLError):
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    return context
+
+
+def _load_certificates(context: ssl.SSLContext, part: _Part) -> None:
+    """Load one by one: gRPC ignores a broken certificate and all that follow it."""
+    for number, block in enumerate(part.blocks, 1):
         try:
-            if ca is not None:
-                context.load_verify_locations(cadata=ca.decode("ascii", "replace"))
-            name = "cert and key"
-            if cert is not None and key is not None:
-                _load_chain(context, cert, key)
+            context.load_verify_locations(cadata=block.decode("ascii", "backslashreplace"))
         except ssl.SSLError as error:
-            fault = error.reason or "the PEM is not valid"
-            raise ArgumentError(f"TLSConfig: {name} cannot be used: {fault}") from None
+            raise ArgumentError(
+                f"TLSConfig: {part.origin} has an invalid certificate, number {number} of "
+                f"{len(part.blocks)}: {error.reason or 'it cannot be decoded'}"
+            ) from None
 
 
-def _load_chain(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:
+def _load_chain(context: ssl.SSLContext | None, cert: _Part, key: _Part) -> None:
     """Load a certificate and its key, which the ssl module reads only from files."""
-    import tempfile  # noqa: PLC0415 - 4 % of the import time of the package, for REST only
-    from pathlib import Path  # noqa: PLC0415 - 3 % of the import time
+    use_disk = context is not None
+    context = context or _context_without_limits()
+    if re.search(rb"^-----BEGIN ENCRYPTED|^Proc-Type: 4,ENCRYPTED", key.blocks[0], re.MULTILINE):
+        raise ArgumentError(f"TLSConfig: {key.origin} is encrypted; decrypt it (openssl pkey)")
+    with _as_file(cert, use_disk=use_disk) as chain, _as_file(key, use_disk=use_disk) as private:
+        if chain is None or private is None:
+            return
+        try:
+            # A password keeps OpenSSL from prompting for one.
+            context.load_cert_chain(chain, private, password="")
+        except ssl.SSLError as error:
+            other = error.reason and re.search("MISMATCH|NO_CERTIFICATE_ASSIGNED", error.reason)
+            fault = "it belongs to another certificate" if other else error.reason
+            raise ArgumentError(
+                f"TLSConfig: {key.origin} cannot be used with {cert.origin}: "
+                f"{fault or 'it is no private key'}"
+            ) from None
 
-    with tempfile.TemporaryDirectory(prefix="milvus-import-") as folder:  # for this user only
-        path = Path(folder, "chain.pem")
-        path.write_bytes(key + b"\n" + cert)
-        # A password keeps OpenSSL from prompting for one; an encrypted key is an error.
-        context.load_cert_chain(path, password="")
+
+@contextmanager
+def _as_file(part: _Part, *, use_disk: bool) -> Generator[_Path | None, None, None]:
+    """Yield a path of the PEM: its own, one in memory, or on disk if that is allowed, or None."""
+    file = None
+    if part.path is None and os.access("/proc/self/fd", os.F_OK):
+        with suppress(AttributeError, OSError):  # macOS and Windows; a sandbox
+            file = os.fdopen(os.memfd_create("milvus-import"), "wb", buffering=0)
+    if file is not None:
+        with file:
+            file.write(part.content)
+            yield f"/proc/self/fd/{file.fileno()}"
+    elif part.path is None and use_disk:
+        import tempfile  # noqa: PLC0415 - 4 % of the import time of the package
+        from pathlib import Path  # noqa: PLC0415 - 3 % of the import time
+
+        with tempfile.TemporaryDirectory(prefix="milvus-import-") as folder:  # of this user only
+            path = Path(folder, "part.pem")
+            path.write_bytes(part.content)
+            yield path
+    else:
+        yield part.path
 
 
-def read_pem(name: str, source: str | os.PathLike[str] | bytes | None, label: str) -> bytes | None:
-    """Return the PEM bytes of one part of a TLSConfig. Raises ArgumentError if they are not PEM."""
+def _read_pem(name: str, source: PEM | None, label: str) -> _Part | None:
+    """Return one part of a TLSConfig. Raises ArgumentError if it is not complete PEM."""
     if source is None:
         return None
+    path = None if isinstance(source, bytes) else source
     if isinstance(source, bytes):
         content, origin = source, f"{name} bytes"
     elif isinstance(source, (str, os.PathLike)):
-        if "-----BEGIN" in str(source):
-            raise TypeError(f"TLSConfig: {name} must be a path or PEM bytes, got PEM text as a str")
-        from pathlib import Path  # noqa: PLC0415 - 3 % of the import time of the package
-
-        origin = f"{name} file {os.fspath(source)!r}"
-        try:
-            content = Path(source).read_bytes()
-        except OSError as error:
-            raise ArgumentError(f"TLSConfig: {origin} cannot be read: {error.strerror}") from error
+        content, origin = _read_file(name, source)
     else:
         kind = type(source).__name__
         raise TypeError(f"TLSConfig: {name} must be a path or PEM bytes, got {kind}")
-    if not re.search(rb"-----BEGIN [A-Z ]*" + label.encode() + rb"-----\s", content):
-        raise ArgumentError(f"TLSConfig: {origin} has no PEM block 'BEGIN {label}'")
-    return content
+    blocks = list(re.finditer(_PEM_BLOCK, content))
+    wanted = [block[0] for block in blocks if block[1].endswith(label.encode())]
+    if not content.strip():
+        fault = "is empty"
+    elif content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        fault = "begins with a byte order mark; save it as ASCII or as UTF-8 without it"
+    elif len(blocks) < content.count(b"-----BEGIN"):
+        fault = "has a PEM block that is cut off or does not begin a line"
+    elif not wanted:
+        fault = f"has no PEM block 'BEGIN {label}'"
+    else:
+        return _Part(origin, content, wanted, path)
+    raise ArgumentError(f"TLSConfig: {origin} {fault}")
+
+
+def _read_file(name: str, path: _Path) -> tuple[bytes, str]:
+    if "-----BEGIN" in str(path):
+        raise TypeError(f"TLSConfig: {name} must be a path or PEM bytes, got PEM text as a str")
+    from pathlib import Path  # noqa: PLC0415 - 3 % of the import time of the package
+
+    origin = f"{name} file {os.fspath(path)!r}"
+    try:
+        return Path(path).read_bytes(), origin
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ArgumentError(f"TLSConfig: {origin} cannot be read: {reason}") from error

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from certificates import make_certificates
 
 from milvus_import import (
     CallRecord,
@@ -270,7 +271,8 @@ def test_repr_cuts_long_texts() -> None:
 def test_repr_shows_no_secret() -> None:
     secret = "s3cr3t-Milvus"
     option = GetImportProgressOption("host", "7", token=secret, password=secret)
-    tls = TLSConfig(cert=b"the chain", key=secret.encode())
+    key, cert = make_certificates().client
+    tls = TLSConfig(cert=cert, key=secret.encode() + b"\n" + key)
     record = replace(
         RECORD, initial_metadata=(("k", secret),), trailing_metadata=(("k-bin", secret.encode()),)
     )

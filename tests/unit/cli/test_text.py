@@ -183,9 +183,13 @@ def test_a_forgotten_job_is_shown_with_its_last_progress() -> None:
 
 def argument_error(**arguments: Any) -> ArgumentError:
     given: Any = {"uri": "http://localhost", **arguments}
-    with pytest.raises(ArgumentError) as caught:
+    try:
+        if "tls" in given:
+            given["tls"] = TLSConfig(**given["tls"])
         ImportClient(**given)
-    return caught.value
+    except ArgumentError as raised:
+        return raised
+    raise AssertionError("nothing was raised")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +199,7 @@ def argument_error(**arguments: Any) -> ArgumentError:
         ({"uri": "http://tls=:x"}, "--uri 'http://tls=:x' has the "),
         ({"uri": "dns:///host/db"}, "--uri 'dns:///host/db' has a path; pass the database as --db"),
         (
-            {"tls": TLSConfig()},
+            {"tls": {}},
             "--uri 'http://localhost' has the scheme http://, but a TLS option was given",
         ),
         (
@@ -204,7 +208,7 @@ def argument_error(**arguments: Any) -> ArgumentError:
         ),
         ({"token": "Bearer x"}, "the token must be passed without 'Bearer'"),
         (
-            {"uri": "https://localhost", "tls": TLSConfig(ca="/nowhere")},
+            {"uri": "https://localhost", "tls": {"ca": "/nowhere"}},
             "--ca file '/nowhere' cannot be read: ",
         ),
     ],

@@ -21,7 +21,7 @@ from milvus_import import (
     TLSConfig,
     get_import_progress,
 )
-from milvus_import._address import Endpoint, parse_uri
+from milvus_import._address import Endpoint, authorization, parse_uri
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,18 @@ def test_tls_config_implies_tls_for_uri_without_scheme(uri: str, target: str) ->
         ("host:http", "has the invalid port 'http'"),
         ("host:\u0663", "has the invalid port"),
         ("host:19530x/books", "has the invalid port '19530x'"),
-        ("h\u00f6st", "has the invalid host 'h\u00f6st'"),
+        ("h\u00f6st", "has the host 'h\u00f6st', which is not ASCII; write it as xn--..."),
+        ("https://b\u00fccher.example/db", "which is not ASCII; write it as xn--..."),
+        ("dns:///\u4e66.example", "which is not ASCII; write it as xn--..."),
+        ('"http://host"', "uri must not begin or end with quotes, got '\"http://host\"'"),
+        ("'host'", "uri must not begin or end with quotes"),
+        ("http://host\r\n", r"uri must not begin or end with a line break, got 'http://host\r\n'"),
+        ("\ufeffhost", "uri must not begin or end with a byte order mark"),
+        ("./x.db", "got the Milvus Lite file './x.db': Milvus Lite has no import service"),
+        ("/data/x.db", "got the Milvus Lite file '/data/x.db'"),
+        ("data/x.db", "got the Milvus Lite file 'data/x.db'"),
+        ("~/x.db", "got the Milvus Lite file '~/x.db'"),
+        ("C:\\data\\x.db", "got the Milvus Lite file"),
         ("-host", "has the invalid host '-host'"),
         ("ho$t", "has the invalid host 'ho$t'"),
         ("a,b", "has the invalid host 'a,b'"),
@@ -146,6 +157,32 @@ def test_invalid_uri_raises_argument_error_naming_the_fault(uri: str, words: str
         ImportClient(uri)
 
 
+def test_name_of_a_milvus_lite_file_that_exists_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parse_uri("milvus_demo.db").target == "milvus_demo.db:19530"  # a host, as far as known
+    Path("milvus_demo.db").touch()
+    with pytest.raises(ArgumentError, match=r"got the Milvus Lite file 'milvus_demo\.db': Mil"):
+        ImportClient("milvus_demo.db")
+    Path("milvus").touch()
+    assert parse_uri("milvus").target == "milvus:19530"
+
+
+@pytest.mark.parametrize(
+    "uri", ["unix:/run/x.db", "unix:///run/x.db", "http://host/x.db", "host:19530/x.db", "host.db"]
+)
+def test_uri_that_only_resembles_a_milvus_lite_file_is_accepted(uri: str) -> None:
+    assert parse_uri(uri).target
+
+
+@pytest.mark.parametrize("mark", ["'", '"'])
+def test_quotes_around_a_token_or_a_password_are_sent(mark: str) -> None:
+    token = f"{mark}root:Milvus{mark}"
+    assert authorization(token, None, None) == base64.b64encode(token.encode()).decode()
+    assert authorization(None, "root", f"{mark}x{mark}")
+
+
 @pytest.mark.parametrize("uri", [None, b"http://host", 19530, Path("host"), ["host"]])
 def test_uri_of_wrong_type_raises_type_error(uri: Any) -> None:
     with pytest.raises(TypeError, match="uri must be a str such as 'http://localhost:19530', got"):
@@ -172,6 +209,8 @@ def test_db_name_must_agree_with_the_database_of_the_uri() -> None:
     [
         ("d\u00e4tabase", ArgumentError),
         ("a\nb", ArgumentError),
+        ("shop\n", ArgumentError),
+        ("'shop'", ArgumentError),
         ("\udc80", ArgumentError),
         (5, TypeError),
     ],
@@ -213,8 +252,21 @@ SECRET = "s3cr3t-Milvus"
         ({"token": f"{SECRET}\udc80"}, "token must be valid Unicode text"),
         (
             {"user": "root", "password": f"{SECRET}\udc80"},
-            "user or password must be valid Unicode text",
+            "password must be valid Unicode text",
         ),
+        ({"token": f"{SECRET}\n"}, "token must not begin or end with a line break"),
+        ({"token": f"\r\n{SECRET}"}, "token must not begin or end with a line break"),
+        ({"token": f"\ufeff{SECRET}"}, "token must not begin or end with a byte order mark"),
+        (
+            {"user": f"{SECRET}\n", "password": "x"},
+            "user must not begin or end with a line break",
+        ),
+        (
+            {"user": "root", "password": f"{SECRET}\r"},
+            "password must not begin or end with a line break",
+        ),
+        ({"uri": f'"http://root:{SECRET}@host"'}, "uri must not contain '@'"),
+        ({"uri": f"'https://host?token={SECRET}'"}, "uri must not contain a query"),
         ({"token": SECRET.encode()}, "token must be a str, got bytes"),
         ({"user": "root", "password": [SECRET]}, "password must be a str, got list"),
     ],

@@ -187,7 +187,7 @@ def test_misspelt_keyword_suggests_a_parameter_of_the_method(
 
 
 def test_keyword_without_a_similar_one_lists_the_parameters_of_the_method_first() -> None:
-    with pytest.raises(TypeError, match="use one of job_id, until, on_progress, call_credentials, "):
+    with pytest.raises(TypeError, match="use one of job_id, until, on_progress, call_cred"):
         parse_watch_options(as_options({"xyzzy": 1}), WAIT)
     with pytest.raises(TypeError, match="use one of collection_name, files, partition_name, db_na"):
         merge(settings(), as_options({"xyzzy": 1}), CREATE)
