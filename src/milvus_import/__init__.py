@@ -32,7 +32,7 @@ from ._models import (
 )
 from ._option import GetImportProgressOption, get_import_progress
 from ._options import CallOptions, Metadata, OnRetry, RpcOptions, Until, WatchOptions
-from ._services._requests import Files, ImportOptions
+from ._services._requests import Files, ImportOptions, ImportOptionsLike
 from ._services._select import ServiceChoice
 from ._watch._jobs import JobsWatch, Outcome
 from ._watch._one import ImportWatch
@@ -53,6 +53,7 @@ __all__ = [
     "ImportFailedError",
     "ImportJob",
     "ImportOptions",
+    "ImportOptionsLike",
     "ImportProgressData",
     "ImportProgressDetail",
     "ImportState",

@@ -23,7 +23,7 @@ from ._options import (
 )
 from ._services._requests import (
     Files,
-    ImportOptions,
+    ImportOptionsLike,
     JobParams,
     ListParams,
     create_params,
@@ -116,7 +116,7 @@ class ImportClient(BaseClient):
         *,
         partition_name: str = "",
         db_name: str | None = None,
-        options: ImportOptions | None = None,
+        options: ImportOptionsLike | None = None,
         idempotency_key: str | None = None,
         **call: Unpack[CallOptions],
     ) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Awaitable, Callable
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 import pytest
@@ -194,6 +195,21 @@ async def test_invalid_argument_of_a_list_sends_nothing(
     [
         ({"files": []}, ArgumentError, "files must name at least one file"),
         ({"options": {"ezk": [SECRET]}}, TypeError, "option 'ezk' must be a str, a bool or an int"),
+        ({"options": {"auto_comit": False}}, ArgumentError, "write 'auto_commit'"),
+        ({"options": {"timeout": "300"}}, ArgumentError, "such as 300, a timedelta or a duration"),
+        ({"files": ["id.npy", "vec.npy"]}, ArgumentError, "as in [['id.npy', 'vec.npy']]"),
+        (
+            {"files": [PurePosixPath("s3://b/a.json")]},
+            ArgumentError,
+            "must be a str if it is a UR",
+        ),
+        (
+            {"files": ["a.json\n"]},
+            ArgumentError,
+            "files[0] must not begin or end with a line",
+        ),
+        ({"collection_name": "books\n"}, ArgumentError, "collection_name must not begin or end wi"),
+        ({"db_name": "shop\n"}, ArgumentError, "db_name must not begin or end with a line break"),
         ({"idempotency_key": "a\nb"}, ArgumentError, "idempotency_key must be 1 to 256"),
         ({"db_name": "d\u00e4"}, ArgumentError, "db_name must be printable ASCII"),
         ({"db_name": "\udc80"}, ArgumentError, "db_name must be valid Unicode text"),
@@ -259,6 +275,21 @@ async def test_job_id_is_sent_as_milvus_prints_it(job_id: str, sent: str) -> Non
         request = server.received[-1].message()
         assert response.data.job_id == sent
         assert request.jobID == sent if "Progress" in path else request.task == int(sent)
+
+
+@pytest.mark.parametrize("service", ["internal", "public"])
+async def test_paths_of_pathlib_arrive_with_slashes(service: Any) -> None:
+    replies = {
+        PROXY + "ImportV2": ok(internal_pb2.ImportResponse(jobID=JOB)),
+        PUBLIC + "Import": ok(milvus_pb2.ImportResponse(tasks=[int(JOB)])),
+    }
+    files = [[PurePosixPath("a/id.npy"), PureWindowsPath("a\\v.npy")]]
+    async with Replay(replies) as server, ImportClient(server.uri, service=service) as client:
+        await client.create_import("books", files)
+        await client.create_import("books", [PurePosixPath("a.json")])
+    sent = [call.message().files for call in server.received]
+    paths = [list(files[0].paths if service == "internal" else files) for files in sent]
+    assert paths == [["a/id.npy", "a/v.npy"], ["a.json"]]
 
 
 @pytest.mark.parametrize("service", ["internal", "public"])

@@ -101,10 +101,10 @@ async def test_create_import_logs_an_unknown_option_once(
     with caplog.at_level(logging.WARNING, "milvus_import"):
         for _ in range(2):
             await client.create_import(
-                "books", ["a.parquet"], options={"auto_comit": "hidden", "sep": "|"}
+                "books", ["a.parquet"], options={"priority": "hidden", "sep": "|"}
             )
     [record] = caplog.records
-    assert "auto_comit" in record.getMessage()
+    assert "priority" in record.getMessage()
     assert "hidden" not in record.getMessage()
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from os import PathLike
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
+from .._address import validate_text
 from .._errors import ArgumentError
+from .._options import iterate_pairs
 from .._text import shorten
 
 if TYPE_CHECKING:
@@ -24,30 +27,93 @@ _MAX_DIGITS = 38
 _USUAL_JOB_ID = re.compile("[1-9][0-9]{0,17}").fullmatch
 """Matches an id that fits int64 and has no leading zeros."""
 _MAX_KEY_LENGTH = 256
-# The import options of Milvus 2.2 to 3.0.
-_KNOWN_OPTIONS = frozenset(
-    {
-        "auto_commit",
-        "backup",
-        "end_ts",
-        "ezk",
-        "l0_import",
-        "nullkey",
-        "sep",
-        "skip_disk_quota_check",
-        "start_ts",
-        "storage_version",
-        "timeout",
-    }
-)
+MAX_CREATE_BYTES = 1_468_006
+"""The largest serialized create request, 1.4 MiB; etcd's limit is 1.5 MiB."""
+# A duration of Go that is not negative.
+_DURATION_PART = r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)"
+_UNITS = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "\u00b5s": 1e-6,
+    "\u03bcs": 1e-6,
+    "ms": 1e-3,
+    "s": 1,
+    "m": 60,
+    "h": 3600,
+}
 _WARNED_OPTIONS: set[str] = set()
 
-Files = Sequence[str | Sequence[str]]
-"""File groups: a str is one group, a sequence is one group (one .npy file per field)."""
+FilePath = str | PathLike[str]
+Files = Sequence[FilePath | Sequence[FilePath]]
+"""File groups: a path is one group, a sequence is one group (one .npy file per field)."""
 
 OptionValue = str | bool | int | float | timedelta
-ImportOptions = Mapping[str, OptionValue] | Sequence[tuple[str, OptionValue]]
-"""Milvus' import options by name: a mapping, or pairs."""
+
+
+class ImportOptions(TypedDict, total=False):
+    """The import options of Milvus 2.2 to 3.0."""
+
+    timeout: float | str | timedelta
+    """Seconds, a timedelta or a duration of Go such as "1h30m", after which Milvus ends the job."""
+    auto_commit: bool
+    """False stops the job before its data becomes visible, until it is committed. Milvus 3.0."""
+    sep: str
+    """The separator of CSV files, default ","."""
+    nullkey: str
+    """The text that means null in CSV files, default ""."""
+    backup: bool
+    """Whether the files are those of a backup."""
+    l0_import: bool
+    """Whether the files of the backup are deletions."""
+    start_ts: int | str
+    """The first Milvus timestamp of a backup to import."""
+    startTs: int | str
+    end_ts: int | str
+    """The last Milvus timestamp of a backup to import."""
+    endTs: int | str
+    skip_disk_quota_check: bool
+    """Whether a backup may exceed the disk quota."""
+    storage_version: int | str
+    """The storage version of a backup."""
+    ezk: str
+    """The key of an encrypted backup; a secret."""
+    source_type: str
+    external_spec: str
+
+
+ImportOptionsLike = ImportOptions | Mapping[str, OptionValue] | Sequence[tuple[str, OptionValue]]
+"""The import options by name: the known ones, or any as a mapping or pairs."""
+
+
+@dataclass(slots=True, frozen=True, repr=False)
+class BucketCredentials:
+    """The keys with which Zilliz Cloud reads the object URLs of an import. The repr is empty."""
+
+    access_key: str
+    secret_key: str
+    session_token: str = ""
+
+    def __repr__(self) -> str:
+        return "BucketCredentials(...)"
+
+    def __post_init__(self) -> None:
+        for name in ("access_key", "secret_key", "session_token"):
+            text = validate_text(name, getattr(self, name), secret=True)
+            if not text and name != "session_token":
+                raise ArgumentError(f"{name} must not be empty")
+
+
+@dataclass(slots=True, frozen=True)
+class Volume:
+    """A volume of Zilliz Cloud, in which the files of an import are."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        validate_name(self.name, "the name of a Volume")
+
+
+Storage = BucketCredentials | Volume
 
 
 @dataclass(slots=True)
@@ -79,6 +145,8 @@ class CreateParams:
     partition_name: str
     db_name: str
     options: list[tuple[str, str]]
+    storage: Storage | None = None
+    """Where Zilliz Cloud reads the files; None for public or pre-signed URLs."""
 
 
 def validate_job_id(job_id: str) -> str:
@@ -97,7 +165,24 @@ def validate_job_id(job_id: str) -> str:
     return job_id if job_id[0] != "0" else str(int(job_id))
 
 
-def validate_job_ids(job_ids: Iterable[str], *, or_collection: bool) -> list[str]:
+def validate_cloud_job_id(job_id: str) -> str:
+    """Return a job id of Zilliz Cloud, such as ``job-0123abc``, unchanged."""
+    if not isinstance(job_id, str):
+        raise TypeError(f"job_id must be a str such as 'job-0123abc', got {shorten(job_id)}")
+    if not re.fullmatch(r"[!-~]{1,256}", job_id):
+        raise ArgumentError(
+            f"job_id must be 1 to 256 characters of printable ASCII without spaces, "
+            f"got {shorten(job_id)}"
+        )
+    return job_id
+
+
+def validate_job_ids(
+    job_ids: Iterable[str],
+    *,
+    or_collection: bool,
+    validate: Callable[[str], str] = validate_job_id,
+) -> list[str]:
     """Return job ids. Raises TypeError for a str, which would be read digit by digit."""
     if isinstance(job_ids, str):
         collection = f", or pass collection_name={shorten(job_ids)}" if or_collection else ""
@@ -107,31 +192,42 @@ def validate_job_ids(job_ids: Iterable[str], *, or_collection: bool) -> list[str
         )
     if not isinstance(job_ids, Iterable):
         raise TypeError(f"job_ids must be a list of job ids, got {shorten(job_ids)}")
-    return [validate_job_id(job_id) for job_id in job_ids]
+    return [validate(job_id) for job_id in job_ids]
 
 
 def validate_name(name: str, argument: str, *, empty: bool = False) -> str:
     """Return a collection, partition or database name. Milvus validates the rest."""
-    if not isinstance(name, str):
-        raise TypeError(f"{argument} must be a str, got {shorten(name)}")
-    if not name and not empty:
+    if not validate_text(argument, name) and not empty:
         raise ArgumentError(f"{argument} must not be empty")
-    return _encodable(name, argument)
+    return name
 
 
 def validate_collection(name: str | None) -> str:
     """Return a collection's name; "" for all collections."""
     if name == "":
         raise ArgumentError("collection_name must not be empty; leave it out for all collections")
-    return "" if name is None else validate_name(name, "collection_name")
+    return "" if name is None else validate_text("collection_name", name)
 
 
 def validate_database(db_name: str) -> str:
     """Return a database's name, which is also sent as the metadata value ``dbname``."""
-    validate_name(db_name, "db_name", empty=True)
+    validate_text("db_name", db_name)
     if not (db_name.isascii() and db_name.isprintable()):
         raise ArgumentError(f"db_name must be printable ASCII, got {shorten(db_name)}")
     return db_name
+
+
+def validate_storage(storage: Storage | None) -> Storage | None:
+    """Return where Zilliz Cloud reads the files. A wrong value may be a secret."""
+    if not isinstance(storage, (BucketCredentials, Volume, type(None))):
+        kind = type(storage).__name__
+        raise TypeError(f"storage must be BucketCredentials, a Volume or None, got {kind}")
+    return storage
+
+
+def without_query(url: str) -> str:
+    """Return a URL or path for an error or a log, without its secrets: the query and the user."""
+    return re.sub("//[^/?]*@", "//", url.partition("?")[0])
 
 
 def create_params(
@@ -140,7 +236,8 @@ def create_params(
     *,
     partition_name: str,
     db_name: str,
-    options: ImportOptions | None,
+    options: ImportOptionsLike | None,
+    storage: Storage | None = None,
 ) -> CreateParams:
     """Validate every part of an import request."""
     return CreateParams(
@@ -149,6 +246,16 @@ def create_params(
         validate_name(partition_name, "partition_name", empty=True),
         validate_name(db_name, "db_name", empty=True),
         _validate_options(options),
+        validate_storage(storage),
+    )
+
+
+def create_too_large_error(size: int) -> ArgumentError:
+    """Return the error of a serialized create request above ``MAX_CREATE_BYTES``."""
+    return ArgumentError(
+        f"files must make a request of at most {MAX_CREATE_BYTES} bytes (1.4 MiB), got {size}: "
+        "Milvus does not answer requests above the limit of its etcd, and then accepts no import "
+        "and no drop of the collection until it is restarted; start several jobs"
     )
 
 
@@ -166,84 +273,129 @@ def validate_idempotency_key(key: str) -> str:
 
 def _validate_files(files: Files) -> list[list[str]]:
     if isinstance(files, (str, PathLike)):
-        path = shorten(str(files))
+        path = shorten(without_query(str(files)))
         raise TypeError(f"files must be a list of paths, got {path}; write files=[{path}]")
     if isinstance(files, bytes) or not isinstance(files, Sequence):
         hint = "; write files=list(...)" if isinstance(files, Iterable) else ""
         raise TypeError(f"files must be a list of paths, got {type(files).__name__}{hint}")
     if not files:
         raise ArgumentError("files must name at least one file")
-    return [
-        _validate_group(f"files[{index}]", [file] if isinstance(file, str) else file)
-        for index, file in enumerate(files)
+    groups = [
+        _validate_group(f"files[{index}]", [group] if isinstance(group, (str, PathLike)) else group)
+        for index, group in enumerate(files)
     ]
+    _reject_separate_columns(groups)
+    return groups
 
 
-def _validate_group(name: str, group: Sequence[str]) -> list[str]:
-    if isinstance(group, PathLike):
-        raise TypeError(f"{name} must be a str; write {shorten(str(group))}")
+def _validate_group(name: str, group: Sequence[FilePath]) -> list[str]:
     if isinstance(group, bytes) or not isinstance(group, Sequence):
-        raise TypeError(f"{name} must be a str or a sequence of str, got {shorten(group)}")
+        raise TypeError(f"{name} must be a path or a sequence of paths, got {shorten(group)}")
     if not group:
         raise ArgumentError(f"{name} must not be an empty group")
-    for path in group:
-        if not isinstance(path, str):
-            raise TypeError(f"{name} must hold str paths, got {shorten(path)}; write str(path)")
-        if not path:
-            raise ArgumentError(f"{name} must not hold an empty path")
-        _encodable(path, name)
-    return list(group)
+    return [_validate_path(name, path) for path in group]
 
 
-def _validate_options(options: ImportOptions | None) -> list[tuple[str, str]]:
-    if options is None:
-        return []
-    if isinstance(options, (str, bytes)) or not isinstance(options, Iterable):
-        kind = type(options).__name__  # the value may hold a secret
-        raise TypeError(f"options must be a mapping such as {{'timeout': 300}}, got {kind}")
+def _validate_path(name: str, path: FilePath) -> str:
+    text = path
+    if isinstance(path, PathLike):
+        posix = cast("str", getattr(path, "as_posix", path.__fspath__)())
+        text = "" if posix == "." else posix  # pathlib has "." for an empty path
+        if ":/" in posix.removeprefix(getattr(path, "drive", "")):
+            raise ArgumentError(
+                f"{name} must be a str if it is a URL: a path keeps only one of its slashes, "
+                f"got {shorten(without_query(posix))}"
+            )
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must hold paths, each a str or a PurePath, got {shorten(path)}")
+    if not validate_text(name, text, secret=True):
+        raise ArgumentError(f"{name} must not hold an empty path")
+    return text
+
+
+def _reject_separate_columns(groups: list[list[str]]) -> None:
+    """Raise if the .npy files of several columns are groups of their own.
+
+    Each group must have all columns, so groups of one file each must name the same column.
+    """
+    folders: dict[str, list[str]] = {}
+    columns: set[str] = set()
+    for group in groups:
+        path = without_query(group[0])
+        if len(group) == 1 and path.lower().endswith(".npy"):
+            folder, _, name = path.rpartition("/")
+            folders.setdefault(folder, []).append(path)
+            columns.add(name)
+    if len(columns) > 1:
+        raise ArgumentError(
+            "files must hold all .npy columns in one group, as in "
+            f"{shorten(list(folders.values()))}"
+        )
+
+
+def _validate_options(options: ImportOptionsLike | None) -> list[tuple[str, str]]:
     validated: dict[str, tuple[str, str]] = {}
-    entries = cast("Iterable[object]", options.items() if isinstance(options, Mapping) else options)
-    for entry in entries:
-        if not isinstance(entry, (tuple, list)) or len(cast("Sequence[object]", entry)) != 2:
-            raise TypeError("options must hold pairs of name and value; one entry is not a pair")
-        name, value = cast("tuple[object, object]", entry)
+    for name, value in iterate_pairs("options", {} if options is None else options):
         if not isinstance(name, str) or not name:
             raise TypeError(f"the name of an option must be a str, got {shorten(name)}")
-        if name.lower() in validated:
+        validate_text("the name of an option", name)
+        if name not in _KNOWN_OPTIONS:
+            _reject_misspelt(name)
+        plain = _plain(name)
+        if plain in validated:
             raise ArgumentError(f"option {shorten(name)} is given twice")
-        text = _option_text(name, value)
-        validated[name.lower()] = (_encodable(name, "the name of an option"), text)
-    _warn_of_unknown(validated)
+        validated[plain] = (name, _option_text(name, value))
     return list(validated.values())
 
 
-def _warn_of_unknown(options: Iterable[str]) -> None:
-    """Log each unknown option once per process: a misspelt ``auto_commit`` would commit."""
-    for name in options:
-        if name not in _KNOWN_OPTIONS and name not in _WARNED_OPTIONS:
-            _WARNED_OPTIONS.add(name)
-            logger.warning("import option %s is unknown to this client; Milvus may ignore it", name)
+def _reject_misspelt(name: str) -> None:
+    """Raise for a name close to a known one, and log others once: Milvus ignores both."""
+    close = difflib.get_close_matches(_plain(name), _KNOWN_OPTIONS_BY_PLAIN_NAME, 1, 0.85)
+    if close:
+        known = _KNOWN_OPTIONS_BY_PLAIN_NAME[close[0]]
+        raise ArgumentError(
+            f"option {shorten(name)} is unknown, and Milvus would ignore it: write {known!r}"
+        )
+    if name not in _WARNED_OPTIONS:
+        _WARNED_OPTIONS.add(name)
+        logger.warning("import option %s is unknown to this client; Milvus may ignore it", name)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())
+
+
+_KNOWN_OPTIONS = ImportOptions.__optional_keys__
+_KNOWN_OPTIONS_BY_PLAIN_NAME = {_plain(name): name for name in sorted(_KNOWN_OPTIONS)}
 
 
 def _option_text(name: str, value: object) -> str:
     """Return the text that Milvus reads. Errors do not show the value: ``ezk`` is a secret."""
-    kind = type(value).__name__
-    if name.lower() == "timeout":
+    if name == "timeout":
         return _duration_text(value)
-    if name.lower() == "auto_commit" and not isinstance(value, bool):
+    kind = type(value).__name__
+    if name == "auto_commit" and not isinstance(value, bool):
         raise TypeError(f"option 'auto_commit' must be True or False, got {kind}")
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (str, int)):
-        return _encodable(str(value), f"option {name!r}")
-    raise TypeError(f"option {name!r} must be a str, a bool or an int, got {kind}")
+    if not isinstance(value, (str, int)):
+        raise TypeError(f"option {name!r} must be a str, a bool or an int, got {kind}")
+    if re.search("[\ud800-\udfff]", text := str(value)):
+        raise ArgumentError(f"option {name!r} must be valid Unicode text")
+    return text
 
 
 def _duration_text(value: object) -> str:
-    """Return seconds or a timedelta as Go's duration text; text is not converted."""
-    if isinstance(value, str) and value:
-        return _encodable(value, "option 'timeout'")
+    """Return seconds or a timedelta as Go's duration text; such text is not converted."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(value, str):
+        if not re.fullmatch(f"({_DURATION_PART})+", value):
+            raise ArgumentError(
+                "option 'timeout' must be seconds, such as 300, a timedelta or a duration of Go, "
+                f"such as '300s' or '1h30m', got {shorten(value)}"
+            )
+        parts = re.findall(_DURATION_PART, value)
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise TypeError(
             "option 'timeout' must be seconds, a timedelta or text such as '300s', "
@@ -251,12 +403,4 @@ def _duration_text(value: object) -> str:
         )
     if not 1e-6 <= seconds <= 1e9:
         raise ArgumentError(f"option 'timeout' must be 1e-6 to 1e9 seconds, got {shorten(value)}")
-    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
-
-
-def _encodable(text: str, argument: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ArgumentError(f"{argument} must be valid Unicode text") from None
-    return text
+    return value if isinstance(value, str) else f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"

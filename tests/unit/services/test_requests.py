@@ -6,7 +6,7 @@ import logging
 import math
 import re
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from uuid import uuid4
 
@@ -15,16 +15,24 @@ import pytest
 from milvus_import import ArgumentError
 from milvus_import._services import _internal, _public
 from milvus_import._services._requests import (
+    MAX_CREATE_BYTES,
+    BucketCredentials,
     CreateParams,
+    ImportOptions,
     JobParams,
     ListParams,
+    Volume,
     create_params,
+    create_too_large_error,
+    validate_cloud_job_id,
     validate_collection,
     validate_database,
     validate_idempotency_key,
     validate_job_id,
     validate_job_ids,
     validate_name,
+    validate_storage,
+    without_query,
 )
 
 JOB = "449839014328146739"
@@ -186,23 +194,113 @@ INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"files": [""]}, ArgumentError, "files[0] must not hold an empty path"),
     ({"files": ["a", []]}, ArgumentError, "files[1] must not be an empty group"),
     ({"files": ["a", ["b", ""]]}, ArgumentError, "files[1] must not hold an empty path"),
-    ({"files": [Path("a")]}, TypeError, "files[0] must be a str; write 'a'"),
-    ({"files": [b"a"]}, TypeError, "files[0] must be a str or a sequence of str, got b'a'"),
-    ({"files": [["a", Path("b")]]}, TypeError, "; write str(path)"),
-    ({"files": [["a", ["b"]]]}, TypeError, "files[0] must hold str paths, got ['b']; write str(p"),
+    (
+        {"files": f"https://host/a.json?sig={SECRET}"},
+        TypeError,
+        "files must be a list of paths, got 'https://host/a.json'; write files=['https://host/a.j",
+    ),
+    ({"files": [b"a"]}, TypeError, "files[0] must be a path or a sequence of paths, got b'a'"),
+    (
+        {"files": [["a", ["b"]]]},
+        TypeError,
+        "files[0] must hold paths, each a str or a PurePath, ",
+    ),
+    ({"files": [["a", b"b"]]}, TypeError, "each a str or a PurePath, got b'b'"),
+    ({"files": [PurePosixPath("")]}, ArgumentError, "files[0] must not hold an empty path"),
+    (
+        {"files": ["a.json", PurePosixPath("s3://bucket/a.json")]},
+        ArgumentError,
+        "files[1] must be a str if it is a URL: a path keeps only one of its slashes, got 's3:/buc",
+    ),
+    (
+        {"files": [[PureWindowsPath("https://host/a.json?sig=" + SECRET)]]},
+        ArgumentError,
+        "files[0] must be a str if it is a URL: a path keeps only one of its slashes, got 'https:/",
+    ),
+    ({"files": ["a.json\n"]}, ArgumentError, "files[0] must not begin or end with a line break"),
+    ({"files": [["a.json", "\ufeffb.json"]]}, ArgumentError, "begin or end with a byte order mark"),
+    (
+        {"files": ["id.npy", "vec.npy"]},
+        ArgumentError,
+        "files must hold all .npy columns in one group, as in [['id.npy', 'vec.npy']]",
+    ),
+    (
+        {"files": ["a/id.npy", "b/id.npy", "a/v.NPY", "b/v.NPY", "c.parquet"]},
+        ArgumentError,
+        "in one group, as in [['a/id.npy', 'a/v.NPY'], ['b/id.npy', 'b/v.NPY']]",
+    ),
+    (
+        {"files": [["id.npy"], ["vec.npy"]]},
+        ArgumentError,
+        "in one group, as in [['id.npy', 'vec.npy']]",
+    ),
+    (
+        {"files": [f"https://b/id.npy?s={SECRET}", f"https://b/v.npy?s={SECRET}"]},
+        ArgumentError,
+        "in one group, as in [['https://b/id.npy', 'https://b/v.npy']]",
+    ),
+    ({"collection_name": "books\n"}, ArgumentError, r"with a line break, got 'books\n'"),
+    (
+        {"collection_name": "'books'"},
+        ArgumentError,
+        "collection_name must not begin or end with q",
+    ),
+    ({"partition_name": "p\r\n"}, ArgumentError, "partition_name must not begin or end with a lin"),
+    (
+        {"storage": {"access_key": SECRET}},
+        TypeError,
+        "storage must be BucketCredentials, a Volume or None, got dict",
+    ),
     ({"files": ["a\udc80"]}, ArgumentError, "files[0] must be valid Unicode text"),
     (
         {"options": "timeout=5"},
         TypeError,
-        "options must be a mapping such as {'timeout': 300}, got str",
+        "options must be a mapping or pairs of key and value, got str",
     ),
-    ({"options": 5}, TypeError, "options must be a mapping such as {'timeout': 300}, got int"),
-    ({"options": ["timeout"]}, TypeError, "options must hold pairs of name and value; one entry"),
-    ({"options": [("a", "b", "c")]}, TypeError, "options must hold pairs of name and value"),
+    ({"options": 5}, TypeError, "options must be a mapping or pairs of key and value, got int"),
+    ({"options": ["timeout"]}, TypeError, "options must hold pairs of key and value; entry 0"),
+    (
+        {"options": [("a", "b", "c")]},
+        TypeError,
+        "options must hold pairs of key and value; entry 0",
+    ),
     ({"options": {5: "a"}}, TypeError, "the name of an option must be a str, got 5"),
     ({"options": {"": "a"}}, TypeError, "the name of an option must be a str, got ''"),
     ({"options": [("sep", ","), ("sep", ";")]}, ArgumentError, "option 'sep' is given twice"),
-    ({"options": {"timeout": 1, "Timeout": 2}}, ArgumentError, "option 'Timeout' is given twice"),
+    ({"options": {"start_ts": 1, "startTs": 2}}, ArgumentError, "option 'startTs' is given twice"),
+    (
+        {"options": {"auto_comit": False}},
+        ArgumentError,
+        "option 'auto_comit' is unknown, and Milvus would ignore it: write 'auto_commit'",
+    ),
+    *[
+        ({"options": {name: False}}, ArgumentError, f"would ignore it: write {known!r}")
+        for name, known in {
+            "autocommit": "auto_commit",
+            "auto-commit": "auto_commit",
+            "AUTO_COMMIT": "auto_commit",
+            "autoCommit": "auto_commit",
+            "auto_commit ": "auto_commit",
+            "auto_commits": "auto_commit",
+            "Timeout": "timeout",
+            "time_out": "timeout",
+            "null_key": "nullkey",
+            "backups": "backup",
+            "L0Import": "l0_import",
+            "startts": "start_ts",
+            "skip_disk_quota_checks": "skip_disk_quota_check",
+        }.items()
+    ],
+    *[
+        (
+            {"options": {"timeout": text}},
+            ArgumentError,
+            f"a timedelta or a duration of Go, such as '300s' or '1h30m', got {text!r}",
+        )
+        for text in ("300", "", "300 s", "5min", "1d", "-5s", "1h30", "5S", "s", ".s", "300s\n")
+    ],
+    ({"options": {"timeout": "0s"}}, ArgumentError, TIMEOUT_RULE + "'0s'"),
+    ({"options": {"timeout": "999999999h"}}, ArgumentError, TIMEOUT_RULE + "'999999999h'"),
     ({"options": {"timeout": 0}}, ArgumentError, TIMEOUT_RULE + "0"),
     ({"options": {"timeout": -1.5}}, ArgumentError, TIMEOUT_RULE + "-1.5"),
     ({"options": {"timeout": 1e-7}}, ArgumentError, TIMEOUT_RULE + "1e-07"),
@@ -216,7 +314,6 @@ INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
     ),
     ({"options": {"timeout": timedelta.max}}, ArgumentError, TIMEOUT_RULE + "datetime.timedelta("),
     ({"options": {"timeout": True}}, TypeError, TIMEOUT_TYPE + "True"),
-    ({"options": {"timeout": ""}}, TypeError, TIMEOUT_TYPE + "''"),
     ({"options": {"timeout": None}}, TypeError, TIMEOUT_TYPE + "None"),
     (
         {"options": {"auto_commit": "false"}},
@@ -224,7 +321,7 @@ INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
         "option 'auto_commit' must be True or False, got str",
     ),
     (
-        {"options": {"AUTO_COMMIT": 0}},
+        {"options": {"auto_commit": 0}},
         TypeError,
         "option 'auto_commit' must be True or False, got int",
     ),
@@ -296,15 +393,22 @@ def test_idempotency_key_of_1_to_256_printable_characters_is_accepted(key: str) 
         (timedelta(days=1, milliseconds=1), "86400.001s"),
         (timedelta(microseconds=1), "0.000001s"),
         ("5m30s", "5m30s"),
-        ("any text that Milvus accepts", "any text that Milvus accepts"),
+        ("1.5h", "1.5h"),
+        ("1h2m3.5s4ms5us6ns7\u00b5s8\u03bcs", "1h2m3.5s4ms5us6ns7\u00b5s8\u03bcs"),
     ],
 )
 def test_timeout_option_is_sent_as_a_duration_of_go(value: Any, sent: str) -> None:
     assert params(options={"timeout": value}).options == [("timeout", sent)]
 
 
-def test_case_of_an_option_name_is_kept() -> None:
-    assert params(options={"Timeout": 5, "SEP": ","}).options == [("Timeout", "5s"), ("SEP", ",")]
+def test_every_known_option_is_accepted_without_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    names = ImportOptions.__optional_keys__ - {"startTs", "endTs"}  # the same as start_ts, end_ts
+    for known in (names, ["startTs", "endTs"]):
+        given: dict[str, Any] = {name: name == "auto_commit" or 5 for name in known}
+        assert {name for name, _ in params(options=given).options} == set(known)
+    assert caplog.records == []
 
 
 def test_options_are_sent_as_strings_in_the_given_order() -> None:
@@ -332,11 +436,11 @@ def test_options_are_sent_as_strings_in_the_given_order() -> None:
 
 
 def test_unknown_option_is_logged_once_and_sent(caplog: pytest.LogCaptureFixture) -> None:
-    name = f"auto_comit_{uuid4().hex}"
+    name = f"priority_{uuid4().hex}"
     with caplog.at_level(logging.WARNING, "milvus_import"):
         for _ in range(2):
             assert params(options={name: SECRET}).options == [(name, SECRET)]
-        params(options={"Backup": True, "ezk": SECRET, "L0_import": True})
+        params(options={"backup": True, "ezk": SECRET, "l0_import": True})
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage() == (
@@ -351,6 +455,13 @@ def test_unknown_option_is_logged_once_and_sent(caplog: pytest.LogCaptureFixture
         (("a.parquet", "b.parquet"), [["a.parquet"], ["b.parquet"]]),
         ([["id.npy", "v.npy"], "a.json"], [["id.npy", "v.npy"], ["a.json"]]),
         ([("id.npy", "v.npy")], [["id.npy", "v.npy"]]),
+        (["a/vec.npy", "b/vec.npy"], [["a/vec.npy"], ["b/vec.npy"]]),
+        ([["a/id.npy", "a/v.npy"], ["b/id.npy", "b/v.npy"]],) * 2,
+        ([PurePosixPath("a//b.json"), Path("c.json")], [["a/b.json"], ["c.json"]]),
+        ([["id.npy", PurePosixPath("v.npy")]], [["id.npy", "v.npy"]]),
+        ([PureWindowsPath("a\\b.json")], [["a/b.json"]]),
+        ([PureWindowsPath("C:\\a\\b.json")], [["C:/a/b.json"]]),
+        (["s3://bucket/a.json", "s3://bucket/b/"], [["s3://bucket/a.json"], ["s3://bucket/b/"]]),
     ],
 )
 def test_str_is_a_file_group_and_sequence_is_a_file_group(files: Any, groups: Any) -> None:
@@ -374,6 +485,100 @@ def test_names_of_an_import_request_are_sent(method: Any) -> None:
 
 def test_repr_of_an_import_request_shows_no_option() -> None:
     assert SECRET not in repr(params(options={"ezk": SECRET}))
+
+
+def test_error_of_a_request_that_is_too_large_names_the_rule_and_the_reason() -> None:
+    error = create_too_large_error(MAX_CREATE_BYTES + 1)
+    assert type(error) is ArgumentError
+    assert str(error).startswith(
+        "files must make a request of at most 1468006 bytes (1.4 MiB), got 1468007: Milvus does not"
+    )
+
+
+# -------------------------------------------------------------------------------- Zilliz Cloud
+
+
+@pytest.mark.parametrize("job_id", ["7", "job-0123abcDEF", "!~", "x" * 256])
+def test_job_id_of_the_cloud_is_returned_unchanged(job_id: str) -> None:
+    assert validate_cloud_job_id(job_id) == job_id
+    ids = validate_job_ids([job_id], or_collection=False, validate=validate_cloud_job_id)
+    assert ids == [job_id]
+
+
+@pytest.mark.parametrize(
+    ("job_id", "error"),
+    [
+        *[(text, ArgumentError) for text in ("", "a b", "a\n", "\x7f", "\u00e9", "x" * 257)],
+        *[(value, TypeError) for value in (7, None, b"job-1")],
+    ],
+)
+def test_invalid_job_id_of_the_cloud_is_named(job_id: Any, error: type[Exception]) -> None:
+    with raises(error, "job_id must be ") as caught:
+        validate_cloud_job_id(job_id)
+    assert len(str(caught.value)) < 200
+
+
+def test_storage_is_bucket_credentials_or_a_volume() -> None:
+    for storage in (
+        BucketCredentials("a", "s"),
+        BucketCredentials("a", "s", "t"),
+        Volume("v"),
+        None,
+    ):
+        assert validate_storage(storage) is storage
+        assert params(storage=storage).storage is storage
+    assert params().storage is None
+    shown = f"{BucketCredentials(SECRET, SECRET, SECRET)!r} {Volume('books')!r}"
+    assert shown == "BucketCredentials(...) Volume(name='books')"
+    assert SECRET not in repr(params(storage=BucketCredentials("a", SECRET)))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: BucketCredentials("", SECRET), ArgumentError, "access_key must not be empty"),
+        (lambda: BucketCredentials(SECRET, ""), ArgumentError, "secret_key must not be empty"),
+        (
+            lambda: BucketCredentials("a", SECRET + "\n"),
+            ArgumentError,
+            "secret_key must not begin or end with a line break",
+        ),
+        (
+            lambda: BucketCredentials("a", "s", SECRET + "\n"),
+            ArgumentError,
+            "session_token must not begin or end with a line break",
+        ),
+        (lambda: Volume(""), ArgumentError, "the name of a Volume must not be empty"),
+        (lambda: Volume("v\n"), ArgumentError, "the name of a Volume must not begin or end with a"),
+    ],
+)
+def test_invalid_storage_is_named_without_secrets(
+    make: Any, error: type[Exception], message: str
+) -> None:
+    with raises(error, message) as caught:
+        make()
+    assert SECRET not in f"{caught.value} {caught.value!r}"
+
+
+@pytest.mark.parametrize("value", [5, None, b"x"])
+def test_keys_of_a_bucket_and_the_name_of_a_volume_are_str(value: Any) -> None:
+    with raises(TypeError, "secret_key must be a str, got "):
+        BucketCredentials("a", value)
+    with raises(TypeError, "the name of a Volume must be a str, got "):
+        Volume(value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://host/a.json?X-Amz-Signature=1#x", "https://host/a.json"),
+        ("s3://key:secret@bucket/a.json", "s3://bucket/a.json"),
+        ("s3://bucket/a@b.json", "s3://bucket/a@b.json"),
+        ("a/b.json", "a/b.json"),
+    ],
+)
+def test_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    assert without_query(url) == shown
 
 
 # ------------------------------------------------------------------------------ other requests
