@@ -6,7 +6,7 @@ import difflib
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar, cast
@@ -296,19 +296,21 @@ def unknown_argument_error(name: str, known: Sequence[str]) -> TypeError:
     return TypeError(f"unexpected keyword argument {name!r}: {hint}")
 
 
-def iterate_pairs(argument: str, value: object) -> Iterator[tuple[object, object]]:
-    """Yield the pairs of a mapping or of an iterable of pairs. Errors show no value."""
+def pairs_of(argument: str, value: object) -> Iterable[tuple[object, object]]:
+    """Return the pairs of a mapping or of an iterable of pairs. Errors show no value."""
     if isinstance(value, Mapping):
-        value = cast("Mapping[object, object]", value).items()
+        return cast("Mapping[object, object]", value).items()
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         kind = type(value).__name__
         raise TypeError(f"{argument} must be a mapping or pairs of key and value, got {kind}")
-    for index, entry in enumerate(cast("Iterable[object]", value)):
-        if not isinstance(entry, (tuple, list)) or len(cast("Sequence[object]", entry)) != 2:
+    pairs: list[tuple[object, object]] = []
+    for index, entry in enumerate(cast("Iterable[tuple[object, object]]", value)):
+        if not isinstance(entry, (tuple, list)) or len(entry) != 2:
             raise TypeError(
                 f"{argument} must hold pairs of key and value; entry {index} is not a pair"
             )
-        yield cast("tuple[object, object]", entry)
+        pairs.append(entry)
+    return pairs
 
 
 def validate_metadata(metadata: object) -> dict[str, tuple[MetadataValue, ...]]:
@@ -317,7 +319,7 @@ def validate_metadata(metadata: object) -> dict[str, tuple[MetadataValue, ...]]:
     gRPC rejects or drops some keys and values without a clear error.
     """
     values: dict[str, tuple[MetadataValue, ...]] = {}
-    for key, value in iterate_pairs("metadata", metadata):
+    for key, value in pairs_of("metadata", metadata):
         if not isinstance(key, str):
             raise TypeError(f"a metadata key must be a str, got {shorten(key)}")
         name, binary = _validate_key(key)

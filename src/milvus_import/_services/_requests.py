@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 from .._address import validate_text
 from .._errors import ArgumentError
-from .._options import iterate_pairs
+from .._options import pairs_of
 from .._text import shorten
 
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ def _reject_separate_columns(groups: list[list[str]]) -> None:
 
 def _validate_options(options: ImportOptionsLike | None) -> list[tuple[str, str]]:
     validated: dict[str, tuple[str, str]] = {}
-    for name, value in iterate_pairs("options", {} if options is None else options):
+    for name, value in pairs_of("options", {} if options is None else options):
         if not isinstance(name, str) or not name:
             raise TypeError(f"the name of an option must be a str, got {shorten(name)}")
         validate_text("the name of an option", name)
