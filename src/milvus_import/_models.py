@@ -67,6 +67,16 @@ class ImportState(StrEnum):
         unknown._name_ = unknown._value_ = value
         return unknown
 
+    # By value, as later Pythons do: 3.11.2, of Debian 12, looks up the name, which is unknown.
+    def __reduce_ex__(self, protocol: object) -> tuple[type[Self], tuple[str]]:
+        return type(self), (str(self),)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     @property
     def done(self) -> bool:
         """Whether a job in this state has ended."""

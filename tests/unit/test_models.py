@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from dataclasses import fields, replace
+from dataclasses import asdict, astuple, fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -154,10 +154,29 @@ def test_unknown_state_is_kept_and_is_not_done(value: str) -> None:
     assert not state.done
     assert value in repr(state)
     assert {state: 1}[ImportState(value)] == 1
-    for twin in (copy.copy(state), copy.deepcopy(state), pickle.loads(pickle.dumps(state))):  # noqa: S301
-        assert twin == state
-        assert type(twin) is ImportState
     assert value not in list(ImportState)
+
+
+@pytest.mark.parametrize("value", ["11", "", "Paused", "Completed"])
+def test_states_survive_copying_and_pickling(value: str) -> None:
+    state = ImportState(value)
+    pickled = [pickle.dumps(state, protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+    twins = [pickle.loads(data) for data in pickled]  # noqa: S301
+    for twin in (copy.copy(state), copy.deepcopy(state), *twins):
+        assert type(twin) is ImportState
+        assert (twin, twin.value, twin.name) == (state, state.value, state.name)
+
+
+def test_known_states_stay_the_same_object() -> None:
+    for state in ImportState:
+        assert copy.copy(state) is copy.deepcopy(state) is state
+        assert pickle.loads(pickle.dumps(state)) is state  # noqa: S301
+
+
+def test_model_with_an_unknown_state_can_be_made_a_dict_and_a_tuple() -> None:
+    model = replace(DATA, state=ImportState("11"))
+    assert asdict(model)["state"] == astuple(model)[3] == ImportState("11")
+    assert asdict(replace(RESPONSE, data=model))["data"]["details"] == [asdict(DETAIL)]
 
 
 @pytest.mark.parametrize("value", [11, None, b"Failed"])
