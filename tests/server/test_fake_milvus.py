@@ -154,6 +154,9 @@ async def test_invalid_job_is_a_value_error(
 async def test_add_job_takes_a_job_or_fields(fake: FakeMilvus) -> None:
     with pytest.raises(TypeError, match="not both"):
         fake.add_job(FakeJob(), state="Importing")
+    with pytest.raises(TypeError, match=r"got 'books'\. Pass the collection as collection_name="):
+        fake.add_job(cast("Any", "books"))
+    assert not fake.jobs
 
 
 async def test_create_import_adds_a_job(fake: FakeMilvus, clock: ManualClock) -> None:
@@ -299,7 +302,7 @@ async def test_unknown_methods_have_the_details_of_grpc_go(fake: FakeMilvus) -> 
         (fake.public_port, "/milvus.proto.proxy.Proxy/GetImportProgress"),
         (fake.internal_port, "/milvus.proto.milvus.MilvusService/GetImportState"),
         (fake.internal_port, "/milvus.proto.proxy.Proxy/Nonsense"),
-        (fake.internal_port, "/grpc.health.v1.Health/Check"),
+        (fake.internal_port, "/grpc.health.v1.Health/Watch"),
         (fake.internal_port, "/a/b/GetImportProgress"),
         (fake.internal_port, "/GetImportProgress"),
     ):
@@ -346,12 +349,14 @@ async def test_received_records_a_reset(fake: FakeMilvus, scale: float) -> None:
     assert received.values("a") == ["1", "2"]
     assert received.time_remaining is None
     assert "metadata" not in repr(received)
+    assert job.job_id not in repr(received)
 
 
 @pytest.mark.parametrize(
     ("sent", "text"),
     [
         ({}, "missing authorization in header"),
+        ({"authorization": "a2V5"}, "auth check failure, please check api key is correct"),
         ({"authorization": "cm9vdDpXcm9uZw=="}, "auth check failure"),
         ({"authorization": "Bearer cm9vdDpNaWx2dXM="}, "invalid token format"),
     ],
@@ -417,7 +422,7 @@ async def test_files_must_be_fake_files(fake: FakeMilvus) -> None:
 
 async def test_server_has_no_uri_before_start_and_starts_once() -> None:
     fake = FakeMilvus()
-    for uri in ("internal_uri", "public_uri", "rest_uri"):
+    for uri in ("internal_uri", "public_uri", "rest_uri", "cloud_uri"):
         with pytest.raises(RuntimeError, match="no port before it is started"):
             getattr(fake, uri)
     async with fake:

@@ -75,16 +75,21 @@ def list_reply(jobs: list[JobSnapshot]) -> internal_pb2.ListImportsResponse:
 
 def state_reply(job: JobSnapshot) -> milvus_pb2.GetImportStateResponse:
     """Return the reply of GetImportState, Milvus 2.4+."""
+    reply = task_reply(job)
+    reply.row_count, reply.create_ts = job.imported_rows, job.job.create_ts
+    return reply
+
+
+def task_reply(job: JobSnapshot) -> milvus_pb2.GetImportStateResponse:
+    """Return an entry of ListImportTasks, Milvus 2.4+."""
     waits_for_commit = job.state in {"Uncommitted", "Committing"}
     return milvus_pb2.GetImportStateResponse(
         status=common_pb2.Status(),
         state=_PUBLIC_STATES.get(job.state, common_pb2.ImportFailed),
-        row_count=job.imported_rows,
         infos=[
             _pair("failed_reason", job.failed_reason),
             _pair("progress_percent", "99" if waits_for_commit else str(job.progress)),
         ],
-        create_ts=job.job.create_ts,
     )
 
 
