@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +19,7 @@ from pages import code_blocks, table
 
 import milvus_import
 from milvus_import import (
+    GetImportProgressOption,
     ImportClient,
     ImportFailedError,
     JobNotFoundError,
@@ -24,6 +27,7 @@ from milvus_import import (
     TLSConfig,
     UnauthenticatedError,
     UnavailableError,
+    get_import_progress,
 )
 from milvus_import.testing import FAULTS, FakeFile, FakeJob, FakeMilvus, Fault, ManualClock
 from milvus_import_pb import internal_pb2
@@ -385,6 +389,36 @@ async def test_mutual_tls_requires_a_client_certificate() -> None:
         async with ImportClient(fake.internal_uri, tls=TLSConfig(ca=certificates.ca)) as client:
             with pytest.raises(UnavailableError):
                 await client.get_import_progress(job.job_id)
+
+
+def test_server_in_a_thread_serves_synchronous_code() -> None:
+    fake = FakeMilvus()
+    for _ in range(2):  # it may be entered again
+        with fake:
+            job = fake.add_job(state="Importing", progress=40)
+            option = GetImportProgressOption(fake.internal_uri, job.job_id)
+            for _ in range(2):  # in one loop after the other
+                response = asyncio.run(get_import_progress(option, timeout=30))
+                assert response.data.progress == 40
+            with pytest.raises(RuntimeError, match="already running"), fake:
+                pass
+            asyncio.run(fake.stop())
+            asyncio.run(fake.start())
+        assert not [thread for thread in threading.enumerate() if thread.name == "FakeMilvus"]
+
+
+async def test_failed_start_in_a_thread_ends_the_thread(fake: FakeMilvus) -> None:
+    other = FakeMilvus(rest_port=fake.rest_port)
+    with pytest.raises(OSError, match="address already in use"), other:
+        pass
+    assert not [thread for thread in threading.enumerate() if thread.name == "FakeMilvus"]
+
+
+def test_thread_with_an_old_grpcio_fails_with_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc, "__version__", "1.79.9")
+    text = r"needs grpcio 1\.80 or newer, got 1\.79\.9"
+    with pytest.raises(RuntimeError, match=text), FakeMilvus():
+        pass
 
 
 # ----------------------------------------------------------------------- wrong arguments

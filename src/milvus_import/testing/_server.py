@@ -22,6 +22,8 @@ from ._rest import RestApi
 from ._store import JobStore, Version
 
 _HOST: Final = "127.0.0.1"
+_THREAD_SAFE: Final = (1, 80)
+"""The version of grpcio from which event loops in several threads do not disturb each other."""
 _CALL_TASKS: Final = ("rpc_task", "HandleExceptions[")
 """Prefixes of the names that gRPC gives to the tasks of a call."""
 _SETTLE: Final = 1.0
@@ -126,6 +128,12 @@ class FakeMilvus(JobStore):
         await self.stop()
 
     def __enter__(self) -> Self:
+        if tuple(map(int, grpc.__version__.split(".")[:2])) < _THREAD_SAFE:
+            raise RuntimeError(
+                "FakeMilvus in a thread, and so the fixture fake_milvus, needs grpcio 1.80 or "
+                f"newer, got {grpc.__version__}: in older versions the event loop of the test "
+                "reports BlockingIOError. Use `async with FakeMilvus()` in the loop of the test."
+            )
         if self._is_running:
             raise RuntimeError("FakeMilvus is already running")
         self._loop = asyncio.new_event_loop()
