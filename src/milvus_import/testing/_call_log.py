@@ -127,14 +127,11 @@ class CallLog:
         """Remove every injected fault."""
         self._injections.clear()
 
-    def record(self, received: Received, *, is_unimplemented: bool = False) -> None:
-        """Record a call, and drop the oldest beyond the limit."""
+    def receive(self, received: Received, *, is_unimplemented: bool) -> Fault | None:
+        """Record a call, drop the oldest beyond the limit, and return the fault for it."""
         calls = self.unimplemented if is_unimplemented else self.received
         calls.append(received)
         del calls[: -self._max_received]
-
-    def take_fault(self, received: Received, *, is_unimplemented: bool = False) -> Fault | None:
-        """Return the fault for a call, if there is one, and count it."""
         for injection in self._injections:
             if injection.matches(received, is_unimplemented=is_unimplemented):
                 if injection.times is not None:

@@ -118,8 +118,7 @@ FAULTS: Final = {
     ),
     "rate-limit": _status(8, 49, "rate limit exceeded[rate=12.5]", retriable=True),
     "too-large": Fault(
-        Code.RESOURCE_EXHAUSTED,
-        "CLIENT: Received message larger than max (70000000 vs. 67108864)",
+        Code.RESOURCE_EXHAUSTED, "CLIENT: Received message larger than max (70000000 vs. 67108864)"
     ),
     "unavailable": Fault(Code.UNAVAILABLE, "the server is going away"),
     "unimplemented": Fault(Code.UNIMPLEMENTED, "unknown service milvus.proto.proxy.Proxy"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import grpc
 import grpc.aio
@@ -15,12 +15,14 @@ from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
 from ._behavior import DeniedError, MilvusBehavior, NewImport, StatusError
 from ._call_log import MESSAGES, SERVICES, Face, Received
-from ._faults import FAULTS, Fault
 from ._grpc_replies import list_reply, old_state_reply, progress_reply, state_reply, task_reply
 from ._store import JobStore
 
 _CLUSTER, _NODE_ID = "by-dev", "1"
 _RELEASES: Final = {"2.3": "2.3.5", "2.5": "2.5.27", "2.6": "2.6.19", "3.0": "3.0.0-beta"}
+_NOT_PROTOBUF: Final = (
+    "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data"
+)
 _ERROR_CODES: Final = {100: 4, 200: 15, 1100: 5, 1101: 5}
 """Codes in the numbering of Milvus 2.2; others are 1."""
 
@@ -63,14 +65,9 @@ class GrpcService(grpc.GenericRpcHandler):
                 try:
                     received.request = MESSAGES[method][0].FromString(data)
                 except DecodeError:
-                    text = (
-                        "error unmarshalling request: proto: cannot parse invalid wire-format data"
-                    )
-                    await context.abort(grpc.StatusCode.INTERNAL, f"grpc: {text}")
+                    await context.abort(grpc.StatusCode.INTERNAL, _NOT_PROTOBUF)
             try:
-                if implementation is None or unimplemented:
-                    await self._reject(received, unimplemented, context)
-                return await self._reply(received, implementation, context)
+                return await self._reply(received, implementation, unimplemented, context)
             except asyncio.CancelledError:
                 received.reset = True
                 raise
@@ -106,36 +103,32 @@ class GrpcService(grpc.GenericRpcHandler):
             "ImportV2": self._import_v2,
         }
 
-    async def _reject(self, received: Received, details: str, context: Context) -> NoReturn:
-        self._store.record(received, is_unimplemented=True)
-        fault = self._store.take_fault(received, is_unimplemented=True)
-        if fault is not None:
-            await _apply(fault, context)
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, details)
-
     async def _reply(
-        self, received: Received, implementation: Method, context: Context
+        self,
+        received: Received,
+        implementation: Method | None,
+        unimplemented: str,
+        context: Context,
     ) -> Message | bytes:
-        self._store.record(received)
-        if self._store.metadata:
+        fault = self._store.receive(received, is_unimplemented=bool(unimplemented))
+        if self._store.metadata and not unimplemented:
             await context.send_initial_metadata(self._store.metadata)
         context.set_trailing_metadata(self._store.trailing_metadata)
-        reply_type = MESSAGES[received.method][1]
-        fault = self._store.take_fault(received)
-        job = self._store.jobs.get(received.job_id)
-        if fault is None and job is not None and job.hangs:
-            fault = FAULTS["hang"]
         if fault is not None:
-            await _apply(fault, context)
+            await asyncio.sleep(fault.delay)
+            if fault.code is not None:
+                await context.abort(fault.code, fault.details)
             if fault.reply is not None:
                 return fault.reply
             if fault.status is not None:
-                return reply_type(status=fault.status)
+                return MESSAGES[received.method][1](status=fault.status)
+        if implementation is None or unimplemented:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, unimplemented)
         await self._check(received, context)
         try:
             return implementation(received.request, received)
         except StatusError as error:
-            return reply_type(status=self._status(error))
+            return MESSAGES[received.method][1](status=self._status(error))
         except DeniedError as error:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
 
@@ -172,34 +165,24 @@ class GrpcService(grpc.GenericRpcHandler):
 
     # The internal service.
 
-    def _get_import_progress(
-        self, request: internal_pb2.GetImportProgressRequest, _: Received
-    ) -> internal_pb2.GetImportProgressResponse:
+    def _get_import_progress(self, request: Any, _: Received) -> Message:
         return progress_reply(self._behavior.find(request.jobID))
 
-    def _list_imports(
-        self, request: internal_pb2.ListImportsRequest, _: Received
-    ) -> internal_pb2.ListImportsResponse:
+    def _list_imports(self, request: Any, _: Received) -> Message:
         return list_reply(self._behavior.list_jobs(request.collection_name, request.db_name))
 
-    def _import_v2(
-        self, request: internal_pb2.ImportRequest, received: Received
-    ) -> internal_pb2.ImportResponse:
+    def _import_v2(self, request: Any, received: Received) -> Message:
         groups = [list(file.paths) for file in request.files]
-        job = self._behavior.create(_new_import(request, groups, request.db_name, received))
+        job = self._behavior.create(_new_import(groups, request.db_name, received))
         return internal_pb2.ImportResponse(status=common_pb2.Status(), jobID=job.job_id)
 
     # The public service.
 
-    def _get_import_state(
-        self, request: milvus_pb2.GetImportStateRequest, _: Received
-    ) -> milvus_pb2.GetImportStateResponse:
+    def _get_import_state(self, request: Any, _: Received) -> Message:
         job = self._behavior.find(str(request.task))
         return old_state_reply(job) if self._store.version == "2.3" else state_reply(job)
 
-    def _list_import_tasks(
-        self, request: milvus_pb2.ListImportTasksRequest, received: Received
-    ) -> milvus_pb2.ListImportTasksResponse:
+    def _list_import_tasks(self, request: Any, received: Received) -> Message:
         """Milvus 2.3 lists by ascending id; its limit keeps the newest."""
         db_name = request.db_name or _first(received, "dbname")
         jobs = self._behavior.list_jobs(request.collection_name, db_name)
@@ -210,22 +193,16 @@ class GrpcService(grpc.GenericRpcHandler):
             tasks = [old_state_reply(job) for job in jobs[-max(request.limit, 0) :]]
         return milvus_pb2.ListImportTasksResponse(status=common_pb2.Status(), tasks=tasks)
 
-    def _import(
-        self, request: milvus_pb2.ImportRequest, received: Received
-    ) -> milvus_pb2.ImportResponse:
+    def _import(self, request: Any, received: Received) -> Message:
         db_name = request.db_name or _first(received, "dbname")
         token = None if self._store.token is None else _token(received)
         self._behavior.require_import(token, request.collection_name, db_name)
-        job = self._behavior.create(_new_import(request, [list(request.files)], db_name, received))
+        job = self._behavior.create(_new_import([list(request.files)], db_name, received))
         return milvus_pb2.ImportResponse(status=common_pb2.Status(), tasks=[int(job.job_id)])
 
 
-def _new_import(
-    request: internal_pb2.ImportRequest | milvus_pb2.ImportRequest,
-    groups: list[list[str]],
-    db_name: str,
-    received: Received,
-) -> NewImport:
+def _new_import(groups: list[list[str]], db_name: str, received: Received) -> NewImport:
+    request = received.request
     return NewImport(
         request.collection_name,
         db_name,
@@ -246,14 +223,6 @@ def _token(received: Received) -> str | None:
         return base64.b64decode(_first(received, "authorization"), validate=True).decode()
     except ValueError:
         return None
-
-
-async def _apply(fault: Fault, context: Context) -> None:
-    """Wait for the delay of a fault, and end the RPC if it has a status code."""
-    if fault.delay:
-        await asyncio.sleep(fault.delay)
-    if fault.code is not None:
-        await context.abort(fault.code, fault.details)
 
 
 def _serialize(reply: Message | bytes) -> bytes:

@@ -85,7 +85,7 @@ class HttpServer:
 class _Reader(asyncio.StreamReader):
     """Ends the response in progress when the client closes the connection."""
 
-    response: asyncio.Task[HttpResponse] | None = None
+    response: asyncio.Future[HttpResponse] | None = None
 
     def feed_eof(self) -> None:
         super().feed_eof()
@@ -94,8 +94,7 @@ class _Reader(asyncio.StreamReader):
 
     def set_exception(self, exc: Exception) -> None:
         super().set_exception(exc)
-        if self.response is not None:
-            self.response.cancel()
+        self.feed_eof()
 
 
 class _Connection:
@@ -134,15 +133,12 @@ class _Connection:
             self._is_last = True
             return await self._send("POST", _BAD_REQUEST)
         request.body = await self._reader.readexactly(int(request.header("content-length") or 0))
-        task = asyncio.ensure_future(self._respond(request))
-        self._reader.response = task
+        self._reader.response = task = asyncio.ensure_future(self._respond(request))
         try:
             await asyncio.wait({task})
         finally:
             self._reader.response = None
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
+            task.cancel()
         if task.cancelled():
             return False
         self._is_last |= request.header("connection").lower() == "close"

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from ._behavior import DeniedError, MilvusBehavior, StatusError
 from ._call_log import Face, Received
-from ._faults import FAULTS, Fault, HttpResponse
+from ._faults import Fault, HttpResponse
 from ._http import HttpRequest
 from ._store import JobStore
 
@@ -65,7 +65,6 @@ class HttpApi(ABC):
         method, handlers = path.removeprefix(_PREFIX), self.handlers()
         is_route = request.method == "POST" and path != method and method in handlers
         received = _received(self.face, method, request)
-        self._store.record(received, is_unimplemented=not is_route)
         handler = handlers[method] if is_route else None
         try:
             return await self._with_faults(received, request, handler)
@@ -76,10 +75,7 @@ class HttpApi(ABC):
     async def _with_faults(
         self, received: Received, request: HttpRequest, handler: Handler | None
     ) -> HttpResponse:
-        fault = self._store.take_fault(received, is_unimplemented=handler is None)
-        job = self._store.jobs.get(received.job_id)
-        if fault is None and job is not None and job.hangs:
-            fault = FAULTS["hang"]
+        fault = self._store.receive(received, is_unimplemented=handler is None)
         if fault is None:
             return self._normal(received, request, handler)
         if fault.http is not None:

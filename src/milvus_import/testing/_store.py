@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from ._call_log import CallLog, Metadata
+from ._call_log import CallLog, Metadata, Received
+from ._faults import FAULTS, Fault
 from ._jobs import FakeFile, FakeJob, state_number
 
 Version = Literal["2.3", "2.4", "2.5", "2.6", "3.0"]
@@ -61,12 +62,7 @@ class JobStore(CallLog):
     """The jobs and the settings of a simulated Milvus. FakeMilvus documents the constructor."""
 
     def __init__(
-        self,
-        *,
-        version: Version,
-        token: str | None,
-        clock: Callable[[], float],
-        max_received: int,
+        self, *, version: Version, token: str | None, clock: Callable[[], float], max_received: int
     ) -> None:
         super().__init__(max_received)
         self.version = version
@@ -163,6 +159,12 @@ class JobStore(CallLog):
         job.attach(lambda: self.clock())  # noqa: PLW0108 - the clock may be replaced later
         self.jobs[job.job_id] = job
         return job
+
+    def receive(self, received: Received, *, is_unimplemented: bool) -> Fault | None:
+        """Record a call, and return the fault for it; calls for a job that hangs do so too."""
+        fault = super().receive(received, is_unimplemented=is_unimplemented)
+        job = self.jobs.get(received.job_id)
+        return FAULTS["hang"] if fault is None and job is not None and job.hangs else fault
 
     def free_id(self) -> str:
         """Return the next free job id of a Milvus."""
