@@ -67,20 +67,20 @@ class MilvusBehavior:
 
     def may_import(self, token: str | None, collection_name: str, db_name: str) -> bool:
         """Return whether a user may import into a collection; None: without authorization."""
-        granted = self._store.users.get(token or "")
-        name = database(db_name)
+        granted, name = self._store.users.get(token or ""), database(db_name)
         path = collection_name if name == _DEFAULT_DATABASE else f"{name}.{collection_name}"
         return granted is None or path in granted
 
     def require_import(self, token: str | None, collection_name: str, db_name: str) -> None:
         """Raise DeniedError unless the user may import into the collection."""
         if not self.may_import(token, collection_name, db_name):
-            raise denied("PrivilegeImport", token, db_name)
+            self.require_admin(token, "PrivilegeImport", db_name)
 
     def require_admin(self, token: str | None, privilege: str, db_name: str) -> None:
         """Raise DeniedError unless the user is an administrator."""
-        if self._store.users.get(token or "") is not None:
-            raise denied(privilege, token, db_name)
+        if token is not None and self._store.users.get(token) is not None:
+            user, where = token.partition(":")[0], f"in the `{database(db_name)}` database"
+            raise DeniedError(f"{privilege}: permission deny to {user} {where}")
 
     # Reads.
 
@@ -266,13 +266,6 @@ class MilvusBehavior:
         if self._store.is_at_least("2.6"):
             return StatusError(2101, f"{text}: importing data failed on server side")
         return _import_error(text)
-
-
-def denied(privilege: str, token: str | None, db_name: str) -> DeniedError:
-    """Return the error of a user without a privilege."""
-    user = (token or "").partition(":")[0]
-    where = f"in the `{database(db_name)}` database"
-    return DeniedError(f"{privilege}: permission deny to {user} {where}")
 
 
 def database(db_name: str) -> str:

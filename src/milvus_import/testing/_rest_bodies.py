@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
+from google.protobuf.message import Message
+
 from ._behavior import StatusError
-from ._grpc_replies import COMPLETE_TIME, file_progresses
+from ._grpc_replies import progress_reply
 from ._jobs import JobSnapshot
 
 _FORMAT: Final = "can only accept json format request"
@@ -76,36 +78,24 @@ def decode(body: bytes, name: str, members: Members, required: tuple[str, ...]) 
 
 
 def job_data(job: JobSnapshot, *, with_create_time: bool) -> dict[str, Any]:
-    """Return ``data`` of ``describe``."""
-    files = file_progresses(job)
-    data: dict[str, Any] = {
-        **_row(job),
-        "completeTime": COMPLETE_TIME if job.state == "Completed" else "",
-        "importedRows": job.imported_rows,
-        "totalRows": job.rows if job.is_started else 0,
-        "fileSize": sum(file.file_size for file in files),
-        "details": [
-            _without_empty_reason(
-                {
-                    "fileName": file.file_name,
-                    "fileSize": file.file_size,
-                    "progress": file.progress,
-                    "completeTime": file.complete_time,
-                    "state": file.state,
-                    "importedRows": file.imported_rows,
-                    "totalRows": file.total_rows,
-                    "reason": file.reason,
-                }
-            )
-            for file in files
-        ],
+    """Return ``data`` of ``describe``: the fields of GetImportProgress, and the total size."""
+    reply = progress_reply(job)
+    data = _members(reply) | {
+        "jobId": job.job.job_id,
+        "state": job.state,
+        "fileSize": sum(file.file_size for file in reply.task_progresses),
+        "details": [_members(file) for file in reply.task_progresses],
     }
-    return data | ({"createTime": job.job.create_time} if with_create_time else {})
+    if not with_create_time:
+        del data["createTime"]
+    return data
 
 
 def list_data(jobs: list[JobSnapshot]) -> dict[str, Any]:
-    """Return ``data`` of ``list``."""
-    return {"records": [_row(job) for job in jobs]}
+    """Return ``data`` of ``list``: a part of what ``describe`` returns."""
+    names = {"jobId", "collectionName", "state", "progress", "reason"}
+    rows = [job_data(job, with_create_time=False) for job in jobs]
+    return {"records": [{name: row[name] for name in names & row.keys()} for row in rows]}
 
 
 def cloud_job_data(job: JobSnapshot, *, with_rows: bool) -> dict[str, Any]:
@@ -148,22 +138,14 @@ def with_numbers_as_text(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(job: JobSnapshot) -> dict[str, Any]:
-    return _without_empty_reason(
-        {
-            "jobId": job.job.job_id,
-            "collectionName": job.job.collection_name,
-            "state": job.state,
-            "progress": job.progress,
-            "reason": job.failed_reason,
-        }
-    )
-
-
-def _without_empty_reason(data: dict[str, Any]) -> dict[str, Any]:
-    if not data["reason"]:
-        del data["reason"]
-    return data
+def _members(message: Message) -> dict[str, Any]:
+    """Return the fields of a message without its lists; an empty reason is left out."""
+    data = {
+        field.json_name: getattr(message, field.name)
+        for field in message.DESCRIPTOR.fields
+        if field.type != field.TYPE_MESSAGE
+    }
+    return data if data["reason"] else {name: data[name] for name in data if name != "reason"}
 
 
 def _cloud_state(job: JobSnapshot) -> str:
