@@ -1,8 +1,8 @@
-"""pymilvus' own REST functions as clients of FakeMilvus' REST API.
+"""pymilvus' own REST functions as clients of FakeMilvus' REST API, and of its Zilliz Cloud.
 
 python tests/alongside/rest_peers.py
 
-The environment needs the wheel with h11, pymilvus, and the packages that pymilvus.bulk_writer
+The environment needs the wheel, pymilvus, and the packages that pymilvus.bulk_writer
 imports: minio, azure-storage-blob, pyarrow, ml_dtypes, requests.
 """
 
@@ -43,6 +43,7 @@ async def main() -> None:
         await reads_progress(server, peers)
         await lists_jobs(server, peers)
         await raises_for_errors(server, peers)
+        await uses_the_cloud(server, peers)
         resets = [call.method for call in server.received if call.reset]
     assert not resets, resets
     pymilvus: Any = importlib.import_module("pymilvus")
@@ -52,7 +53,9 @@ async def main() -> None:
 async def call(function: Callable[..., Any], server: Any, **arguments: Any) -> Any:
     """Call a function of pymilvus in a thread; return the JSON that it received."""
     arguments = {"api_key": TOKEN, "timeout": TIMEOUT, **arguments}
-    response = await asyncio.to_thread(function, url=server.rest_uri, **arguments)
+    is_cloud = "cluster_id" in arguments or "project_id" in arguments
+    url = server.cloud_uri if is_cloud else server.rest_uri
+    response = await asyncio.to_thread(function, url=url, **arguments)
     return response.json()
 
 
@@ -104,7 +107,7 @@ async def lists_jobs(server: Any, peers: Any) -> None:
 
 async def raises_for_errors(server: Any, peers: Any) -> None:
     progress, create = peers.get_import_progress, peers.bulk_import
-    text = "code: 2100, message: import job does not exist, jobID=999: importing data failed"
+    text = "code: 2101, message: import job does not exist, jobID=999: importing data failed"
     await raises(text, progress, server, job_id="999")
     await raises("status code: 401", progress, server, job_id="1", api_key="root:Wrong")
     await raises("code: 1802", progress, server, job_id="")
@@ -124,6 +127,40 @@ async def raises_for_errors(server: Any, peers: Any) -> None:
     ):
         server.inject(fault)
         await raises(text, progress, server, job_id="1")
+
+
+async def uses_the_cloud(server: Any, peers: Any) -> None:
+    """Create from a bucket and from a volume, describe, list pages, and fail."""
+    server.jobs.clear()
+    server.max_jobs, server.cloud.clusters = None, {"in01-1", "proj-1"}
+    cluster, create = {"cluster_id": "in01-1"}, peers.bulk_import
+    project = {"project_id": "proj-1", "region_id": "aws-us-east-1"}
+    bucket = {
+        "object_urls": [["s3://bucket/a.parquet"], ["s3://bucket/b/"]],
+        "access_key": "a",
+        "secret_key": "s",
+        "token": "t",
+    }
+    volume = {"volume_name": "v", "data_paths": [["a.parquet"], ["b/"]]}
+    for target, source in ((cluster, bucket), (project, volume)):
+        reply = await call(create, server, collection_name="books", **target, **source)
+        assert list(server.jobs)[-1] == reply["data"]["jobId"], reply
+    job_id, job = next(iter(server.jobs.items()))
+    assert [file.name for file in job.files] == ["s3://bucket/a.parquet", "s3://bucket/b/"], job
+    job.state, job.progress = "Importing", 40
+    reply = await call(peers.get_import_progress, server, job_id=job_id, **cluster)
+    data = reply["data"]
+    assert (data["jobId"], data["state"], data["progress"]) == (job_id, "InProgress", 40), data
+    for _ in range(11):
+        server.add_job()
+    reply = await call(peers.list_import_jobs, server, current_page=2, **cluster)
+    data = reply["data"]
+    assert (data["count"], data["currentPage"], data["pageSize"]) == (13, 2, 10), data
+    assert len(data["records"]) == 3, data
+    illegal = "code: 21119, message: The apikey is illegal."
+    await raises(illegal, peers.list_import_jobs, server, api_key="wrong", **cluster)
+    await raises("code: 80020", peers.list_import_jobs, server, cluster_id="in01-2")
+    assert {call.service for call in server.received[-6:]} == {"cloud"}
 
 
 async def raises(text: str, function: Callable[..., Any], server: Any, **arguments: Any) -> None:

@@ -472,7 +472,7 @@ async def test_max_receive_bytes_limits_the_reply(fake: FakeMilvus, job_id: str)
 
 
 async def test_max_send_bytes_limits_the_request(fake: FakeMilvus) -> None:
-    files = ["x" * 1000, "y" * 1000]
+    files = ["x" * 1000 + ".json", "y" * 1000 + ".json"]
     async with ImportClient(fake.internal_uri, max_send_bytes=1500) as client:
         with pytest.raises(CallError, match="max_send_bytes") as caught:
             await client.create_import("books", files)

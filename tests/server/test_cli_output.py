@@ -189,10 +189,11 @@ async def test_create_prints_only_the_job_id_on_stdout(fake: FakeMilvus) -> None
     assert [list(file.paths) for file in request.files] == [["a.parquet"], ["b.parquet"]]
     assert {pair.key: pair.value for pair in request.options}["timeout"] == "300s"
     assert request.db_name == "shop"
-    ended = await run(*create, "--json", "--together", "--option", "auto_commit=false")
+    columns = ("create", "books", "id.npy", "v.npy", "--uri", fake.internal_uri)
+    ended = await run(*columns, "--json", "--together", "--option", "auto_commit=false")
     assert list(ended.objects[0]) == ["jobId"]
     request = fake.received[-1].request
-    assert [list(file.paths) for file in request.files] == [["a.parquet", "b.parquet"]]
+    assert [list(file.paths) for file in request.files] == [["id.npy", "v.npy"]]
     assert {pair.key: pair.value for pair in request.options}["auto_commit"] == "false"
 
 
@@ -206,7 +207,7 @@ async def test_create_of_20_files_is_one_job_of_20_groups(fake: FakeMilvus) -> N
 
 async def test_unknown_import_option_is_a_warning(fake: FakeMilvus) -> None:
     option = f"unknown_{time.time_ns()}=1"  # each name is logged once per process
-    ended = await run("create", "books", "a", "--option", option, "--uri", fake.internal_uri)
+    ended = await run("create", "books", "a.json", "--option", option, "--uri", fake.internal_uri)
     assert ended.code == 0
     assert ended.err.startswith("milvus-import: warning: import option unknown_")
 

@@ -76,7 +76,9 @@ async def test_submit_and_wait_prints_the_reason_of_a_failed_import(
     ended: list[tuple[int, str]] = []
 
     async def run() -> None:
-        ended.append(await submit_and_wait(fake.public_uri, "books", "a", token="", guard=guard))
+        ended.append(
+            await submit_and_wait(fake.public_uri, "books", "a.csv", token="", guard=guard)
+        )
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)

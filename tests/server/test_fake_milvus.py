@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +19,7 @@ from pages import code_blocks, table
 
 import milvus_import
 from milvus_import import (
+    GetImportProgressOption,
     ImportClient,
     ImportFailedError,
     JobNotFoundError,
@@ -24,6 +27,7 @@ from milvus_import import (
     TLSConfig,
     UnauthenticatedError,
     UnavailableError,
+    get_import_progress,
 )
 from milvus_import.testing import FAULTS, FakeFile, FakeJob, FakeMilvus, Fault, ManualClock
 from milvus_import_pb import internal_pb2
@@ -154,6 +158,9 @@ async def test_invalid_job_is_a_value_error(
 async def test_add_job_takes_a_job_or_fields(fake: FakeMilvus) -> None:
     with pytest.raises(TypeError, match="not both"):
         fake.add_job(FakeJob(), state="Importing")
+    with pytest.raises(TypeError, match=r"got 'books'\. Pass the collection as collection_name="):
+        fake.add_job(cast("Any", "books"))
+    assert not fake.jobs
 
 
 async def test_create_import_adds_a_job(fake: FakeMilvus, clock: ManualClock) -> None:
@@ -299,7 +306,7 @@ async def test_unknown_methods_have_the_details_of_grpc_go(fake: FakeMilvus) -> 
         (fake.public_port, "/milvus.proto.proxy.Proxy/GetImportProgress"),
         (fake.internal_port, "/milvus.proto.milvus.MilvusService/GetImportState"),
         (fake.internal_port, "/milvus.proto.proxy.Proxy/Nonsense"),
-        (fake.internal_port, "/grpc.health.v1.Health/Check"),
+        (fake.internal_port, "/grpc.health.v1.Health/Watch"),
         (fake.internal_port, "/a/b/GetImportProgress"),
         (fake.internal_port, "/GetImportProgress"),
     ):
@@ -346,12 +353,14 @@ async def test_received_records_a_reset(fake: FakeMilvus, scale: float) -> None:
     assert received.values("a") == ["1", "2"]
     assert received.time_remaining is None
     assert "metadata" not in repr(received)
+    assert job.job_id not in repr(received)
 
 
 @pytest.mark.parametrize(
     ("sent", "text"),
     [
         ({}, "missing authorization in header"),
+        ({"authorization": "a2V5"}, "auth check failure, please check api key is correct"),
         ({"authorization": "cm9vdDpXcm9uZw=="}, "auth check failure"),
         ({"authorization": "Bearer cm9vdDpNaWx2dXM="}, "invalid token format"),
     ],
@@ -380,6 +389,36 @@ async def test_mutual_tls_requires_a_client_certificate() -> None:
         async with ImportClient(fake.internal_uri, tls=TLSConfig(ca=certificates.ca)) as client:
             with pytest.raises(UnavailableError):
                 await client.get_import_progress(job.job_id)
+
+
+def test_server_in_a_thread_serves_synchronous_code() -> None:
+    fake = FakeMilvus()
+    for _ in range(2):  # it may be entered again
+        with fake:
+            job = fake.add_job(state="Importing", progress=40)
+            option = GetImportProgressOption(fake.internal_uri, job.job_id)
+            for _ in range(2):  # in one loop after the other
+                response = asyncio.run(get_import_progress(option, timeout=30))
+                assert response.data.progress == 40
+            with pytest.raises(RuntimeError, match="already running"), fake:
+                pass
+            asyncio.run(fake.stop())
+            asyncio.run(fake.start())
+        assert not [thread for thread in threading.enumerate() if thread.name == "FakeMilvus"]
+
+
+async def test_failed_start_in_a_thread_ends_the_thread(fake: FakeMilvus) -> None:
+    other = FakeMilvus(rest_port=fake.rest_port)
+    with pytest.raises(OSError, match="address already in use"), other:
+        pass
+    assert not [thread for thread in threading.enumerate() if thread.name == "FakeMilvus"]
+
+
+def test_thread_with_an_old_grpcio_fails_with_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc, "__version__", "1.79.9")
+    text = r"needs grpcio 1\.80 or newer, got 1\.79\.9"
+    with pytest.raises(RuntimeError, match=text), FakeMilvus():
+        pass
 
 
 # ----------------------------------------------------------------------- wrong arguments
@@ -417,7 +456,7 @@ async def test_files_must_be_fake_files(fake: FakeMilvus) -> None:
 
 async def test_server_has_no_uri_before_start_and_starts_once() -> None:
     fake = FakeMilvus()
-    for uri in ("internal_uri", "public_uri", "rest_uri"):
+    for uri in ("internal_uri", "public_uri", "rest_uri", "cloud_uri"):
         with pytest.raises(RuntimeError, match="no port before it is started"):
             getattr(fake, uri)
     async with fake:

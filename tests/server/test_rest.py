@@ -29,8 +29,7 @@ from milvus_import import (
     get_import_progress,
 )
 from milvus_import._services._replies import Snapshot
-from milvus_import.testing import FakeFile, FakeMilvus
-from milvus_import.testing._rest import RestBehavior
+from milvus_import.testing import FakeFile, FakeMilvus, RestBehavior
 
 pytestmark = pytest.mark.anyio
 
@@ -206,7 +205,10 @@ async def test_list_is_sorted_and_of_one_collection(
     assert len(await client.list_imports()) == 12
 
 
-async def test_idempotency_key_returns_the_same_job(client: ImportClient) -> None:
+async def test_idempotency_key_returns_the_same_job(
+    milvus: FakeMilvus, client: ImportClient
+) -> None:
+    milvus.idempotency_keys = True
     first = await client.create_import("books", ["a.json"], idempotency_key="import-1")
     assert await client.create_import("books", ["a.json"], idempotency_key="import-1") == first
 
@@ -297,9 +299,8 @@ async def test_milvus_2_3_has_no_rest_api_for_imports() -> None:
         assert not created.value.may_have_run
 
 
-async def test_describe_requires_an_administrator_before_3_0(milvus: FakeMilvus) -> None:
-    milvus.token = "bob:Secret1"
-    milvus.rest = RestBehavior(forbid_describe=True)
+async def test_describe_requires_an_administrator_before_2_6(milvus: FakeMilvus) -> None:
+    milvus.version, milvus.token, milvus.users = "2.5", "root:Milvus", {"bob:Secret1": {"books"}}
     async with ImportClient(milvus.rest_uri, service="rest", token="bob:Secret1") as client:
         with pytest.raises(AccessDeniedError) as caught:
             await client.get_import_progress(JOB)

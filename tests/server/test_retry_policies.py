@@ -268,6 +268,7 @@ async def test_a_policy_for_writes_starts_one_job_if_the_connection_drops_after_
 async def test_create_import_resent_with_its_idempotency_key_starts_one_job(
     fake: FakeMilvus, scale: float
 ) -> None:
+    fake.idempotency_keys = True
     async with Relay(fake.internal_port) as relay, ImportClient(relay.uri) as client:
         await client.check()
         relay.delay = 0.2 * scale

@@ -436,7 +436,7 @@ async def test_status_errors_name_the_service(fake: FakeMilvus, service: str) ->
         fake.inject("rate-limit")
         with pytest.raises(MilvusStatusError) as limited:
             await client.get_import_progress("7")
-    assert (missing.value.service, missing.value.code) == (service, 2100)
+    assert (missing.value.service, missing.value.code) == (service, 2101)
     assert (limited.value.service, limited.value.code, limited.value.retriable) == (
         service,
         8,

@@ -48,7 +48,7 @@ def load() -> list[Vector]:
 
 
 def _read(path: Path) -> Iterator[Vector]:
-    for entry in json.loads(path.read_text("utf-8"))["vectors"]:
+    for entry in json.loads(path.read_text("utf-8")).get("vectors", []):
         code, details = entry.get("code"), entry.get("details")
         if code is None:
             code, details = entry["grpc_code_number"], entry["grpc_message"]

@@ -44,6 +44,7 @@ async def test_describe_has_every_field(fake: FakeMilvus) -> None:
             "totalRows": 1006,
             "fileSize": 1_000_030,
             "completeTime": "",
+            "createTime": "2026-01-02T03:04:05Z",
             "details": [
                 {
                     "fileName": "[a.parquet]",
@@ -134,9 +135,9 @@ async def test_create_adds_one_job_with_all_groups(fake: FakeMilvus) -> None:
     )
 
 
-@pytest.mark.parametrize(("version", "jobs"), [("2.5", 2), ("3.0", 1)])
-async def test_create_with_an_idempotency_key(fake: FakeMilvus, version: Any, jobs: int) -> None:
-    fake.version = version
+@pytest.mark.parametrize(("honoured", "jobs"), [(False, 2), (True, 1)])
+async def test_create_with_an_idempotency_key(fake: FakeMilvus, honoured: bool, jobs: int) -> None:
+    fake.idempotency_keys = honoured
     body = {"collectionName": "books", "files": [["a.json"]]}
     ids = {
         (await post(fake.rest_uri, "create", body, Idempotency_Key="k")).data["jobId"]
@@ -152,27 +153,27 @@ async def test_create_with_an_idempotency_key(fake: FakeMilvus, version: Any, jo
     ("method", "body", "code", "text"),
     [
         ("describe", b"", 1801, "the request body should be nil, however {} is valid"),
-        ("describe", b"{", 1801, "can only accept json format request, error: "),
-        ("describe", b"[" * 100_000, 1801, "can only accept json format request, error: "),
-        ("describe", b"[]", 1801, "cannot unmarshal array into Go value of type JobIDReq"),
-        ("commit", b'{"jobId":7}', 1801, "number into Go struct field JobIDReq.jobId of type str"),
+        ("describe", b"{", 1801, "error: the body is not a valid JobIDReq"),
+        ("describe", b"[" * 100_000, 1801, "error: the body is not a valid JobIDReq"),
+        ("describe", b"[]", 1801, "error: the body is not a valid JobIDReq"),
+        ("commit", b'{"jobId":7}', 1801, "error: the body is not a valid JobIDReq"),
         ("describe", b"{}", 1802, MISSING.format("JobIDReq", "JobID")),
         ("abort", b'{"jobId":""}', 1802, MISSING.format("JobIDReq", "JobID")),
-        ("describe", b'{"jobId":"x"}', 2100, "parse job id failed, err=%wstrconv.ParseInt"),
+        ("describe", b'{"jobId":"x"}', 1100, "parse job id failed: strconv.ParseInt"),
         ("describe", b'{"jobId":"7"}', 2101, "import job does not exist, jobID=7: importing data"),
         ("commit", b'{"jobId":"x"}', 1100, "invalid parameter[expected=int64 jobId][actual=x]"),
-        ("abort", b'{"jobId":"7"}', 2101, "import job does not exist, jobID=7: importing data"),
+        ("abort", b'{"jobId":"7"}', 2101, "job 7 not found: importing data failed on server side"),
         ("create", b"{}", 1802, MISSING.format("ImportReq", "CollectionName")),
         ("create", b'{"collectionName":"b","files":null}', 1802, "'Files' failed on"),
         ("create", b'{"collectionName":"b","files":[]}', 1100, "import request is empty"),
         ("create", b'{"collectionName":"b","files":[null]}', 1100, "import request is empty"),
-        ("create", b'{"collectionName":"b","files":["a"]}', 1801, "string into Go struct field"),
-        ("create", b'{"collectionName":"b","files":[[1]]}', 1801, "number into Go struct field"),
+        ("create", b'{"collectionName":"b","files":["a"]}', 1801, "not a valid ImportReq"),
+        ("create", b'{"collectionName":"b","files":[[1]]}', 1801, "not a valid ImportReq"),
         (
             "create",
             b'{"collectionName":"b","files":[["a"]],"options":{"timeout":300}}',
             1801,
-            "number into Go struct field ImportReq.options",
+            "not a valid ImportReq",
         ),
         (
             "create",
@@ -182,7 +183,7 @@ async def test_create_with_an_idempotency_key(fake: FakeMilvus, version: Any, jo
         ),
         ("create", b'{"collectionName":"no","files":[["a"]]}', 100, "collection not found"),
         ("list", b'{"collectionName":"no"}', 100, "collection not found"),
-        ("list", b'{"dbName":"no"}', 800, "database not found"),
+        ("list", b'{"collectionName":"b","dbName":"no"}', 800, "database not found"),
     ],
 )
 async def test_error_has_an_envelope_on_http_200(
@@ -194,13 +195,6 @@ async def test_error_has_an_envelope_on_http_200(
     assert response.error[0] == code
     assert text in response.error[1]
     assert not fake.jobs
-
-
-async def test_job_limit_is_an_envelope(fake: FakeMilvus) -> None:
-    fake.max_jobs = 0
-    response = await post(fake.rest_uri, "create", {"collectionName": "b", "files": [["a"]]})
-    assert response.error[0] == 2100
-    assert "The number of jobs has reached the limit" in response.error[1]
 
 
 # ---------------------------------------------------------------------------- credentials
@@ -228,7 +222,8 @@ async def test_credentials(
     else:
         assert response.status == 401
         assert response.error == (1800, "user hasn't authenticated")
-        assert ("WWW-Authenticate" in response.headers) is authorization.startswith("Basic")
+    challenge = response.headers["WWW-Authenticate"]
+    assert (challenge is not None) is (authorization[:6] == "Basic " and "?" not in authorization)
 
 
 async def test_missing_credentials_come_before_unknown_paths(fake: FakeMilvus) -> None:
@@ -240,24 +235,76 @@ async def test_missing_credentials_come_before_unknown_paths(fake: FakeMilvus) -
     assert authorized.status == 404
 
 
-async def test_forbid_describe_responds_403_to_others_than_root(fake: FakeMilvus) -> None:
-    job = fake.add_job()
-    fake.rest.forbid_describe = True
-    for method in ("describe", "get_progress"):
-        fake.token = "root:Milvus"
-        body = {"jobId": job.job_id}
-        response = await post(fake.rest_uri, method, body, Authorization="Bearer root:Milvus")
-        assert response.data["jobId"] == job.job_id
-        fake.token = "bob:secret"
-        response = await post(fake.rest_uri, method, body, Authorization="Bearer bob:secret")
+@pytest.mark.parametrize(
+    ("version", "token", "job_id", "answer"),
+    [
+        ("2.5", "root:Milvus", "1", "books"),
+        ("2.5", "adm:a", "1", "books"),
+        ("2.5", "imp:i", "1", "PrivilegeGetImportProgress: permission deny to imp in the"),
+        ("2.5", "imp:i", "7", "PrivilegeGetImportProgress: permission deny to imp in the"),
+        ("2.6", "imp:i", "1", "books"),
+        ("2.6", "imp:i", "2", "films"),
+        ("2.6", "imp:i", "3", "PrivilegeImport: permission deny to imp in the `default` database"),
+        ("2.6", "imp:i", "7", "import job does not exist"),
+        ("2.6", "bob:b", "1", "PrivilegeImport: permission deny to bob in the `default` database"),
+    ],
+)
+async def test_users_read_what_the_version_lets_them(
+    fake: FakeMilvus, version: Any, token: str, job_id: str, answer: str
+) -> None:
+    fake.version, fake.token = version, "root:Milvus"
+    fake.users = {"imp:i": {"books", "shop.films"}, "bob:b": set(), "adm:a": None}
+    fake.add_job(job_id="1")
+    fake.add_job(job_id="2", collection_name="films", db_name="shop")
+    fake.add_job(job_id="3", collection_name="films")
+    headers = {"Authorization": f"Bearer {token}"}
+    if job_id == "2":
+        headers["DB_Name"] = "shop"
+    response = await post(fake.rest_uri, "describe", {"jobId": job_id}, **headers)
+    assert response.status == (403 if "permission deny" in answer else 200)
+    envelope = response.envelope
+    if "data" in envelope:
+        assert envelope["data"]["collectionName"] == answer
+    else:
+        assert answer in envelope["message"]
+
+
+@pytest.mark.parametrize(
+    ("version", "token", "ids"),
+    [
+        ("2.5", "root:Milvus", ["1", "3"]),
+        ("2.5", "imp:i", None),
+        ("2.6", "root:Milvus", ["1", "3"]),
+        ("2.6", "imp:i", ["1"]),
+        ("3.0", "bob:b", []),
+    ],
+)
+async def test_list_is_filtered_by_the_privileges_of_the_user(
+    fake: FakeMilvus, version: Any, token: str, ids: list[str] | None
+) -> None:
+    fake.version, fake.token = version, "root:Milvus"
+    fake.users = {"imp:i": {"books"}, "bob:b": set()}
+    fake.add_job(job_id="1")
+    fake.add_job(job_id="3", collection_name="films")
+    response = await post(fake.rest_uri, "list", Authorization=f"Bearer {token}")
+    if ids is None:
         assert response.status == 403
-        assert response.error == (
-            65535,
-            (
-                "rpc error: code = PermissionDenied desc = PrivilegeGetImportProgress: permission "
-                "deny to bob in the `default` database"
-            ),
-        )
+        assert "PrivilegeListImport: permission deny to imp" in response.error[1]
+    else:
+        assert sorted(row["jobId"] for row in response.data["records"]) == ids
+
+
+async def test_create_commit_and_abort_need_the_privilege(fake: FakeMilvus) -> None:
+    fake.version, fake.token, fake.users = "3.0", "root:Milvus", {"bob:b": set()}
+    job = fake.add_job(state="Uncommitted", auto_commit=False)
+    for method, body in (
+        ("create", {"collectionName": "books", "files": [["a.txt"]]}),
+        ("commit", {"jobId": job.job_id}),
+        ("abort", {"jobId": job.job_id}),
+    ):
+        response = await post(fake.rest_uri, method, body, Authorization="Bearer bob:b")
+        assert (response.status, response.error[0]) == (403, 65535)
+    assert (job.state, len(fake.jobs)) == ("Uncommitted", 1)
 
 
 # ------------------------------------------------------------------- versions and switches
@@ -316,22 +363,22 @@ async def test_switches(fake: FakeMilvus) -> None:
     assert {type(data[name]) for name in ("importedRows", "totalRows", "fileSize")} == {str}
     assert data["details"][0]["fileSize"] == "1000000"
     assert (await post(fake.rest_uri, "list")).data["records"][0]["progress"] == "40"
-    assert (await post(fake.rest_uri, "commit", {"jobId": "7"})).error[0] == 2100
+    assert (await post(fake.rest_uri, "commit", {"jobId": "7"})).error[0] == 2101
 
 
-async def test_create_time_is_sent_by_3_0(fake: FakeMilvus) -> None:
+async def test_create_time_is_sent_from_2_6_on(fake: FakeMilvus) -> None:
     job = fake.add_job()
-    for version in ("2.6", "3.0"):
+    for version in ("2.5", "2.6", "3.0"):
         fake.version = version
         data = (await post(fake.rest_uri, "describe", {"jobId": job.job_id})).data
-        assert ("createTime" in data) is (version == "3.0")
+        assert ("createTime" in data) is (version != "2.5")
 
 
 @pytest.mark.parametrize(
     ("fault", "status"),
     [
         ("no-collection", 400),
-        ("job-limit", 400),
+        ("job-limit", 500),
         ("rate-limit", 500),
         ("not-ready", 500),
         ("denied", 403),
@@ -349,7 +396,9 @@ async def test_standard_status_keeps_the_envelope(
     assert (await post(fake.rest_uri, "list")).error == response.error
 
 
-async def test_trace_id_follows_traceparent(fake: FakeMilvus) -> None:
+async def test_trace_id_of_3_0_follows_traceparent(fake: FakeMilvus) -> None:
+    assert "X-Milvus-Trace-Id" not in (await post(fake.rest_uri, "list")).headers
+    fake.version = "3.0"
     trace_id = "0123456789abcdef" * 2
     response = await post(fake.rest_uri, "list", traceparent=f"00-{trace_id}-{'1' * 16}-01")
     assert response.headers["X-Milvus-Trace-Id"] == trace_id
@@ -374,7 +423,10 @@ async def test_create_commit_and_complete(fake: FakeMilvus) -> None:
     }
     job = {"jobId": (await post(fake.rest_uri, "create", body)).data["jobId"]}
     early = await post(fake.rest_uri, "commit", job)
-    assert early.error[0] == 2101
+    assert early.error == (
+        2100,
+        f"job {job['jobId']} is in state Pending, expected Uncommitted: importing data failed",
+    )
     clock.advance(1)
     assert await two_phase_state(fake, job["jobId"]) == ("Uncommitted", "")
     for seconds, state in ((0, "Committing"), (5, "Completed"), (0, "Completed")):
@@ -382,7 +434,7 @@ async def test_create_commit_and_complete(fake: FakeMilvus) -> None:
         assert (await post(fake.rest_uri, "commit", job)).envelope == {"code": 0, "data": {}}
         assert await two_phase_state(fake, job["jobId"]) == (state, "")
     response = await post(fake.rest_uri, "abort", job)
-    assert response.error[0] == 2101
+    assert response.error[0] == 2100
     assert "terminal/committed state Completed, abort not allowed" in response.error[1]
 
 
@@ -394,28 +446,34 @@ async def test_abort_before_the_commit(fake: FakeMilvus, state: str) -> None:
         response = await post(fake.rest_uri, "abort", {"jobId": job.job_id})
         assert response.envelope == {"code": 0, "data": {}}
         assert await two_phase_state(fake, job.job_id) == ("Failed", "aborted by user")
-    assert (await post(fake.rest_uri, "commit", {"jobId": job.job_id})).error[0] == 2101
+    assert (await post(fake.rest_uri, "commit", {"jobId": job.job_id})).error[0] == 2100
 
 
 @pytest.mark.parametrize(
-    ("fields", "method"),
+    ("fields", "method", "text"),
     [
-        ({"auto_commit": True, "state": "Uncommitted"}, "commit"),
-        ({"auto_commit": True, "state": "Importing"}, "abort"),
-        ({"auto_commit": False, "state": "Importing"}, "commit"),
-        ({"auto_commit": False, "state": "Failed", "reason": "disk full"}, "commit"),
-        ({"auto_commit": False, "state": "Failed", "reason": "disk full"}, "abort"),
-        ({"auto_commit": False, "state": "Committing"}, "abort"),
+        ({"state": "Uncommitted"}, "commit", "is auto-commit, manual commit/abort not allowed"),
+        ({"state": "Importing"}, "abort", "is auto-commit, manual commit/abort not allowed"),
+        ({"state": "Importing"}, "commit", "is in state Importing, expected Uncommitted"),
+        ({"state": "Failed"}, "commit", "is in state Failed, expected Uncommitted"),
+        ({"state": "Committing"}, "abort", "is in terminal/committed state Committing, abort not"),
+        ({"state": "Completed"}, "abort", "is in terminal/committed state Completed, abort not"),
+        ({"state": "Completed"}, "commit", ""),
+        ({"state": "Failed", "auto_commit": False, "reason": "disk full"}, "abort", ""),
     ],
 )
-async def test_commit_and_abort_in_the_wrong_state(
-    fake: FakeMilvus, fields: dict[str, Any], method: str
+async def test_commit_and_abort_in_a_state(
+    fake: FakeMilvus, fields: dict[str, Any], method: str, text: str
 ) -> None:
     fake.version = "3.0"
     job = fake.add_job(**fields)
     response = await post(fake.rest_uri, method, {"jobId": job.job_id})
-    assert response.error[0] == 2101
-    assert (await two_phase_state(fake, job.job_id))[0] == fields["state"]
+    if text:
+        assert response.error[0] == 2100
+        assert response.error[1].startswith(f"job {job.job_id} {text}")
+    else:
+        assert response.envelope == {"code": 0, "data": {}}
+    assert (await two_phase_state(fake, job.job_id)) == (fields["state"], fields.get("reason", ""))
 
 
 # -------------------------------------------------------------------------------- received
@@ -436,9 +494,23 @@ async def test_request_timeout_that_is_no_integer(fake: FakeMilvus, version: Any
     fake.version = version
     response = await post(fake.rest_uri, "list", Request_Timeout="0.5")
     if version == "3.0":
-        assert response.error == (1100, "Request-Timeout parse failed")
+        assert response.error == (
+            1100,
+            (
+                'Request-Timeout parse failed, err: strconv.ParseInt: parsing "0.5": invalid '
+                "syntax: invalid parameter"
+            ),
+        )
     else:
         assert response.data == {"records": []}
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "9223372037"])
+async def test_request_timeout_out_of_range_ends_at_once(fake: FakeMilvus, seconds: str) -> None:
+    response = await post(fake.rest_uri, "list", Request_Timeout=seconds)
+    assert (response.status, response.error) == (408, (10001, "request timeout"))
+    response = await post(fake.rest_uri, "list", Request_Timeout="9223372036")
+    assert response.data == {"records": []}
 
 
 async def test_hang_ends_at_request_timeout_with_408(fake: FakeMilvus) -> None:

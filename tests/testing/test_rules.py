@@ -10,11 +10,14 @@ import grpc
 import pytest
 
 from milvus_import import (
+    AccessDeniedError,
+    CallError,
     DeadlineExceededError,
     ImportClient,
     ImportFailedError,
     JobLimitError,
     MilvusImportError,
+    MilvusStatusError,
 )
 from milvus_import.testing import FakeJob, FakeMilvus, Fault, ManualClock
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
@@ -50,9 +53,11 @@ async def list_old_ids(
     return [task.id for task in reply.tasks]
 
 
-async def import_status(fake: FakeMilvus, *files: str, collection: str = "books") -> Any:
+async def import_status(
+    fake: FakeMilvus, *files: str, collection: str = "books", options: Any = ()
+) -> Any:
     """Return the Status of Import on the public service."""
-    request = milvus_pb2.ImportRequest(collection_name=collection, files=files)
+    request = milvus_pb2.ImportRequest(collection_name=collection, files=files, options=options)
     async with channel(fake.public_uri) as connection:
         reply = await MilvusServiceStub(connection).Import(request, timeout=TIMEOUT)
     return reply.status
@@ -190,8 +195,12 @@ async def test_created_jobs_fail_with_fail_imports(fake: FakeMilvus) -> None:
                 "to execute this request with 1 tasks"
             ),
         ),
-        ("2.6", 2100, "The number of jobs has reached the limit"),
-        ("3.0", 2101, "The number of jobs has reached the limit"),
+        ("2.5", 2100, "The number of jobs has reached the limit"),
+        (
+            "2.6",
+            2101,
+            "failed to broadcast import: failed to validate import request: The number of jobs has",
+        ),
     ],
 )
 async def test_job_limit_counts_unfinished_jobs(
@@ -230,7 +239,86 @@ async def test_milvus_2_3_takes_one_file_per_job_or_npy_columns(fake: FakeMilvus
     assert not fake.jobs
     assert not (await import_status(fake, "id.npy", "v.npy")).code
     fake.version = "2.6"
-    assert not (await import_status(fake, "a.json", "b.json")).code
+    status = await import_status(fake, "a.json", "b.json")
+    assert status.reason == "for JSON import, accepts only one file: importing data failed"
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "text"),
+    [
+        (["a.txt"], {}, "unexpected file type, files=[a.txt]"),
+        (["dir.json/a"], {}, "unexpected file type, files=[dir.json/a]"),
+        (["a.JSON"], {}, "unexpected file type, files=[a.JSON]"),
+        ([""], {}, "unexpected file type, files=[]"),
+        (["a.npy", "b.json"], {}, "inconsistency in file types, (a.npy) vs (b.json)"),
+        (["a.csv", "b.csv"], {}, "for CSV import, accepts only one file"),
+        (["a.parquet", "b.parquet"], {}, "for Parquet import, accepts only one file"),
+        (["a.npy", "b.npy"], {}, ""),
+        (["folder/"], {"l0_import": "true"}, ""),
+        (["a.json"], {"timeout": "300"}, 'parse timeout failed: time: missing unit in duration "3'),
+        (["a.json"], {"timeout": "soon"}, 'parse timeout failed: time: invalid duration "soon"'),
+        (["a.json"], {"timeout": "1h30m0.5s"}, ""),
+        (["a.json"], {"timeout": "0"}, ""),
+        (["a"], {"backup": "true"}, "partition not specified: missing parameter"),
+    ],
+)
+async def test_files_and_options_are_checked_as_by_milvus(
+    fake: FakeMilvus, files: list[str], options: dict[str, str], text: str
+) -> None:
+    pairs = [common_pb2.KeyValuePair(key=key, value=value) for key, value in options.items()]
+    status = await import_status(fake, *files, options=pairs)
+    assert status.reason.startswith(text)
+    assert bool(status.code) is bool(text)
+    assert len(fake.jobs) == (not text)
+
+
+async def test_more_than_1024_groups_are_rejected(fake: FakeMilvus) -> None:
+    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
+        groups = [f"{number}.json" for number in range(1025)]
+        with pytest.raises(MilvusImportError, match="should not exceed 1024, but got 1025"):
+            await client.create_import("books", groups)
+        await client.create_import("books", groups[1:])
+
+
+@pytest.mark.parametrize("service", ["internal", "public"])
+async def test_unknown_partition_is_code_200(fake: FakeMilvus, service: str) -> None:
+    fake.partitions = {"books": {"p1"}}
+    uri = fake.internal_uri if service == "internal" else fake.public_uri
+    async with ImportClient(uri, rpc_timeout=TIMEOUT) as client:
+        for name in ("p1", "_default", None):
+            await client.create_import("books", ["a.json"], partition_name=name or "")
+        with pytest.raises(MilvusStatusError) as caught:
+            await client.create_import("films", ["a.json"], partition_name="p1")
+    assert (caught.value.code, caught.value.reason) == (
+        200,
+        "partition not found[partition=p1]",
+    )
+
+
+async def test_import_needs_the_privilege(fake: FakeMilvus) -> None:
+    fake.token, fake.users = "root:Milvus", {"bob:b": {"books"}}
+    async with ImportClient(fake.public_uri, token="bob:b", rpc_timeout=TIMEOUT) as client:
+        job_id = await client.create_import("books", ["a.json"])
+        with pytest.raises(AccessDeniedError, match="PrivilegeImport: permission deny to bob"):
+            await client.create_import("films", ["a.json"])
+        await client.get_import_progress(job_id)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("cluster", "other", "cross cluster routing[expectedCluster=by-dev][actualCluster=other]"),
+        ("serverid", "9", "node not match[expectedNodeID=9][actualNodeID=1]"),
+    ],
+)
+async def test_internal_service_checks_the_routing_metadata(
+    fake: FakeMilvus, key: str, value: str, text: str
+) -> None:
+    job = fake.add_job()
+    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
+        with pytest.raises(CallError) as caught:
+            await client.get_import_progress(job.job_id, metadata={key: value})
+    assert (caught.value.code, caught.value.details) == (grpc.StatusCode.UNKNOWN, text)
 
 
 @pytest.mark.parametrize("version", ["2.3", "2.6"])
@@ -284,11 +372,11 @@ async def test_auto_commit_is_followed_in_3_0_only(
 
 
 @pytest.mark.parametrize("service", ["internal", "public"])
-@pytest.mark.parametrize(("version", "jobs"), [("2.5", 2), ("2.6", 1), ("3.0", 1)])
+@pytest.mark.parametrize(("honoured", "jobs"), [(False, 2), (True, 1)])
 async def test_idempotency_key_returns_the_same_job(
-    fake: FakeMilvus, service: str, version: Any, jobs: int
+    fake: FakeMilvus, service: str, honoured: bool, jobs: int
 ) -> None:
-    fake.version = version
+    fake.idempotency_keys = honoured
     uri = fake.internal_uri if service == "internal" else fake.public_uri
     async with ImportClient(uri, rpc_timeout=TIMEOUT) as client:
         for _ in range(2):

@@ -1,14 +1,14 @@
 """A simulated Milvus for tests: its import services on real sockets, in the test's process.
 
 ``FakeMilvus`` is a simulation. It serves the import methods of a Milvus over gRPC and REST, and
-produces the faults that a test injects.
+those of Zilliz Cloud, and produces the faults that a test injects.
 """
 
-from ._calls import Received
+from ._call_log import Received
 from ._faults import FAULTS, Fault, HttpResponse
 from ._jobs import FakeFile, FakeJob, ManualClock
-from ._rest import RestBehavior
 from ._server import FakeMilvus
+from ._store import RestBehavior, ZillizBehavior
 
 __all__ = [
     "FAULTS",
@@ -20,4 +20,5 @@ __all__ = [
     "ManualClock",
     "Received",
     "RestBehavior",
+    "ZillizBehavior",
 ]

@@ -78,7 +78,9 @@ FAULTS: Final = {
     "aborted": Fault(Code.ABORTED, "the call was aborted"),
     "cancelled": Fault(Code.CANCELLED, "the server cancelled the call"),
     "coordinator-unavailable": _status(2, 1, "node not found[node=1]: service unavailable"),
-    "cross-cluster": Fault(Code.UNKNOWN, "cross cluster routing[expectCluster=a][actualCluster=b]"),
+    "cross-cluster": Fault(
+        Code.UNKNOWN, "cross cluster routing[expectedCluster=by-dev][actualCluster=b]"
+    ),
     "deadline": Fault(Code.DEADLINE_EXCEEDED, "context deadline exceeded"),
     "denied": Fault(
         Code.PERMISSION_DENIED, "PrivilegeImport: permission deny to bob in the `default` database"
@@ -103,18 +105,20 @@ FAULTS: Final = {
     ),
     "http-truncated": Fault(http=HttpResponse(close="within")),
     "job-limit": _status(
-        2100,
+        2101,
         1,
-        "The number of jobs has reached the limit, please try again later.: importing data failed",
+        "failed to broadcast import: failed to validate import request: The number of jobs has "
+        "reached the limit, please try again later.: importing data failed on server side",
     ),
     "legacy": Fault(status=common_pb2.Status(error_code=1, reason="old server says no")),
     "no-collection": _status(100, 4, "collection not found[collection=nosuch]"),
-    "not-ready": _status(1, 56, "service not ready[proxy=1]: Initializing", retriable=True),
-    "proxy-not-ready": Fault(Code.UNKNOWN, "Milvus Proxy is not ready yet. please wait"),
+    "not-ready": _status(1, 56, "state code: Abnormal: service not ready", retriable=True),
+    "proxy-not-ready": Fault(
+        Code.UNKNOWN, "service unavailable: internal: Milvus Proxy is not ready yet. please wait"
+    ),
     "rate-limit": _status(8, 49, "rate limit exceeded[rate=12.5]", retriable=True),
     "too-large": Fault(
-        Code.RESOURCE_EXHAUSTED,
-        "CLIENT: Received message larger than max (70000000 vs. 67108864)",
+        Code.RESOURCE_EXHAUSTED, "CLIENT: Received message larger than max (70000000 vs. 67108864)"
     ),
     "unavailable": Fault(Code.UNAVAILABLE, "the server is going away"),
     "unimplemented": Fault(Code.UNIMPLEMENTED, "unknown service milvus.proto.proxy.Proxy"),

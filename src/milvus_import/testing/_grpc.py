@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
-from .._models import Service
-from ._calls import MESSAGES, SERVICES, CallLog, Metadata, Received
-from ._faults import FAULTS, Fault
-from ._messages import list_reply, old_state_reply, progress_reply, state_reply
-from ._rules import NewImport, Rules, StatusError
+from ._behavior import DeniedError, MilvusBehavior, NewImport, StatusError
+from ._call_log import MESSAGES, SERVICES, Face, Received
+from ._grpc_replies import list_reply, old_state_reply, progress_reply, state_reply, task_reply
 from ._store import JobStore
 
-_CONNECT = "/milvus.proto.milvus.MilvusService/Connect"
+_CLUSTER, _NODE_ID = "by-dev", "1"
+_RELEASES: Final = {"2.3": "2.3.5", "2.5": "2.5.27", "2.6": "2.6.19", "3.0": "3.0.0-beta"}
+_NOT_PROTOBUF: Final = (
+    "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data"
+)
+_ERROR_CODES: Final = {100: 4, 200: 15, 1100: 5, 1101: 5}
+"""Codes in the numbering of Milvus 2.2; others are 1."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Method = Callable[[Any, Metadata], Message]
+Method = Callable[[Any, Received], Message]
 
 
 class GrpcService(grpc.GenericRpcHandler):
     """One service. Unknown methods are reported as a grpc-go server reports them."""
 
-    def __init__(self, service: Service, store: JobStore, rules: Rules, calls: CallLog) -> None:
-        self._service: Service = service
+    def __init__(self, service: Face, store: JobStore, behavior: MilvusBehavior) -> None:
+        self._service: Face = service
         self._store = store
-        self._rules = rules
-        self._calls = calls
+        self._behavior = behavior
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -42,8 +45,7 @@ class GrpcService(grpc.GenericRpcHandler):
         path = handler_call_details.method
         full_name, slash, method = path.removeprefix("/").rpartition("/")
         service = SERVICES.get(full_name, self._service)
-        if path == _CONNECT and self._service == "public":
-            return grpc.unary_unary_rpc_method_handler(_connect)
+        other = self._other_replies().get(path)
         implementation = self._methods(service).get(method)
         unimplemented = ""
         if not slash:
@@ -53,23 +55,39 @@ class GrpcService(grpc.GenericRpcHandler):
         elif implementation is None:
             unimplemented = f"unknown method {method} for service {full_name}"
 
-        async def handle(request: Any, context: Context) -> Message | bytes:
-            received = _received(service, method, request, context)
+        async def handle(data: bytes, context: Context) -> Message | bytes:
+            metadata = tuple((key, value) for key, value in context.invocation_metadata() or ())
+            received = Received(service, method, data, metadata, context.time_remaining())
+            if other is not None:
+                await self._check(received, context)
+                return other
+            if method in MESSAGES:
+                try:
+                    received.request = MESSAGES[method][0].FromString(data)
+                except DecodeError:
+                    await context.abort(grpc.StatusCode.INTERNAL, _NOT_PROTOBUF)
             try:
-                if implementation is None or unimplemented:
-                    await self._reject(received, unimplemented, context)
-                return await self._reply(received, implementation, context)
+                return await self._reply(received, implementation, unimplemented, context)
             except asyncio.CancelledError:
                 received.reset = True
                 raise
 
-        return grpc.unary_unary_rpc_method_handler(
-            handle,
-            request_deserializer=MESSAGES[method][0].FromString if method in MESSAGES else None,
-            response_serializer=_serialize,
-        )
+        return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialize)
 
-    def _methods(self, service: Service) -> dict[str, Method]:
+    def _other_replies(self) -> Mapping[str, bytes]:
+        """Return the replies of the methods that have nothing to do with imports."""
+        health = {"/grpc.health.v1.Health/Check": b"\x08\x01"}  # SERVING
+        if self._service == "internal":
+            return health
+        version = _RELEASES.get(self._store.version, self._store.version).encode()
+        prefix = "/milvus.proto.milvus.MilvusService/"
+        return {
+            **health,
+            f"{prefix}Connect": b"",  # an empty message is a Status of Success
+            f"{prefix}GetVersion": b"\x0a\x00\x12" + bytes([len(version)]) + version,
+        }
+
+    def _methods(self, service: Face) -> dict[str, Method]:
         """Return what the simulated version implements."""
         if service == "public":
             return {
@@ -85,156 +103,127 @@ class GrpcService(grpc.GenericRpcHandler):
             "ImportV2": self._import_v2,
         }
 
-    async def _reject(self, received: Received, details: str, context: Context) -> NoReturn:
-        self._calls.record(received, is_unimplemented=True)
-        fault = self._calls.take_fault(received, is_unimplemented=True)
-        if fault is not None:
-            await _apply(fault, context)
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, details)
-
     async def _reply(
-        self, received: Received, implementation: Method, context: Context
+        self,
+        received: Received,
+        implementation: Method | None,
+        unimplemented: str,
+        context: Context,
     ) -> Message | bytes:
-        self._calls.record(received)
-        if self._store.metadata:
+        fault = self._store.receive(received, is_unimplemented=bool(unimplemented))
+        if self._store.metadata and not unimplemented:
             await context.send_initial_metadata(self._store.metadata)
         context.set_trailing_metadata(self._store.trailing_metadata)
-        reply_type = MESSAGES[received.method][1]
-        fault = self._calls.take_fault(received)
-        job = self._store.jobs.get(received.job_id)
-        if fault is None and job is not None and job.hangs:
-            fault = FAULTS["hang"]
         if fault is not None:
-            await _apply(fault, context)
+            await asyncio.sleep(fault.delay)
+            if fault.code is not None:
+                await context.abort(fault.code, fault.details)
             if fault.reply is not None:
                 return fault.reply
             if fault.status is not None:
-                return reply_type(status=fault.status)
-        if self._service == "public":
-            await self._authenticate(received, context)
+                return MESSAGES[received.method][1](status=fault.status)
+        if implementation is None or unimplemented:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, unimplemented)
+        await self._check(received, context)
         try:
-            return implementation(received.request, received.metadata)
+            return implementation(received.request, received)
         except StatusError as error:
-            return reply_type(status=_status(error))
+            return MESSAGES[received.method][1](status=self._status(error))
+        except DeniedError as error:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
 
-    async def _authenticate(self, received: Received, context: Context) -> None:
-        token = self._store.token
-        if token is None:
-            return
-        values = received.values("authorization")
-        if values == [base64.b64encode(token.encode()).decode()]:
-            return
-        text = "auth check failure, please check username and password are correct"
-        if not values:
-            text = "missing authorization in header"
-        elif not _is_base64(values[0]):
-            text = "invalid token format"
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, text)
+    async def _check(self, received: Received, context: Context) -> None:
+        """End a call with wrong credentials, or of the internal service with wrong routing."""
+        if self._service == "internal":
+            cluster, node = _first(received, "cluster"), _first(received, "serverid")
+            if cluster not in {"", _CLUSTER}:
+                text = f"cross cluster routing[expectedCluster={_CLUSTER}][actualCluster={cluster}]"
+                await context.abort(grpc.StatusCode.UNKNOWN, text)
+            if node not in {"", _NODE_ID}:
+                text = f"node not match[expectedNodeID={node}][actualNodeID={_NODE_ID}]"
+                await context.abort(grpc.StatusCode.UNKNOWN, text)
+        elif self._store.token is not None and not self._behavior.is_user(_token(received) or ""):
+            token = _token(received)
+            text = "auth check failure, please check username and password are correct"
+            if not received.values("authorization"):
+                text = "missing authorization in header"
+            elif token is None:
+                text = "invalid token format"
+            elif ":" not in token:
+                text = "auth check failure, please check api key is correct"
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, text)
+
+    def _status(self, error: StatusError) -> common_pb2.Status:
+        is_input_error = error.code != 2101 and self._store.is_at_least("2.6")
+        return common_pb2.Status(
+            error_code=_ERROR_CODES.get(error.code, 1),
+            code=error.code,
+            reason=error.reason,
+            detail=error.reason,
+            extra_info={"is_input_error": "true"} if is_input_error else {},
+        )
 
     # The internal service.
 
-    def _get_import_progress(
-        self, request: internal_pb2.GetImportProgressRequest, _: Metadata
-    ) -> internal_pb2.GetImportProgressResponse:
-        return progress_reply(self._rules.find(request.jobID))
+    def _get_import_progress(self, request: Any, _: Received) -> Message:
+        return progress_reply(self._behavior.find(request.jobID))
 
-    def _list_imports(
-        self, request: internal_pb2.ListImportsRequest, _: Metadata
-    ) -> internal_pb2.ListImportsResponse:
-        return list_reply(self._rules.list_jobs(request.collection_name, request.db_name))
+    def _list_imports(self, request: Any, _: Received) -> Message:
+        return list_reply(self._behavior.list_jobs(request.collection_name, request.db_name))
 
-    def _import_v2(
-        self, request: internal_pb2.ImportRequest, metadata: Metadata
-    ) -> internal_pb2.ImportResponse:
+    def _import_v2(self, request: Any, received: Received) -> Message:
         groups = [list(file.paths) for file in request.files]
-        job = self._rules.create(_new_import(request, groups, request.db_name, metadata))
+        job = self._behavior.create(_new_import(groups, request.db_name, received))
         return internal_pb2.ImportResponse(status=common_pb2.Status(), jobID=job.job_id)
 
     # The public service.
 
-    def _get_import_state(
-        self, request: milvus_pb2.GetImportStateRequest, _: Metadata
-    ) -> milvus_pb2.GetImportStateResponse:
-        job = self._rules.find(str(request.task))
+    def _get_import_state(self, request: Any, _: Received) -> Message:
+        job = self._behavior.find(str(request.task))
         return old_state_reply(job) if self._store.version == "2.3" else state_reply(job)
 
-    def _list_import_tasks(
-        self, request: milvus_pb2.ListImportTasksRequest, metadata: Metadata
-    ) -> milvus_pb2.ListImportTasksResponse:
+    def _list_import_tasks(self, request: Any, received: Received) -> Message:
         """Milvus 2.3 lists by ascending id; its limit keeps the newest."""
-        db_name = request.db_name or _first(metadata, "dbname")
-        jobs = self._rules.list_jobs(request.collection_name, db_name)
+        db_name = request.db_name or _first(received, "dbname")
+        jobs = self._behavior.list_jobs(request.collection_name, db_name)
         if self._store.version != "2.3":
-            tasks = [state_reply(job) for job in jobs]
+            tasks = [task_reply(job) for job in jobs]
         else:
             jobs.sort(key=lambda job: int(job.job.job_id))
             tasks = [old_state_reply(job) for job in jobs[-max(request.limit, 0) :]]
         return milvus_pb2.ListImportTasksResponse(status=common_pb2.Status(), tasks=tasks)
 
-    def _import(
-        self, request: milvus_pb2.ImportRequest, metadata: Metadata
-    ) -> milvus_pb2.ImportResponse:
-        db_name = request.db_name or _first(metadata, "dbname")
-        job = self._rules.create(_new_import(request, [list(request.files)], db_name, metadata))
+    def _import(self, request: Any, received: Received) -> Message:
+        db_name = request.db_name or _first(received, "dbname")
+        token = None if self._store.token is None else _token(received)
+        self._behavior.require_import(token, request.collection_name, db_name)
+        job = self._behavior.create(_new_import([list(request.files)], db_name, received))
         return milvus_pb2.ImportResponse(status=common_pb2.Status(), tasks=[int(job.job_id)])
 
 
-def _new_import(
-    request: internal_pb2.ImportRequest | milvus_pb2.ImportRequest,
-    groups: list[list[str]],
-    db_name: str,
-    metadata: Metadata,
-) -> NewImport:
+def _new_import(groups: list[list[str]], db_name: str, received: Received) -> NewImport:
+    request = received.request
     return NewImport(
         request.collection_name,
         db_name,
+        request.partition_name,
         groups,
         {option.key: option.value for option in request.options},
-        _first(metadata, "idempotency-key"),
+        _first(received, "idempotency-key"),
     )
 
 
-def _first(metadata: Metadata, key: str) -> str:
-    return next((str(value) for name, value in metadata if name == key), "")
+def _first(received: Received, key: str) -> str:
+    return next(map(str, received.values(key)), "")
 
 
-def _received(service: Service, method: str, request: Any, context: Context) -> Received:
-    metadata = tuple((key, value) for key, value in context.invocation_metadata() or ())
-    return Received(service, method, request, metadata, context.time_remaining())
-
-
-async def _apply(fault: Fault, context: Context) -> None:
-    """Wait for the delay of a fault, and end the RPC if it has a status code."""
-    if fault.delay:
-        await asyncio.sleep(fault.delay)
-    if fault.code is not None:
-        await context.abort(fault.code, fault.details)
+def _token(received: Received) -> str | None:
+    """Return the credentials of a call; None if they are not base64."""
+    try:
+        return base64.b64decode(_first(received, "authorization"), validate=True).decode()
+    except ValueError:
+        return None
 
 
 def _serialize(reply: Message | bytes) -> bytes:
     return reply if isinstance(reply, bytes) else reply.SerializeToString()
-
-
-def _status(error: StatusError) -> common_pb2.Status:
-    extra_info = {"is_input_error": "true"} if error.code == 2100 else {}
-    return common_pb2.Status(
-        error_code=error.error_code,
-        code=error.code,
-        reason=error.reason,
-        detail=error.reason,
-        extra_info=extra_info,
-    )
-
-
-def _is_base64(value: str | bytes) -> bool:
-    try:
-        base64.b64decode(value, validate=True)
-    except ValueError:
-        return False
-    return True
-
-
-async def _connect(request: bytes, context: Context) -> bytes:
-    """Accept pymilvus' handshake: an empty message is a Status of Success."""
-    del request, context
-    return b""

@@ -1,4 +1,4 @@
-"""HTTP/1.1 with keep-alive on asyncio streams. Imported only where h11 is installed."""
+"""HTTP/1.1 with keep-alive on asyncio streams: what a test needs of it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,35 @@ import gzip
 import ssl
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-import h11
-
 from ._faults import HttpResponse
-from ._rest import HttpRequest
-
-Respond = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 _CHUNK: Final = 65536
+_MAX_HEAD: Final = 2**20
 _JSON: Final = "application/json; charset=utf-8"
-_BAD_REQUEST: Final = HttpResponse(
-    400, b"400 Bad Request", (("Content-Type", "text/plain; charset=utf-8"),)
-)
+_BAD_REQUEST: Final = HttpResponse(400, b"400 Bad Request", (("Content-Type", "text/plain"),))
+
+
+@dataclass(slots=True)
+class HttpRequest:
+    """One HTTP request."""
+
+    method: str
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    """With names in lower case."""
+    body: bytes = field(default=b"", repr=False)
+
+    def header(self, name: str) -> str:
+        """Return a header, or ""."""
+        return next((value for key, value in self.headers if key == name), "")
+
+
+Respond = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
 class HttpServer:
@@ -35,7 +49,15 @@ class HttpServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port."""
-        self._server = await asyncio.start_server(self._serve, host, port, ssl=self._context)
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> asyncio.StreamReaderProtocol:
+            reader = _Reader(limit=_MAX_HEAD, loop=loop)
+            return asyncio.StreamReaderProtocol(
+                reader, lambda _, writer: self._serve(reader, writer), loop=loop
+            )
+
+        self._server = await loop.create_server(protocol, host, port, ssl=self._context)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self, grace: float | None) -> None:
@@ -53,22 +75,33 @@ class HttpServer:
         await self._server.wait_closed()
         await asyncio.sleep(0)  # until 3.12, wait_closed does not wait for the transports
 
-    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _serve(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(reader, writer, self._respond)
         task = asyncio.create_task(connection.run())
         self._connections[task] = connection
         task.add_done_callback(self._connections.pop)
 
 
+class _Reader(asyncio.StreamReader):
+    """Ends the response in progress when the client closes the connection."""
+
+    response: asyncio.Future[HttpResponse] | None = None
+
+    def feed_eof(self) -> None:
+        super().feed_eof()
+        if self.response is not None:
+            self.response.cancel()
+
+    def set_exception(self, exc: Exception) -> None:
+        super().set_exception(exc)
+        self.feed_eof()
+
+
 class _Connection:
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, respond: Respond
-    ) -> None:
-        self._http = h11.Connection(h11.SERVER)
+    def __init__(self, reader: _Reader, writer: asyncio.StreamWriter, respond: Respond) -> None:
         self._reader = reader
         self._writer = writer
         self._respond = respond
-        self._reading: asyncio.Task[bytes] | None = None
         self._is_busy = False
         self._is_last = False
 
@@ -76,110 +109,47 @@ class _Connection:
         """Close the connection after the current request; return whether there is one."""
         self._is_last = True
         if not self._is_busy:
-            self.abort()
+            self._writer.transport.abort()
         return self._is_busy
-
-    def abort(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-        self._writer.transport.abort()
 
     async def run(self) -> None:
         """Respond to one request after the other, until either side closes the connection."""
         try:
-            await self._run()
-        except OSError:
-            pass  # the client closed it
+            while not self._is_last and await self._respond_once():
+                self._is_busy = False
+            self._writer.close()
+            await self._writer.wait_closed()
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # the client closed it, or sent no HTTP
         finally:
-            self.abort()
+            self._writer.transport.abort()
 
-    async def _run(self) -> None:
-        while not self._is_last:
-            try:
-                request = await self._request()
-            except h11.RemoteProtocolError:
-                await self._send("POST", _BAD_REQUEST)
-                break
-            if request is None:
-                return
-            self._is_busy = True
-            response = await self._response(request)
-            if response is None or not await self._send(request.method, response):
-                return
-            if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
-                break
-            self._http.start_next_cycle()
-            self._is_busy = False
-        self._writer.close()
-        await self._writer.wait_closed()
-
-    async def _request(self) -> HttpRequest | None:
-        """Return the next request; None if the client closes the connection instead."""
-        head: h11.Request | None = None
-        body = bytearray()
-        while True:
-            match self._http.next_event():
-                case h11.NEED_DATA:
-                    if self._http.they_are_waiting_for_100_continue:
-                        await self._write(h11.InformationalResponse(status_code=100, headers=[]))
-                    self._http.receive_data(await self._received())
-                case h11.Request() as head:
-                    self._is_busy = True
-                case h11.Data() as data:
-                    body += data.data
-                case h11.EndOfMessage() if head is not None:
-                    return HttpRequest(
-                        head.method.decode(),
-                        head.target.decode(),
-                        tuple(
-                            (name.decode("latin-1"), value.decode("latin-1"))
-                            for name, value in head.headers
-                        ),
-                        bytes(body),
-                    )
-                case _:
-                    return None
-
-    async def _response(self, request: HttpRequest) -> HttpResponse | None:
-        """Return the response; None if the client closes the connection before it."""
-        responding = asyncio.ensure_future(self._respond(request))
+    async def _respond_once(self) -> bool:
+        """Respond to a request; return whether another one may follow."""
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        self._is_busy = True
+        request = _parse(head)
+        if request is None:
+            self._is_last = True
+            return await self._send("POST", _BAD_REQUEST)
+        request.body = await self._reader.readexactly(int(request.header("content-length") or 0))
+        self._reader.response = task = asyncio.ensure_future(self._respond(request))
         try:
-            while not responding.done():
-                await asyncio.wait({responding, self._read()}, return_when=asyncio.FIRST_COMPLETED)
-                if self._read().done() and not responding.done():
-                    data = await self._received()
-                    if not data:
-                        return None
-                    self._http.receive_data(data)
-            return responding.result()
+            await asyncio.wait({task})
         finally:
-            if not responding.done():
-                responding.cancel()
-                await asyncio.wait({responding})
-
-    def _read(self) -> asyncio.Task[bytes]:
-        """Return the pending read; there is one at a time."""
-        if self._reading is None:
-            self._reading = asyncio.create_task(self._reader.read(_CHUNK))
-        return self._reading
-
-    async def _received(self) -> bytes:
-        """Return what the client sent; b"" if it closed the connection."""
-        reading = self._read()
-        await asyncio.wait({reading})
-        self._reading = None
-        try:
-            return reading.result()
-        except OSError:
-            return b""
+            self._reader.response = None
+            task.cancel()
+        if task.cancelled():
+            return False
+        self._is_last |= request.header("connection").lower() == "close"
+        return await self._send(request.method, task.result())
 
     async def _send(self, method: str, response: HttpResponse) -> bool:
         """Send a response; return whether it is complete."""
         if response.close == "before":
             return False
         body = response.body or b""
-        headers = dict(response.headers)
-        headers.setdefault("Content-Type", _JSON)
+        headers = {"Content-Type": _JSON, **dict(response.headers)}
         if response.gzip:
             body = gzip.compress(body)
             headers["Content-Encoding"] = "gzip"
@@ -187,21 +157,28 @@ class _Connection:
         headers["Content-Length"] = str(size)
         if self._is_last:
             headers["Connection"] = "close"
-        status = response.status or 200
-        await self._write(h11.Response(status_code=status, headers=list(headers.items())))
-        if method != "HEAD":
-            sent = size // 2 if response.close == "within" else size
-            for data in _chunks(body, sent):
-                await self._write(h11.Data(data=data))
-        if response.close == "within":
-            self._writer.close()
-            return False
-        await self._write(h11.EndOfMessage())
-        return True
-
-    async def _write(self, event: h11.Event) -> None:
-        self._writer.write(self._http.send(event) or b"")
+        status = HTTPStatus(response.status or 200)
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        self._writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        sent = size // 2 if response.close == "within" else size
+        for data in _chunks(body, 0 if method == "HEAD" else sent):
+            self._writer.write(data)
+            await self._writer.drain()
         await self._writer.drain()
+        return response.close == "never"
+
+
+def _parse(head: bytes) -> HttpRequest | None:
+    """Return the request of a head, without the body; None if it is not one that is served."""
+    first, *lines = head.decode("latin-1").split("\r\n")[:-2]
+    parts, fields = first.split(" "), [line.partition(":") for line in lines]
+    headers = tuple((name.lower(), value.strip()) for name, _, value in fields)
+    request = HttpRequest(parts[0], parts[1] if len(parts) == 3 else "", headers)
+    length = request.header("content-length") or "0"
+    if not parts[-1].startswith("HTTP/1.") or not length.isdecimal():
+        return None
+    return None if request.header("transfer-encoding") else request
 
 
 def _chunks(body: bytes, size: int) -> Iterator[bytes]:

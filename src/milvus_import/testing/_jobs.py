@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Generic, TypeVar, cast
 
 from milvus_import_pb import internal_pb2
 
 ABORTED: Final = "aborted by user"
 """The reason of an aborted job."""
 _SIMULATED: Final = "simulated failure"
+
+_Value = TypeVar("_Value")
 
 # Each state with the percentage at which it ends, as Milvus' import engine weighs them.
 _PHASES: Final = ((10, "Pending"), (70, "Importing"), (80, "Sorting"), (100, "IndexBuilding"))
@@ -47,7 +49,26 @@ class FakeFile:
     """If set, the state of the group is Failed."""
 
 
-@dataclass(slots=True)
+class _Assignable(Generic[_Value]):
+    """The state or the progress of a job: assigning it stops the script and the clock."""
+
+    def __init__(self, default: _Value) -> None:
+        self._default = default
+        self._name = ""
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        self._name = name
+
+    def __get__(self, job: FakeJob | None, owner: type[Any] | None = None) -> _Value:
+        return self._default if job is None else cast("_Value", job.__dict__[self._name])
+
+    def __set__(self, job: FakeJob, value: _Value) -> None:
+        if job.stop() and self._name == "state":
+            job.__dict__["progress"] = _PROGRESS.get(str(value), job.progress)
+        job.__dict__[self._name] = value
+
+
+@dataclass
 class FakeJob:
     """One import job of a FakeMilvus. Every attribute may be assigned at any time.
 
@@ -61,9 +82,9 @@ class FakeJob:
     collection_name: str = "books"
     db_name: str = ""
     """"" is the database "default"."""
-    state: str = "Pending"
+    state: _Assignable[str] = _Assignable("Pending")
     """A name of Milvus' ImportJobState, or any number as text."""
-    progress: int = 0
+    progress: _Assignable[int] = _Assignable(0)
     """Percent."""
     reason: str = ""
     """Why the job failed. Replies contain it only while the job is Failed."""
@@ -87,24 +108,15 @@ class FakeJob:
     _clock: Callable[[], float] | None = field(default=None, init=False, repr=False, compare=False)
     _commit: tuple[float, float] | None = field(default=None, init=False, repr=False, compare=False)
 
-    def __setattr__(self, name: str, value: object) -> None:
-        clock = getattr(self, "_clock", None)
-        if name in {"state", "progress"} and clock is not None and self._is_driven():
-            self._stop(clock())
-            if name == "state":
-                object.__setattr__(self, "progress", _PROGRESS.get(str(value), self.progress))
-        object.__setattr__(self, name, value)
-
-    def _is_driven(self) -> bool:
-        """Return whether a script or the clock of a server determines the state."""
-        return bool(self.script) or self.seconds is not None or self._commit is not None
-
-    def _stop(self, now: float) -> None:
-        """Keep the values of this moment, without the script and the clock."""
-        state, progress, reason = self._values(now, max(self.reply_count, 1))
-        kept = {"state": state, "progress": progress, "reason": reason}
-        for name, value in {**kept, "script": (), "seconds": None, "_commit": None}.items():
-            object.__setattr__(self, name, value)
+    def stop(self) -> bool:
+        """Keep the values of this moment; return whether a script or a clock determined them."""
+        is_driven = bool(self.script) or self.seconds is not None or self._commit is not None
+        if self._clock is None or not is_driven:
+            return False
+        values = self._values(self._clock(), max(self.reply_count, 1))
+        self.script, self.seconds, self._commit = (), None, None
+        self.__dict__["state"], self.__dict__["progress"], self.reason = values
+        return True
 
     def attach(self, clock: Callable[[], float]) -> None:
         """Start the job on the clock of a server."""

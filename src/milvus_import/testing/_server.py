@@ -1,28 +1,28 @@
-"""The fake server: two gRPC servers and an HTTP server over one store of jobs."""
+"""The fake server: two gRPC servers and two HTTP servers over one store of jobs."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Self
 
 import grpc
 import grpc.aio
 
-from .._models import Service
-from ._calls import CallLog, Received
-from ._faults import Fault
+from ._behavior import MilvusBehavior
+from ._call_log import Face
+from ._cloud import CloudApi
 from ._grpc import GrpcService
-from ._rest import RestApi, RestBehavior
-from ._rules import Rules
+from ._http import HttpServer, server_context
+from ._http_api import HttpApi
+from ._rest import RestApi
 from ._store import JobStore, Version
 
-if TYPE_CHECKING:
-    from ._http import HttpServer
-
 _HOST: Final = "127.0.0.1"
+_THREAD_SAFE: Final = (1, 80)
+"""The version of grpcio from which event loops in several threads do not disturb each other."""
 _CALL_TASKS: Final = ("rpc_task", "HandleExceptions[")
 """Prefixes of the names that gRPC gives to the tasks of a call."""
 _SETTLE: Final = 1.0
@@ -40,15 +40,18 @@ _OPTIONS: Final = (
 class FakeMilvus(JobStore):
     """A simulated Milvus on loopback sockets: ``async with FakeMilvus() as server``.
 
+    ``async with`` serves in the running event loop. ``with FakeMilvus() as server`` serves in a
+    thread of its own: for synchronous tests, and for tests in several event loops.
+
     ``version``: "2.3" has no GetImportProgress on its internal port, no REST API for imports, and
     an older GetImportState with more fields. "2.4" has no ``describe`` in its REST API. "3.0" has
     two-phase imports: only there ``create_import`` follows the option ``auto_commit``.
     ``token``: required by the public service and by REST, such as "root:Milvus"; None requires no
-    credentials.
+    credentials. For the simulated Zilliz Cloud it is the API key; None accepts every key.
     ``clock``: seconds for jobs with ``seconds``; a ManualClock is advanced by the test.
     ``tls``: a PEM key and certificate, for all ports; ``client_ca`` makes it mutual.
-    ``public_port``, ``internal_port``, ``rest_port``: 0 takes a free port. A restarted server
-    keeps its ports. A real Milvus serves REST on its public port.
+    ``public_port``, ``internal_port``, ``rest_port``, ``cloud_port``: 0 takes a free port. A
+    restarted server keeps its ports. A real Milvus serves REST on its public port.
     ``max_received``: how many calls ``received`` and ``unimplemented`` keep.
 
     ``version``, ``token`` and ``clock`` are attributes too, and may be set while it runs.
@@ -65,28 +68,24 @@ class FakeMilvus(JobStore):
         public_port: int = 0,
         internal_port: int = 0,
         rest_port: int = 0,
+        cloud_port: int = 0,
         max_received: int = 10_000,
     ) -> None:
-        super().__init__(version=version, token=token, clock=clock)
+        super().__init__(version=version, token=token, clock=clock, max_received=max_received)
         self.public_port: int = public_port
         self.internal_port: int = internal_port
         self.rest_port: int = rest_port
-        self._calls = CallLog(max_received)
-        self.received: list[Received] = self._calls.received
-        """The calls that arrived, in order; beyond ``max_received`` the oldest are dropped."""
-        self.unimplemented: list[Received] = self._calls.unimplemented
-        """Calls of another port's service, or of a method that this version does not have. They
-        ended with UNIMPLEMENTED, or for REST with 404."""
+        self.cloud_port: int = cloud_port
         self._tls = tls
         self._client_ca = client_ca
-        rules = Rules(self)
-        self._services = {
-            name: GrpcService(name, self, rules, self._calls) for name in ("internal", "public")
-        }
-        self._rest = RestApi(self, rules, self._calls)
+        self._behavior = MilvusBehavior(self)
+        self._rest = RestApi(self, self._behavior)
+        self._cloud = CloudApi(self, self._behavior)
         self._servers: list[grpc.aio.Server] = []
-        self._http: HttpServer | None = None
+        self._http: list[HttpServer] = []
         self._is_running = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     @property
     def public_uri(self) -> str:
@@ -100,13 +99,13 @@ class FakeMilvus(JobStore):
 
     @property
     def rest_uri(self) -> str:
-        """The REST API, on port 19530 of a real Milvus.
-
-        Raises RuntimeError where h11 is not installed; ``milvus-import[rest]`` installs it.
-        """
-        if self._is_running and self._http is None:
-            raise RuntimeError("REST needs the package h11. Install 'milvus-import[rest]'.")
+        """The REST API, on port 19530 of a real Milvus."""
         return self._uri(self.rest_port)
+
+    @property
+    def cloud_uri(self) -> str:
+        """The import API of a simulated Zilliz Cloud."""
+        return self._uri(self.cloud_port)
 
     def _uri(self, port: int) -> str:
         if not port:
@@ -115,95 +114,97 @@ class FakeMilvus(JobStore):
             )
         return f"{'https' if self._tls else 'http'}://{_HOST}:{port}"
 
-    @property
-    def rest(self) -> RestBehavior:
-        """How the REST API behaves where Milvus' versions and settings differ."""
-        return self._rest.behavior
-
-    @rest.setter
-    def rest(self, behavior: RestBehavior) -> None:
-        self._rest.behavior = behavior
-
-    @property
-    def choose_fault(self) -> Callable[[Received], Fault | None] | None:
-        """A function that returns the fault for a call, or None. Injected faults come first."""
-        return self._calls.choose_fault
-
-    @choose_fault.setter
-    def choose_fault(self, choose: Callable[[Received], Fault | None] | None) -> None:
-        self._calls.choose_fault = choose
-
-    def inject(
-        self,
-        fault: Fault | str,
-        *,
-        times: int | None = 1,
-        method: str | None = None,
-        job_id: str | None = None,
-    ) -> None:
-        """Let the next calls end in a fault: a Fault, or the name of one in FAULTS.
-
-        ``times``: how many calls; None is all calls from now on.
-        ``method``: only calls of this method, such as "GetImportProgress" or, for REST, "describe".
-        ``job_id``: only calls for this job.
-
-        Faults for the same calls apply one after the other. HTTP faults apply to REST calls only.
-        """
-        self._calls.inject(fault, times=times, method=method, job_id=job_id)
-
-    def clear_faults(self) -> None:
-        """Remove every injected fault."""
-        self._calls.clear_faults()
-
     async def __aenter__(self) -> Self:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
+
+    def __enter__(self) -> Self:
+        if tuple(map(int, grpc.__version__.split(".")[:2])) < _THREAD_SAFE:
+            raise RuntimeError(
+                "FakeMilvus in a thread, and so the fixture fake_milvus, needs grpcio 1.80 or "
+                f"newer, got {grpc.__version__}: in older versions the event loop of the test "
+                "reports BlockingIOError. Use `async with FakeMilvus()` in the loop of the test."
+            )
+        if self._is_running:
+            raise RuntimeError("FakeMilvus is already running")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="FakeMilvus", daemon=True
+        )
+        self._thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+        except BaseException:
+            self._end_thread()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self._stop(None), self._loop).result()
+            self._end_thread()
+
+    def _end_thread(self) -> None:
+        if self._loop is None or self._thread is None:
+            return
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._loop = self._thread = None
 
     async def start(self) -> None:
         """Listen. After ``stop`` it starts again on the same ports, with its jobs.
 
         Raises RuntimeError where the running loop is not asyncio's.
         """
+        await self._in_own_loop(self._start())
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Stop listening, and end the calls in flight after ``grace`` seconds. Jobs are kept."""
+        await self._in_own_loop(self._stop(grace))
+
+    async def _in_own_loop(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in the loop of the thread, or without one in the running loop."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
+            work.close()
             raise RuntimeError(
                 "FakeMilvus needs asyncio. With anyio's pytest plugin, let the fixture "
                 "anyio_backend return 'asyncio'."
             ) from None
+        if self._loop is None:
+            await work
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    async def _start(self) -> None:
         if self._is_running:
             raise RuntimeError("FakeMilvus is already running")
         self._is_running = True
         try:
-            self.internal_port = await self._serve("internal", self.internal_port)
-            self.public_port = await self._serve("public", self.public_port)
-            await self._serve_http()
+            self.internal_port = await self._serve_grpc("internal", self.internal_port)
+            self.public_port = await self._serve_grpc("public", self.public_port)
+            self.rest_port = await self._serve_http(self._rest, self.rest_port)
+            self.cloud_port = await self._serve_http(self._cloud, self.cloud_port)
         except BaseException:
-            await self.stop()
+            await self._stop(None)
             raise
 
-    async def stop(self, grace: float | None = None) -> None:
-        """Stop listening, and end the calls in flight after ``grace`` seconds. Jobs are kept."""
-        servers, self._servers = self._servers, []
-        http, self._http = self._http, None
+    async def _stop(self, grace: float | None) -> None:
+        servers, http = self._servers, self._http
+        self._servers, self._http = [], []
         stopping = [server.stop(grace) for server in servers]
-        if http is not None:
-            stopping.append(http.stop(grace))
-        await asyncio.gather(*stopping)
+        await asyncio.gather(*stopping, *(server.stop(grace) for server in http))
         await settled()
         self._is_running = False
 
-    async def _serve(self, service: Service, port: int) -> int:
+    async def _serve_grpc(self, service: Face, port: int) -> int:
         server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers((self._services[service],))
+        server.add_generic_rpc_handlers((GrpcService(service, self, self._behavior),))
         address = f"{_HOST}:{port}"
         if self._tls is None:
             port = server.add_insecure_port(address)
@@ -216,17 +217,11 @@ class FakeMilvus(JobStore):
         await server.start()
         return port
 
-    async def _serve_http(self) -> None:
-        """Serve REST, if h11 is installed."""
-        try:
-            from ._http import HttpServer, server_context  # noqa: PLC0415 - needs h11
-        except ModuleNotFoundError as error:
-            if error.name != "h11":
-                raise
-            return
+    async def _serve_http(self, api: HttpApi, port: int) -> int:
         context = None if self._tls is None else server_context(self._tls, self._client_ca)
-        self._http = HttpServer(self._rest.respond, context)
-        self.rest_port = await self._http.start(_HOST, self.rest_port)
+        server = HttpServer(api.respond, context)
+        self._http.append(server)
+        return await server.start(_HOST, port)
 
 
 async def settled() -> None:

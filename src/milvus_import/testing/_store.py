@@ -4,31 +4,85 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from ._calls import Metadata
+from ._call_log import CallLog, Metadata, Received
+from ._faults import FAULTS, Fault
 from ._jobs import FakeFile, FakeJob, state_number
 
 Version = Literal["2.3", "2.4", "2.5", "2.6", "3.0"]
 
-_JOB_ID: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
+_JOB_ID: Final = re.compile(r"[0-9]{1,19}|job-[0-9A-Za-z]{21}", re.ASCII)
 _FIRST_JOB_ID: Final = 450_000_000_000_000_001
 
 
-class JobStore:
+@dataclass(slots=True)
+class RestBehavior:
+    """How the REST API behaves, where Milvus' versions and settings differ.
+
+    None: as the simulated version does.
+    """
+
+    success_code: int = 0
+    """``code`` of a success: 0, or 200 as Milvus 2.4.0 to 2.4.5 sent."""
+    standard_status: bool = False
+    """Send errors with HTTP 400, 403, 429 and 500 instead of 200."""
+    numbers_as_text: bool = False
+    """Send progress, rows and sizes as JSON strings."""
+    describe: bool | None = None
+    """Whether ``describe`` exists; ``get_progress`` always does. None: from 2.5 on."""
+    create_time: bool | None = None
+    """Whether jobs have ``createTime``. None: from 2.6 on."""
+    two_phase: bool | None = None
+    """Whether ``commit`` and ``abort`` exist. None: in 3.0."""
+    trace_id: bool | None = None
+    """Whether responses have ``X-Milvus-Trace-Id``. None: in 3.0."""
+    request_timeout: float = 30.0
+    """Seconds until the server ends a request that has no ``Request-Timeout`` header."""
+
+
+@dataclass(slots=True)
+class ZillizBehavior:
+    """How the simulated Zilliz Cloud behaves."""
+
+    clusters: Collection[str] | None = None
+    """The values of ``clusterId`` and ``projectId`` that exist; None accepts every one."""
+    requests_per_second: int | None = None
+    """The number of requests per key, endpoint and second from which HTTP 429 is sent. Zilliz
+    Cloud allows 20. None: no limit."""
+    numbers_as_text: bool = False
+    """Send progress, rows and sizes as JSON strings."""
+    imported_rows: bool = False
+    """Whether jobs and their files have ``importedRows`` and ``totalRows``."""
+
+
+class JobStore(CallLog):
     """The jobs and the settings of a simulated Milvus. FakeMilvus documents the constructor."""
 
-    def __init__(self, *, version: Version, token: str | None, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, *, version: Version, token: str | None, clock: Callable[[], float], max_received: int
+    ) -> None:
+        super().__init__(max_received)
         self.version = version
         self.token = token
         self.clock = clock
+        self.users: Mapping[str, Collection[str] | None] = {}
+        """Users beside the administrator ``token``, as "name:password", with the collections into
+        which they may import, such as {"bob:secret": {"books", "shop.films"}}: "films" of the
+        database "shop". None is an administrator."""
         self.jobs: dict[str, FakeJob] = {}
         """The jobs by id. After ``del server.jobs[job_id]`` the job no longer exists."""
-        self.collections: set[str] | None = None
+        self.collections: Collection[str] | None = None
         """Names of the collections that exist, in every database; None accepts every name."""
-        self.databases: set[str] | None = None
+        self.partitions: Mapping[str, Collection[str]] | None = None
+        """Names of the partitions by collection; None accepts every name. "_default" exists in each
+        collection."""
+        self.databases: Collection[str] | None = None
         """Names of the databases that exist; None accepts every name."""
+        self.missing_files: Collection[str] = ()
+        """Paths that do not exist. Jobs that ``create_import`` creates with them fail."""
         self.import_seconds: float | None = 1.0
         """``seconds`` of the jobs that ``create_import`` creates; 0 completes them immediately."""
         self.fail_imports: str | None = None
@@ -38,6 +92,13 @@ class JobStore:
         """How long a committed job stays in the state Committing."""
         self.max_jobs: int | None = None
         """The number of unfinished jobs from which ``create_import`` returns the job limit."""
+        self.idempotency_keys: bool = False
+        """Whether ``create_import`` returns the existing job for a known idempotency key, as Milvus
+        2.6.24 and 3.0.2 do. The simulated 2.6.19 and 3.0.0-beta ignore the key."""
+        self.rest: RestBehavior = RestBehavior()
+        """How the REST API behaves where Milvus' versions and settings differ."""
+        self.cloud: ZillizBehavior = ZillizBehavior()
+        """How the simulated Zilliz Cloud behaves."""
         self.random: random.Random = random.Random()  # noqa: S311 - the order of a list, no secret
         """Shuffles job lists. Assign ``random.Random(seed)`` for a repeatable order."""
         self.metadata: Metadata = ()
@@ -58,6 +119,11 @@ class JobStore:
             raise ValueError(f"version must be one of {known}, got {version!r}")
         self._version: Version = version
 
+    def is_at_least(self, version: Version) -> bool:
+        """Return whether the simulated version is this one or newer."""
+        order = get_args(Version)
+        return order.index(self.version) >= order.index(version)
+
     def add_job(self, job: FakeJob | None = None, **fields: Any) -> FakeJob:
         """Add a job, or create one: ``add_job(collection_name="books", seconds=600)``.
 
@@ -66,12 +132,20 @@ class JobStore:
         """
         if job is not None and fields:
             raise TypeError("add_job takes a FakeJob or its fields, not both")
+        if not isinstance(job, FakeJob | None):
+            raise TypeError(
+                f"add_job takes a FakeJob or keyword arguments, got {job!r}. Pass the collection "
+                "as collection_name=, the id as job_id=."
+            )
         job = job or FakeJob(**fields)
         if not job.job_id:
-            job.job_id = self._free_id()
-        if not _JOB_ID.fullmatch(job.job_id) or int(job.job_id) >= 2**63:
+            job.job_id = self.free_id()
+        if not _JOB_ID.fullmatch(job.job_id) or (
+            job.job_id.isdecimal() and int(job.job_id) >= 2**63
+        ):
             raise ValueError(
-                f"job_id must be a decimal integer of at most 2**63-1, got {job.job_id!r}"
+                "job_id must be a decimal integer of at most 2**63-1, or as on Zilliz Cloud 'job-' "
+                f"and 21 letters or digits, got {job.job_id!r}"
             )
         if job.job_id in self.jobs:
             raise ValueError(
@@ -82,15 +156,18 @@ class JobStore:
                 raise TypeError(f"files must contain FakeFile objects, got {file!r}")
         for state in (job.state, *(state for state, _ in job.script)):
             state_number(state)
-        job.attach(self._now)
+        job.attach(lambda: self.clock())  # noqa: PLW0108 - the clock may be replaced later
         self.jobs[job.job_id] = job
         return job
 
-    def _now(self) -> float:
-        """Return the time on the current clock, which may be replaced later."""
-        return self.clock()
+    def receive(self, received: Received, *, is_unimplemented: bool) -> Fault | None:
+        """Record a call, and return the fault for it; calls for a job that hangs do so too."""
+        fault = super().receive(received, is_unimplemented=is_unimplemented)
+        job = self.jobs.get(received.job_id)
+        return FAULTS["hang"] if fault is None and job is not None and job.hangs else fault
 
-    def _free_id(self) -> str:
+    def free_id(self) -> str:
+        """Return the next free job id of a Milvus."""
         while str(self._next_id) in self.jobs:
             self._next_id += 1
         self._next_id += 1

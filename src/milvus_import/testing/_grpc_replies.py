@@ -19,7 +19,7 @@ _PUBLIC_STATES: Final = {
 }
 _PERSISTED_FROM: Final = 90
 """The percentage from which Milvus 2.3 reports ImportPersisted."""
-COMPLETE_TIME: Final = "2026-01-02T03:14:05Z"
+_COMPLETE_TIME: Final = "2026-01-02T03:14:05Z"
 _FILE_COMPLETE_TIME: Final = "2026-01-02T03:13:05Z"
 
 
@@ -31,16 +31,15 @@ def progress_reply(job: JobSnapshot) -> internal_pb2.GetImportProgressResponse:
         reason=job.failed_reason,
         progress=job.progress,
         collection_name=job.job.collection_name,
-        complete_time=COMPLETE_TIME if job.state == "Completed" else "",
-        task_progresses=file_progresses(job),
+        complete_time=_COMPLETE_TIME if job.state == "Completed" else "",
+        task_progresses=_file_progresses(job),
         imported_rows=job.imported_rows,
         total_rows=job.rows if job.is_started else 0,
         create_time=job.job.create_time,
     )
 
 
-def file_progresses(job: JobSnapshot) -> list[internal_pb2.ImportTaskProgress]:
-    """Return one entry per file group."""
+def _file_progresses(job: JobSnapshot) -> list[internal_pb2.ImportTaskProgress]:
     if not job.is_started:
         return []
     percent = min(max(job.progress - 10, 0) * 100 // 60, 100)
@@ -75,16 +74,21 @@ def list_reply(jobs: list[JobSnapshot]) -> internal_pb2.ListImportsResponse:
 
 def state_reply(job: JobSnapshot) -> milvus_pb2.GetImportStateResponse:
     """Return the reply of GetImportState, Milvus 2.4+."""
+    reply = task_reply(job)
+    reply.row_count, reply.create_ts = job.imported_rows, job.job.create_ts
+    return reply
+
+
+def task_reply(job: JobSnapshot) -> milvus_pb2.GetImportStateResponse:
+    """Return an entry of ListImportTasks, Milvus 2.4+."""
     waits_for_commit = job.state in {"Uncommitted", "Committing"}
     return milvus_pb2.GetImportStateResponse(
         status=common_pb2.Status(),
         state=_PUBLIC_STATES.get(job.state, common_pb2.ImportFailed),
-        row_count=job.imported_rows,
         infos=[
             _pair("failed_reason", job.failed_reason),
             _pair("progress_percent", "99" if waits_for_commit else str(job.progress)),
         ],
-        create_ts=job.job.create_ts,
     )
 
 

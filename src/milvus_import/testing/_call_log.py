@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from milvus_import_pb.milvus_grpc import MilvusServiceStub
 from milvus_import_pb.proxy_grpc import ProxyStub
 
-from .._models import Service
 from ._faults import FAULTS, Fault
 
+Face = Literal["internal", "public", "rest", "cloud"]
 Metadata = tuple[tuple[str, str | bytes], ...]
 
-SERVICES: Final[Mapping[str, Service]] = {
+SERVICES: Final[Mapping[str, Face]] = {
     ProxyStub.SERVICE: "internal",
     MilvusServiceStub.SERVICE: "public",
 }
@@ -29,11 +29,11 @@ METHODS: Final = (*MESSAGES, *REST_METHODS)
 class Received:
     """One call as the server received it."""
 
-    service: Service
-    """The service that the client called."""
+    service: Face
+    """The service that the client called: "internal", "public", "rest" or "cloud"."""
     method: str
     """"GetImportProgress"; for REST the last part of the path, "describe"."""
-    request: Any
+    request: Any = field(repr=False)
     """The request message; for REST the parsed JSON body, or the bytes if they are not JSON."""
     metadata: Metadata = field(repr=False)
     """The metadata; for REST the headers, with names in lower case."""
@@ -70,7 +70,7 @@ class _Injection:
 
         Calls that the server does not implement take only the faults of their method.
         """
-        if self.fault.http is not None and received.service != "rest":
+        if self.fault.http is not None and received.service not in {"rest", "cloud"}:
             return False
         if self.job_id is not None and self.job_id != received.job_id:
             return False
@@ -78,27 +78,37 @@ class _Injection:
 
 
 class CallLog:
-    """Records calls and returns the faults for them."""
+    """Records calls, and chooses the faults for them."""
 
     def __init__(self, max_received: int) -> None:
         if max_received < 1:
             raise ValueError(f"max_received must be at least 1, got {max_received}")
         self.received: list[Received] = []
+        """The calls that arrived, in order; beyond ``max_received`` the oldest are dropped."""
         self.unimplemented: list[Received] = []
+        """Calls of another port's service, or of a method that this version does not have. They
+        ended with UNIMPLEMENTED, or for REST with 404."""
         self.choose_fault: Callable[[Received], Fault | None] | None = None
+        """A function that returns the fault for a call, or None. Injected faults come first."""
         self._max_received = max_received
         self._injections: list[_Injection] = []
 
-    def record(self, received: Received, *, is_unimplemented: bool = False) -> None:
-        """Record a call, and drop the oldest beyond the limit."""
-        calls = self.unimplemented if is_unimplemented else self.received
-        calls.append(received)
-        del calls[: -self._max_received]
-
     def inject(
-        self, fault: Fault | str, *, times: int | None, method: str | None, job_id: str | None
+        self,
+        fault: Fault | str,
+        *,
+        times: int | None = 1,
+        method: str | None = None,
+        job_id: str | None = None,
     ) -> None:
-        """Add a fault, as FakeMilvus.inject documents."""
+        """Let the next calls end in a fault: a Fault, or the name of one in FAULTS.
+
+        ``times``: how many calls; None is all calls from now on.
+        ``method``: only calls of this method, such as "GetImportProgress" or, for REST, "describe".
+        ``job_id``: only calls for this job.
+
+        Faults for the same calls apply one after the other. HTTP faults apply to REST calls only.
+        """
         if times is not None and times < 1:
             raise ValueError(f"times must be at least 1, or None for all calls, got {times}")
         if method is not None and method not in METHODS:
@@ -117,8 +127,11 @@ class CallLog:
         """Remove every injected fault."""
         self._injections.clear()
 
-    def take_fault(self, received: Received, *, is_unimplemented: bool = False) -> Fault | None:
-        """Return the fault for a call, if there is one, and count it."""
+    def receive(self, received: Received, *, is_unimplemented: bool) -> Fault | None:
+        """Record a call, drop the oldest beyond the limit, and return the fault for it."""
+        calls = self.unimplemented if is_unimplemented else self.received
+        calls.append(received)
+        del calls[: -self._max_received]
         for injection in self._injections:
             if injection.matches(received, is_unimplemented=is_unimplemented):
                 if injection.times is not None:

@@ -1,0 +1,83 @@
+"""``python -m milvus_import.testing``: a simulated Milvus that runs until it is interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from ._server import FakeMilvus
+from ._store import Version
+
+_DESCRIPTION = (
+    "Run a simulated Milvus on 127.0.0.1 until SIGINT or SIGTERM. It serves the import methods "
+    "only, reads no files and stores no rows. Jobs that are created complete by themselves."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    options = _parser().parse_args(arguments)
+    return asyncio.run(_serve(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m milvus_import.testing",
+        description=_DESCRIPTION,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+
+    def add(name: str, text: str, **settings: Any) -> None:
+        parser.add_argument(name, help=text, **settings)
+
+    free = "; 0 takes a free port"
+    add("--version", "Milvus version", choices=get_args(Version), default="2.6")
+    add("--token", "required credentials, as 'root:Milvus'; without it none are required")
+    add("--port", f"port of the public gRPC service{free}", type=int, default=19530)
+    add("--internal-port", f"port of the internal gRPC service{free}", type=int, default=19529)
+    add("--rest-port", f"port of the REST API{free}", type=int, default=9091)
+    add("--cloud-port", f"port of the simulated Zilliz Cloud{free}", type=int, default=0)
+    add("--import-seconds", "duration of created jobs", type=float, default=10.0)
+    add("--fail-imports", "let created jobs fail with this reason", metavar="REASON")
+    add("--max-jobs", "job limit: the number of unfinished jobs", type=int, metavar="N")
+    return parser
+
+
+async def _serve(options: argparse.Namespace) -> int:
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+
+    def stop(*_: object) -> None:
+        loop.call_soon_threadsafe(stopped.set)
+
+    for number in (signal.SIGINT, signal.SIGTERM):  # Windows has no loop.add_signal_handler
+        signal.signal(number, stop)
+    server = FakeMilvus(
+        version=options.version,
+        token=options.token,
+        public_port=options.port,
+        internal_port=options.internal_port,
+        rest_port=options.rest_port,
+        cloud_port=options.cloud_port,
+    )
+    server.import_seconds = options.import_seconds
+    server.fail_imports, server.max_jobs = options.fail_imports, options.max_jobs
+    try:
+        await server.start()
+    except (OSError, RuntimeError, OverflowError) as error:
+        sys.stderr.write(f"The server cannot listen: {error}. Choose other ports.\n")
+        return 1
+    for name in ("public", "internal", "rest", "cloud"):
+        sys.stdout.write(f"{name:<8} {getattr(server, f'{name}_uri')}\n")
+    sys.stdout.write("Press Ctrl-C to stop.\n")
+    sys.stdout.flush()
+    await stopped.wait()
+    await server.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,364 @@
+"""Recorded requests of real servers, sent to a FakeMilvus in the state that each of them needs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import grpc
+import grpc.aio
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError, Message
+from http_calls import PREFIX, send
+from replay import METHODS
+from vectors import FOLDER
+
+from milvus_import.testing import FakeFile, FakeMilvus
+from milvus_import_pb import internal_pb2
+
+Comparison = Literal["equal", "differs", "no answer", "not an import request", "request cut"]
+
+VERSIONS: dict[str, Any] = {"2.5.27": "2.5", "2.6.19": "2.6", "3.0.0-beta": "3.0"}
+"""The recorded servers, with the version of FakeMilvus that simulates each."""
+
+TIMEOUT = 20
+ROOT, BOB, IMP, ADM = "root:Milvus", "bob:P@ssw0rd1", "imp:P@ssw0rd1", "adm:P@ssw0rd1"
+_BY_FIRST_WORD = {"root": ROOT, "bob": BOB, "imp": IMP, "adm": ADM}
+_REST_CREDENTIALS = {
+    "wrong password": "Bearer root:wrong",
+    "unknown user": "Bearer nobody:Milvus",
+    "api key": "Bearer 0123456789abcdef",
+    "empty token": "Bearer ",
+    "no Bearer": ROOT,
+    "basic ok": "Basic " + base64.b64encode(ROOT.encode()).decode(),
+    "basic wrong": "Basic " + base64.b64encode(b"root:wrong").decode(),
+    "basic garbage": "Basic ???",
+}
+_GRPC_CREDENTIALS = {
+    "ok": base64.b64encode(ROOT.encode()).decode(),
+    "wrong pw": base64.b64encode(b"root:wrong").decode(),
+    "unknown user": base64.b64encode(b"nobody:Milvus").decode(),
+    "api key": base64.b64encode(b"0123456789abcdef").decode(),
+    "bearer": "Bearer " + base64.b64encode(ROOT.encode()).decode(),
+    "not base64": "???",
+}
+_STATES = {"ImportPending": "Pending", "ImportStarted": "Importing", "ImportCompleted": "Completed"}
+_WORK_DONE = {"importedRows", "totalRows", "rowCount"}
+"""How far a job is: not compared, as the steps of the percentages are not simulated."""
+_FILE_PROGRESS = {*_WORK_DONE, "progress", "completeTime", "state", "fileSize"}
+
+
+def load(version: str) -> list[dict[str, Any]]:
+    """Return the recorded entries of a server."""
+    path = FOLDER / f"milvus-{version}.json"
+    return cast("list[dict[str, Any]]", json.loads(path.read_text("utf-8"))["entries"])
+
+
+def masked(value: Any) -> Any:
+    """Return a value with the numbers of its texts masked."""
+    if isinstance(value, str):
+        # Go's protobuf writes one kind of space or the other, at random.
+        return re.sub(r"[0-9]+", "N", value.replace("\xa0", " "))
+    return value
+
+
+@dataclass
+class Replay:
+    """Replays the entries of one server in their order, and remembers its jobs."""
+
+    fake: FakeMilvus
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """What the answers so far have said about each job."""
+
+    async def compare(self, entry: dict[str, Any]) -> tuple[Comparison, Any, Any]:
+        """Return how the fake's answer compares with the recorded one, and both answers."""
+        left_out = _left_out(entry)
+        if left_out is not None:
+            return left_out, None, None
+        self._prepare(entry)
+        recorded, answer = (
+            (_rest(entry), await self._send(entry))
+            if entry["kind"] == "rest"
+            else (_grpc(entry), await self._call(entry))
+        )
+        for job_id, job in self.fake.jobs.items():
+            now = job.peek(self.fake.clock())
+            self.jobs.setdefault(job_id, {}).update(
+                state=now.state, progress=now.progress, reason=now.reason
+            )
+        return "equal" if answer == recorded else "differs", recorded, answer
+
+    def _prepare(self, entry: dict[str, Any]) -> None:
+        """Give the fake the state that the real server had."""
+        fake, text = self.fake, str(entry.get("body") or entry.get("details") or "")
+        fake.clear_faults()
+        fake.jobs.clear()
+        fake.import_seconds = None
+        fake.databases, fake.collections = set(), {"books", "bk", "tmp1"}
+        fake.partitions = {"books": {"p1"}}
+        is_secured = entry["group"].startswith("auth")
+        fake.token = ROOT if is_secured else None
+        fake.users = {BOB: set(), IMP: {"books"}, ADM: None} if is_secured else {}
+        reply = _message(entry)
+        if reply is not None:
+            text += str(reply)
+        fake.max_jobs = 0 if "number of jobs has reached the limit" in text else None
+        if "Proxy is not ready" in text:
+            fake.inject("proxy-not-ready")
+        if "Abnormal" in text:
+            fake.inject("not-ready")
+        if "error_code: RateLimit" in text:
+            fake.inject("rate-limit")
+        for job in _jobs_of(entry, reply):
+            job_id = str(job.pop("job_id"))
+            self.jobs.setdefault(job_id, {}).update(job)
+            self._add(job_id)
+        if entry.get("body") == '{"code":0,"data":{"records":[]}}':
+            for known in self.jobs:  # a list that the privileges of the user empty
+                self._add(known)
+        job_id = _job_id(entry)
+        is_unknown = re.search(r"does not exist|not found: importing|strconv", text)
+        if job_id.isdecimal() and job_id not in fake.jobs and not is_unknown:
+            state = re.search(r"in (?:terminal/committed )?state (\w+)", text)
+            if state:
+                self.jobs.setdefault(job_id, {})["state"] = state[1]
+            self._add(job_id)
+
+    def _add(self, job_id: str) -> None:
+        self.fake.add_job(job_id=job_id, **self.jobs.get(job_id, {}))
+
+    async def _send(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """Send a recorded REST request to the fake."""
+        body = entry["request_body"]
+        headers = dict(entry["request_headers"])
+        headers["Authorization"] = _REST_CREDENTIALS.get(entry["label"]) or _bearer(entry)
+        response = await send(
+            self.fake.rest_uri,
+            entry["path"],
+            (body or "").encode(),
+            method="GET" if entry["label"] == "describe GET" else "POST",
+            headers={name: value for name, value in headers.items() if value},
+        )
+        if entry["path"] == f"{PREFIX}create" and response.envelope.get("data"):
+            self._remember(response.data["jobId"], entry, json.loads(body))
+        return _comparable(response.status, dict(response.headers.items()), response.body.decode())
+
+    def _remember(self, job_id: str, entry: dict[str, Any], request: dict[str, Any]) -> None:
+        """Give the job that the fake created the id of the recorded one."""
+        created = self.fake.jobs.pop(job_id)
+        self.jobs[json.loads(entry["body"])["data"]["jobId"]] = {
+            "collection_name": request["collectionName"],
+            "auto_commit": created.auto_commit,
+        }
+
+    async def _call(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """Send a recorded RPC to the fake."""
+        metadata = [tuple(pair) for pair in entry["metadata"]]
+        if entry["authorization"]:
+            name = entry["label"].removeprefix("grpc ")
+            token = _BY_FIRST_WORD.get(name.partition(" ")[0], "")
+            encoded = base64.b64encode(token.encode()).decode()
+            metadata.append(("authorization", _GRPC_CREDENTIALS.get(name, encoded)))
+        uri = self.fake.internal_uri if entry["port"] == 19529 else self.fake.public_uri
+        async with grpc.aio.insecure_channel(uri.removeprefix("http://")) as channel:
+            method: Any = cast("Any", channel).unary_unary(entry["method"])
+            try:
+                reply = await method(
+                    bytes.fromhex(entry["request"]), timeout=TIMEOUT, metadata=metadata
+                )
+            except grpc.aio.AioRpcError as error:
+                return {"code": error.code().name, "details": masked(error.details())}
+        if entry["method"] not in METHODS:
+            return {"code": "OK", "details": ""}
+        return _fields(METHODS[entry["method"]][1].FromString(reply))
+
+
+def _left_out(entry: dict[str, Any]) -> Comparison | None:
+    """Return why an entry cannot be compared."""
+    if entry.get("error") or entry.get("code") == "DEADLINE_EXCEEDED":
+        return "no answer"
+    if "failed to connect" in str(entry.get("details")):
+        return "no answer"
+    if entry["kind"] == "rest" and not entry["path"].startswith(PREFIX):
+        return "not an import request"
+    if str(entry.get("request_body")).endswith("..."):
+        return "request cut"
+    return None
+
+
+def _bearer(entry: dict[str, Any]) -> str:
+    token = _BY_FIRST_WORD.get(entry["label"].partition(" ")[0], "")
+    return f"Bearer {token}" if entry["authorization"] and token else ""
+
+
+def _message(entry: dict[str, Any]) -> Any:
+    """Return the recorded reply of an RPC as a message; None if there is none."""
+    if entry["kind"] != "grpc" or entry["reply"] is None or entry["method"] not in METHODS:
+        return None
+    return METHODS[entry["method"]][1].FromString(bytes.fromhex(entry["reply"]))
+
+
+def _job_id(entry: dict[str, Any]) -> str:
+    """Return the id of the job that a request is about, or ""."""
+    if entry["kind"] == "rest":
+        found = re.search(r'"jobId": "([^"]*)"', entry["request_body"] or "")
+        return found[1] if found else ""
+    if entry["method"] not in METHODS:
+        return ""
+    try:
+        request = METHODS[entry["method"]][0].FromString(bytes.fromhex(entry["request"]))
+    except DecodeError:
+        return ""
+    return str(getattr(request, "jobID", "") or getattr(request, "task", ""))
+
+
+def _jobs_of(entry: dict[str, Any], reply: Any) -> Iterator[dict[str, Any]]:
+    """Yield the jobs that an answer reports, as fields of FakeJob."""
+    if entry["kind"] == "rest":
+        envelope: Any = json.loads(entry["body"]) if entry["status"] == 200 else {}
+        data: dict[str, Any] = envelope.get("data", {})
+        rows: list[dict[str, Any]] = data.get("records", [data] if "state" in data else [])
+        for row in rows:
+            files = [
+                FakeFile(file["fileName"][1:-1], file["fileSize"], file["totalRows"])
+                for file in row.get("details", [])
+            ]
+            yield {
+                "job_id": row["jobId"],
+                "collection_name": row["collectionName"],
+                "state": row["state"],
+                "progress": row["progress"],
+                "reason": row.get("reason", ""),
+                **({"files": files} if files or row["state"] == "Completed" else {}),
+            }
+        return
+    if reply is None or reply.status.code:
+        return
+    method = entry["method"].rpartition("/")[2]
+    if method == "GetImportProgress":
+        row = MessageToDict(reply)
+        yield {
+            "job_id": _job_id(entry),
+            "collection_name": reply.collection_name,
+            "state": row.get("state", "None"),
+            "progress": int(reply.progress),
+            "reason": reply.reason,
+            "files": [
+                FakeFile(file.file_name[1:-1], file.file_size, file.total_rows)
+                for file in reply.task_progresses
+            ]
+            or [FakeFile()],
+        }
+    if method == "ListImports":
+        columns = (reply.jobIDs, reply.states, reply.progresses, reply.reasons)
+        for (job_id, state, progress, reason), name in zip(
+            zip(*columns, strict=True), reply.collection_names, strict=True
+        ):
+            yield {
+                "job_id": job_id,
+                "collection_name": name,
+                "state": internal_pb2.ImportJobState.Name(state),
+                "progress": progress,
+                "reason": reason,
+            }
+    tasks = reply.tasks if method == "ListImportTasks" else [reply]
+    for number, task in enumerate(tasks if "State" in method or "Tasks" in method else []):
+        infos = {info.key: info.value for info in task.infos}
+        state = _STATES.get(MessageToDict(task).get("state", "ImportPending"), "Failed")
+        yield {
+            "job_id": _job_id(entry) if method == "GetImportState" else str(number + 1),
+            "progress": int(infos["progress_percent"]),
+            "reason": infos["failed_reason"],
+            # Uncommitted and Committing are reported as failed at 99 percent.
+            **({} if infos["progress_percent"] == "99" and state == "Failed" else {"state": state}),
+        }
+
+
+# Answers in a form that can be compared.
+
+
+def _rest(entry: dict[str, Any]) -> dict[str, Any]:
+    return _comparable(entry["status"], entry["headers"], entry["body"])
+
+
+def _comparable(status: int, headers: dict[str, str], body: str) -> dict[str, Any]:
+    names = {name.lower(): value for name, value in headers.items()}
+    answer: dict[str, Any] = {
+        "status": status,
+        "type": names["content-type"],
+        "challenge": names.get("www-authenticate"),
+        "traced": "x-milvus-trace-id" in names,
+    }
+    if not body.startswith("{"):
+        return {**answer, "body": body}
+    envelope = json.loads(body)
+    data = envelope.pop("data", None)
+    return {
+        **answer,
+        "envelope": {name: masked(value) for name, value in envelope.items()},
+        "data": None if data is None else _shape(data),
+    }
+
+
+def _shape(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the names of all members, and the values that do not depend on time."""
+    records = [_shape(row) for row in data.get("records", [])]
+    return {
+        "members": sorted(data),
+        **{
+            name: masked(data[name])
+            for name in ("collectionName", "state", "progress", "reason")
+            if name in data
+        },
+        "records": sorted(records, key=str),
+        "details": _details(data, data.get("details", []), data.get("state", "")),
+    }
+
+
+def _details(job: dict[str, Any], files: list[dict[str, Any]], state: str) -> Any:
+    """Return the names of the files and of their members.
+
+    Until 40 percent a real server reports no files, and then all of them in any order.
+    """
+    if state == "Importing" and int(job.get("progress", 0)) <= 40:
+        return "not compared"
+    return sorted(str((file["fileName"], sorted({*file} - _FILE_PROGRESS))) for file in files)
+
+
+def _grpc(entry: dict[str, Any]) -> dict[str, Any]:
+    reply = _message(entry)
+    if reply is None:
+        return {"code": entry["code"], "details": masked(entry["details"])}
+    return _fields(reply)
+
+
+def _fields(reply: Message) -> dict[str, Any]:
+    """Return the fields that a reply sets, and the values that do not depend on time."""
+    row = MessageToDict(reply)
+    rows = [
+        (*map(masked, values[:3]), values[3])
+        for values in zip(
+            row.get("states", []),
+            row.get("reasons", []),
+            row.get("collectionNames", []),
+            row.get("progresses", []),
+            strict=True,
+        )
+    ]
+    return {
+        "fields": sorted({*row} - _WORK_DONE - {"taskProgresses"}),
+        "status": {name: masked(value) for name, value in row.get("status", {}).items()},
+        "state": row.get("state"),
+        "progress": row.get("progress"),
+        "reason": masked(row.get("reason")),
+        "collection": row.get("collectionName"),
+        "infos": masked(str(row.get("infos"))) if "infos" in row else None,
+        "percent": str(row.get("infos", [{}])[-1].get("value")),
+        "rows": sorted(map(str, rows)),
+        "tasks": sorted(masked(str(task)) for task in row.get("tasks", [])),
+        "details": _details(row, row.get("taskProgresses", []), row.get("state", "")),
+    }
