@@ -8,7 +8,8 @@ import sys
 def main() -> None:
     """Run the command line, or print which packages are missing."""
     try:
-        from ._cli._commands import run  # noqa: PLC0415 - click and rich are an extra
+        from ._cli._commands import cli  # noqa: PLC0415 - click and rich are an extra
+        from ._cli._run import run_process  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name not in {"click", "rich"}:
             raise
@@ -19,7 +20,7 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    run()
+    sys.exit(run_process(cli))
 
 
 if __name__ == "__main__":
