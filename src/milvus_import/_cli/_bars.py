@@ -154,7 +154,7 @@ class Bars(Progress):
         # Two columns stay free: "^C" is echoed there, and must not begin a line of its own.
         width, room = max(self._console.width - 2, 1), self._console.height - 2
         jobs, notes = self.tasks, list[Text]()
-        rows = [row for job in jobs for row in (self._job_row(job), *self._file_rows(job))]
+        rows = [row for job in jobs for row in (self._job_row(job), *self._other_rows(job))]
         if len(rows) > room:
             jobs.sort(key=lambda job: job.fields["end"] is not None)
             rows = [self._job_row(job) for job in jobs]
@@ -188,15 +188,11 @@ class Bars(Progress):
             return self._jobs[job_id]
 
     def _job_row(self, job: Task) -> Task:
-        now, progress = self.get_time(), job.fields["progress"]
+        progress, begin, end = (job.fields[name] for name in ("progress", "begin", "end"))
         if progress is None:
-            return _row(None, "dim", job.description)
-        begin, end = job.fields["begin"], job.fields["end"]
-        stalled, pace = now - job.fields["changed"], ""
-        if end is None and stalled >= STALLED_AFTER:
-            pace = f"no change for {text.duration(stalled)}"
-        elif end is None and job.speed and job.speed >= 1:
-            pace = f"{job.speed:,.0f}/s"
+            return _row(None, "dim", job.description, note="no response yet")
+        running = end is None
+        speed = job.speed if running and not self._stalled(job) else None
         return _row(
             0.0 if progress.state is ImportState.FAILED else progress.fraction,
             _COLORS.get(progress.state, "cyan"),
@@ -204,16 +200,17 @@ class Bars(Progress):
             f"{progress.fraction:>4.0%}",
             text.state(progress.state),
             text.job_rows(progress, brief=True),
-            text.duration((now if end is None else end) - begin),
-            pace,
+            text.duration((self.get_time() if running else end) - begin),
+            f"{speed:,.0f}/s" if speed and speed >= 1 else "",
             progress.service if isinstance(progress, ImportProgressData) else "",
         )
 
-    def _file_rows(self, job: Task) -> Iterator[Task]:
+    def _other_rows(self, job: Task) -> Iterator[Task]:
+        """Yield the rows of a running job's files, and one if the job is stalled."""
         progress = job.fields["progress"]
-        if not isinstance(progress, ImportProgressData) or progress.done:
+        if progress is None or progress.done:
             return
-        for file in progress.details:
+        for file in progress.details if isinstance(progress, ImportProgressData) else ():
             failed = bool(file.reason) or file.state == "Failed"
             names = ", ".join(path.rpartition("/")[2] for path in file.paths) or file.file_name
             yield _row(
@@ -225,20 +222,29 @@ class Bars(Progress):
                 text.file_rows(file),
                 text.size(file.file_size),
             )
+        if stalled := self._stalled(job):
+            yield _row(None, "yellow", f"  no change for {text.duration(stalled)}")
+
+    def _stalled(self, job: Task) -> float:
+        """Return the seconds without a change; 0 if they are few."""
+        seconds: float = self.get_time() - job.fields["changed"]
+        return seconds if seconds >= STALLED_AFTER else 0.0
 
 
 class _Cell(ProgressColumn):
+    """A text of a row: the name is cut if there is no room for it."""
+
     def __init__(self, console: Console, index: int) -> None:
-        longest = None if index else _LONGEST_NAME
-        super().__init__(Column(no_wrap=True, overflow="ellipsis", max_width=longest))
+        super().__init__(Column(no_wrap=index > 0, max_width=None if index else _LONGEST_NAME))
         self._console, self._index = console, index
 
     def render(self, task: Task) -> Text:
         """Return the cell of a row, after a second blank if it is not the first."""
-        cell = _encodable(
-            "".join(task.fields["cells"][self._index : self._index + 1]), self._console
-        )
-        return Text(f" {cell}" if self._index and cell else cell)
+        fraction, style = task.fields["bar"]
+        cell = "".join(task.fields["cells"][self._index : self._index + 1])
+        cell = f" {cell}" if self._index and cell else cell
+        style = style if fraction is None else ""
+        return Text(_encodable(cell, self._console), style, no_wrap=True, overflow="ellipsis")
 
 
 class _Bar(ProgressColumn):
@@ -248,22 +254,24 @@ class _Bar(ProgressColumn):
         super().__init__(Column(no_wrap=True))
         self.width = _LONGEST_BAR
         options = console.options
-        narrow = options.ascii_only or options.legacy_windows
-        self._done, self._half, self._rest = "##." if narrow else "━╸─"
+        self._done, self._half, self._rest = (
+            "##." if options.ascii_only or options.legacy_windows else "━╸─"
+        )
 
     def render(self, task: Task) -> Text:
-        """Return the bar of a row."""
+        """Return the bar of a row, or the note in its place."""
         fraction, style = task.fields["bar"]
         if fraction is None:
-            return Text(" no response yet", style)
+            return Text(f" {task.description}"[: self.width + 1], style)
         full, halves = divmod(int(fraction * self.width * 2), 2)
         rest = self._rest * (self.width - full - halves)
         return Text.assemble(" ", (self._done * full + self._half * halves, style), (rest, "dim"))
 
 
-def _row(fraction: float | None, style: str, *cells: str) -> Task:
+def _row(fraction: float | None, style: str, *cells: str, note: str = "") -> Task:
+    """Return a row of cells around a bar, or around a note if it has no fraction."""
     fields = {"bar": (fraction, style), "cells": cells}
-    return Task(TaskID(0), cells[0], None, 0, time.monotonic, fields=fields)
+    return Task(TaskID(0), note, None, 0, time.monotonic, fields=fields)
 
 
 def _encodable(line: str, console: Console) -> str:

@@ -22,7 +22,7 @@ from ._options import (
     parse_storage,
     usage,
 )
-from ._output import print_job, print_jobs, print_message, to_json, write
+from ._output import print_job, print_jobs, print_message, print_warnings, to_json, write
 from ._run import OK, USAGE, Session, execute, exit_code
 
 EPILOG = """\b
@@ -133,7 +133,8 @@ def _command(
 
     def decorate(work: _Work) -> _Work:
         def run(**options: Any) -> int:
-            return execute(Session(options, unsure), work)
+            with print_warnings(silent=options["no_warnings"]):
+                return execute(Session(options, unsure), work)
 
         command = cli.command(name, help=_help(text, *examples), epilog=EPILOG)
         command(_with((*parameters, *CONNECTION, _HELP), run))

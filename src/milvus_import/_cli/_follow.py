@@ -23,7 +23,7 @@ from ._bars import ProgressBars
 from ._output import Lines, Progress, count, job_line, print_message, to_json, write
 from ._run import Session, exit_code
 
-MOST_WATCHED = 64
+_MOST_WATCHED = 64
 """The number of jobs that are watched individually, which shows their files too."""
 
 _ENDINGS: dict[type[Exception], str] = {
@@ -56,7 +56,7 @@ class _Follower:
         self.view: ProgressBars | Lines
         self._session = session
         self._until = session.options["until"]
-        self._individually = len(session.followed) <= MOST_WATCHED
+        self._individually = len(session.followed) <= _MOST_WATCHED
         self._failed: set[str] = set()
         self._warned = False
         console = Console(stderr=err)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -209,10 +210,10 @@ def _print_rows(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None
 
 
 def _print(table: Table) -> None:
-    console = Console(width=None if sys.stdout.isatty() else _UNCUT)
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
+    drawn, at_terminal = io.StringIO(), sys.stdout.isatty()
+    console = Console(file=drawn, force_terminal=at_terminal, width=None if at_terminal else _UNCUT)
+    console.print(table)
+    for line in drawn.getvalue().splitlines():
         write(line.rstrip())
 
 
@@ -307,7 +308,7 @@ def _name_options(text: str) -> str:
     """
     context = click.get_current_context(silent=True)
     parameters = context.command.params if context else []
-    names = {p.name or "": p.opts[0] if p.opts[0][0] == "-" else p.human_readable_name
+    names = {p.name or "": p.opts[0] if p.opts[0][0] == "-" else p.human_readable_name.rstrip(".")
              for p in parameters} | {"tls": "a TLS option", "job_id": "JOB_ID"}  # fmt: skip
     prefix, found, rest = text.partition("TLSConfig: ")
     of_tls = "|ca|cert|key" if found and not prefix else ""

@@ -24,7 +24,7 @@ from .. import (
     WaitTimeoutError,
 )
 from ._options import is_given, make_client, usage
-from ._output import Errors, OutputLost, clean, print_message, print_warnings, write
+from ._output import Errors, OutputLost, clean, print_message, write
 
 OK, FAILED, USAGE, UNREACHABLE, NOT_FOUND, TIMED_OUT = range(6)
 UNFORESEEN, OUTPUT_LOST, CLOSED_PIPE = 70, 74, 141
@@ -131,8 +131,7 @@ def execute(session: Session, work: Callable[[Session], Awaitable[int]]) -> int:
             return await work(session)
 
     try:
-        with print_warnings(silent=session.options["no_warnings"]):
-            code = anyio.run(run)
+        code = anyio.run(run)
     except ArgumentError as error:
         raise usage(error) from error
     except MilvusImportError as error:
@@ -204,25 +203,22 @@ def _interrupt_message(session: Session) -> str:
 def _follow_command(followed: Sequence[str]) -> str:
     """Return the command as it was typed, without secrets; of create, the one that follows."""
     context = click.get_current_context()
-    name, words = context.info_name or "", list(context.params.get("targets", ()))
-    parameters = context.command.params
-    if name == "create":
-        name, words = "watch", list(followed)
-        group = context.find_root().command
-        parameters = group.commands[name].params if isinstance(group, click.Group) else []
-    for option in parameters:
-        value = context.params.get(option.name or "")
-        if (
-            isinstance(option, click.Option)
-            and not option.hide_input
-            and is_given(option.name or "")
-        ):
-            words += [option.opts[0]] if option.is_flag else [option.opts[0], _shown(value)]
-    return shlex.join(["milvus-import", name, *words])
-
-
-def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    command, group = context.command, context.find_root().command
+    words = ["milvus-import", command.name or "", *context.params.get("targets", ())]
+    if command.name == "create" and isinstance(group, click.Group):
+        command = group.commands["watch"]
+        words[1:] = ["watch", *followed]
+    names = {option.name for option in command.params}
+    for option in context.command.params:
+        name = option.name or ""
+        if not isinstance(option, click.Option) or option.hide_input or not is_given(name):
+            continue
+        value = context.params[name]
+        if name in names:
+            words.append(option.opts[0])
+            if not option.is_flag:
+                words.append(f"{value:g}" if isinstance(value, float) else value)
+    return shlex.join(words)
 
 
 def _open_streams() -> None:
