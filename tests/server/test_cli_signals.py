@@ -96,6 +96,27 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
+async def test_sigterm_ends_a_command_that_ignores_ctrl_c(fake: FakeMilvus) -> None:
+    """As in ``milvus-import ... &`` of a script."""
+    fake.add_job(job_id="7", state="Importing")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _IGNORE_HANGUP.replace("SIGHUP", "SIGINT"), *COMMAND),
+        *("watch", "7", "--uri", fake.internal_uri, *FAST),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=variables(),
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    received = len(fake.received)
+    await until(lambda: len(fake.received) > received + 2)
+    process.send_signal(signal.SIGTERM)
+    ended = await finish(process)
+    assert ended.code == 143
+    assert ended.err.startswith(f"\nmilvus-import: interrupted by SIGTERM{CONTINUES}")
+
+
 @each_signal
 async def test_signal_during_create_reports_that_the_job_may_exist(
     number: int, code: int, what: str, fake: FakeMilvus

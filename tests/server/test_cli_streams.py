@@ -150,8 +150,8 @@ async def test_characters_that_the_encoding_lacks_are_escaped(
 
 async def test_locale_without_unicode_is_no_error(fake: FakeMilvus) -> None:
     fake.add_job(job_id="7", collection_name="\u672c", state="Failed", reason="\u672c")
-    more = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-    assert "\\u672c" in (await shell("M list", fake, **more)).out
+    ended = await shell("M list", fake, LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
+    assert (ended.code, "\\u672c" in ended.out) == (0, True)
     assert (await shell("M list", fake, LC_ALL="C")).code == 0
 
 

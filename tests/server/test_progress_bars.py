@@ -127,6 +127,17 @@ async def test_its_thread_ends_with_it() -> None:
     await until(lambda: drawing() == 0)
 
 
+def test_what_the_program_prints_into_a_pipe_stays_there(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, console = terminal()
+    with ProgressBars(console) as bars:
+        bars(data(40))
+        print("a result")
+    assert capsys.readouterr().out == "a result\n"
+    assert "a result" not in file.getvalue()
+
+
 def test_outage_is_shown_until_a_change() -> None:
     file, console = terminal()
     with ProgressBars(console) as bars:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Self
+from typing import Self, TextIO
 
 import grpc
 from rich.console import Console, Group, RenderableType
@@ -49,8 +49,7 @@ class ProgressBars:
 
     def __init__(self, console: Console | None = None, *, job_ids: Iterable[str] = ()) -> None:
         if console is None:  # with FORCE_COLOR, rich treats a pipe as a terminal
-            terminal = None if sys.stderr.isatty() else False
-            console = Console(stderr=True, force_terminal=terminal)
+            console = Console(stderr=True, force_terminal=_at_terminal(sys.stderr) and None)
         self._console = console
         self._shown: Bars | Lines
         if console.is_terminal and not console.is_dumb_terminal:
@@ -110,6 +109,8 @@ class Bars(Progress):
             refresh_per_second=4,
             speed_estimate_period=15.0,
             get_time=clock,
+            redirect_stdout=_at_terminal(sys.stdout),  # what goes to a file or a pipe stays there
+            redirect_stderr=_at_terminal(sys.stderr),
         )
         for job_id in job_ids:
             self._job(job_id)
@@ -272,6 +273,10 @@ def _row(fraction: float | None, style: str, *cells: str, note: str = "") -> Tas
     """Return a row of cells around a bar, or around a note if it has no fraction."""
     fields = {"bar": (fraction, style), "cells": cells}
     return Task(TaskID(0), note, None, 0, time.monotonic, fields=fields)
+
+
+def _at_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
 
 
 def _encodable(line: str, console: Console) -> str:

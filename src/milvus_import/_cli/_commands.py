@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -16,7 +16,6 @@ from ._options import (
     CREATE,
     FOLLOW,
     TARGETS,
-    Decorator,
     is_given,
     parse_import_options,
     parse_storage,
@@ -42,8 +41,8 @@ _MAY_HAVE_RUN = (
     "the request may have taken effect: check milvus-import get, or run the command again"
 )
 _Work = Callable[[Session], Awaitable[int]]
-_IDS = click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
-_TARGETS = click.argument("targets", nargs=-1, metavar="[JOB_ID... | COLLECTION]")
+_IDS = click.Argument(["job_ids"], nargs=-1, required=True, metavar="JOB_ID...")
+_TARGETS = click.Argument(["targets"], nargs=-1, metavar="[JOB_ID... | COLLECTION]")
 
 
 class _Group(click.Group):
@@ -80,12 +79,6 @@ def _print_versions(context: click.Context, _: click.Parameter, value: bool) -> 
     context.exit()
 
 
-def _with(decorators: Sequence[Decorator], function: Callable[..., Any]) -> Callable[..., Any]:
-    for decorator in reversed(decorators):
-        function = decorator(function)
-    return function
-
-
 def _group(**_: object) -> int:
     context = click.get_current_context()
     if context.invoked_subcommand is None:
@@ -100,18 +93,19 @@ def _print_help(context: click.Context, _: click.Parameter, value: bool) -> None
         context.exit()
 
 
-_VERSION = click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_versions,
-    help="Show the installed versions and exit.",
-)  # fmt: skip
+def _text_option(names: list[str], text: str, print_text: Callable[..., None]) -> click.Option:
+    return click.Option(
+        names, is_flag=True, is_eager=True, expose_value=False, callback=print_text, help=text
+    )
+
+
 # click's own option does not handle an output that is lost.
-_HELP = click.option(
-    "-h", "--help", is_flag=True, is_eager=True, expose_value=False, callback=_print_help,
-    help="Show this message and exit.",
-)  # fmt: skip
-cli = click.group(
-    cls=_Group,
-    name="milvus-import",
+_HELP = _text_option(["-h", "--help"], "Show this message and exit.", _print_help)
+_VERSION = _text_option(["--version"], "Show the installed versions and exit.", _print_versions)
+cli = _Group(
+    "milvus-import",
+    callback=_group,
+    params=[*CONNECTION, _VERSION, _HELP],
     context_settings={"help_option_names": [], "max_content_width": 100},
     epilog=EPILOG,
     invoke_without_command=True,
@@ -123,21 +117,22 @@ cli = click.group(
         "watch books --json | jq .state",
         "COMMAND --help",
     ),
-)(_with((*CONNECTION, _VERSION, _HELP), _group))
+)
 
 
 def _command(
-    name: str, text: str, *examples: str, parameters: Sequence[Decorator], unsure: str = ""
+    name: str, text: str, *examples: str, parameters: Sequence[click.Parameter], unsure: str = ""
 ) -> Callable[[_Work], _Work]:
     """Make an async function a command. ``unsure``: see Session."""
 
     def decorate(work: _Work) -> _Work:
         def run(**options: Any) -> int:
             with print_warnings(silent=options["no_warnings"]):
-                return execute(Session(options, unsure), work)
+                return execute(Session(name, options, unsure), work)
 
-        command = cli.command(name, help=_help(text, *examples), epilog=EPILOG)
-        command(_with((*parameters, *CONNECTION, _HELP), run))
+        params = [*parameters, *CONNECTION, _HELP]
+        text_ = _help(text, *examples)
+        cli.add_command(click.Command(name, callback=run, params=params, help=text_, epilog=EPILOG))
         return work
 
     return decorate
@@ -173,11 +168,6 @@ async def _get(session: Session) -> int:
     "watch books --json | jq .state",
     parameters=[_TARGETS, *TARGETS, *FOLLOW],
 )
-async def _watch(session: Session) -> int:
-    session.followed += await _find_targets(session)
-    return await follow(session)
-
-
 @_command(
     "wait",
     "Wait until jobs have ended, and show only their outcome.",
@@ -185,9 +175,9 @@ async def _watch(session: Session) -> int:
     "wait books",
     parameters=[_TARGETS, *TARGETS, *FOLLOW],
 )
-async def _wait(session: Session) -> int:
+async def _follow(session: Session) -> int:
     session.followed += await _find_targets(session)
-    return await follow(session, quiet=True)
+    return await follow(session, quiet=session.name == "wait")
 
 
 @_command(
@@ -195,7 +185,7 @@ async def _wait(session: Session) -> int:
     "List the jobs of a collection, or all jobs.",
     "list books",
     "list --json | jq -r 'select(.state == \"Failed\") | .jobId'",
-    parameters=[click.argument("targets", nargs=-1, metavar="[COLLECTION]"), *TARGETS],
+    parameters=[click.Argument(["targets"], nargs=-1, metavar="[COLLECTION]"), *TARGETS],
 )
 async def _list(session: Session) -> int:
     jobs, what = await _list_jobs(session)
@@ -217,8 +207,8 @@ async def _list(session: Session) -> int:
     "create books a.parquet --wait",
     "create books id.npy vector.npy --together",
     parameters=[
-        click.argument("collection_name", metavar="COLLECTION"),
-        click.argument("files", nargs=-1, required=True, metavar="FILE..."),
+        click.Argument(["collection_name"], metavar="COLLECTION"),
+        click.Argument(["files"], nargs=-1, required=True, metavar="FILE..."),
         *CREATE,
         *FOLLOW,
     ],
@@ -254,10 +244,6 @@ async def _create(session: Session) -> int:
     parameters=[_IDS],
     unsure=_MAY_HAVE_RUN,
 )
-async def _commit(session: Session) -> int:
-    return await _request_each(session, session.client.commit_import, "commit")
-
-
 @_command(
     "abort",
     "Abort jobs that were created with auto_commit=false, before they are committed.\n\n"
@@ -266,14 +252,10 @@ async def _commit(session: Session) -> int:
     parameters=[_IDS],
     unsure=_MAY_HAVE_RUN,
 )
-async def _abort(session: Session) -> int:
-    return await _request_each(session, session.client.abort_import, "abort")
-
-
-async def _request_each(
-    session: Session, method: Callable[[str], Coroutine[Any, Any, None]], name: str
-) -> int:
+async def _request_each(session: Session) -> int:
     """Send a write for each job and print that it was accepted."""
+    name, client = session.name, session.client
+    method = client.commit_import if name == "commit" else client.abort_import
 
     async def request_one(job_id: str) -> None:
         await session.within(method(job_id))

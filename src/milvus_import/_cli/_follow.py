@@ -11,26 +11,18 @@ from rich.console import Console
 
 from .. import (
     ArgumentError,
-    ImportFailedError,
     ImportProgressData,
     ImportState,
-    JobNotFoundError,
     MilvusImportError,
     WaitTimeoutError,
 )
 from .._text import quote
 from ._bars import ProgressBars
 from ._output import Lines, Progress, count, job_line, print_message, to_json, write
-from ._run import Session, exit_code
+from ._run import ENDINGS, OTHER_ENDING, Session, exit_code
 
 _MOST_WATCHED = 64
 """The number of jobs that are watched individually, which shows their files too."""
-
-_ENDINGS: dict[type[Exception], str] = {
-    ImportFailedError: "failed",
-    JobNotFoundError: "not found",
-    WaitTimeoutError: "timed out",
-}
 
 
 async def follow(session: Session, *, quiet: bool = False, err: bool = False) -> int:
@@ -102,8 +94,10 @@ class _Follower:
             parts.append(f"{count(len(succeeded), 'job')} {ending}")
             if rows or (completed and known):
                 parts[0] += f", {count(rows, 'row')}"
-        endings = [_ENDINGS.get(type(e), "could not be followed") for e in self.errors.values()]
-        parts += [f"{endings.count(ending)} {ending}" for ending in dict.fromkeys(endings)]
+        endings = [ENDINGS.get(type(e), OTHER_ENDING)[1] for e in self.errors.values()]
+        for _, ending in (*ENDINGS.values(), OTHER_ENDING):
+            if ending in endings:
+                parts.append(f"{endings.count(ending)} {ending}")
         return "; ".join(parts)
 
     def _options(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import click
@@ -14,8 +14,6 @@ import milvus_import
 
 from .. import ImportClient, TLSConfig, Until
 from ._output import error_text
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _SERVICES = ("auto", "internal", "public", "rest", "cloud")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -49,13 +47,12 @@ def _positive(value: str) -> float:
     return seconds
 
 
-def _option(name: str, text: str, variable: str | None = None, **more: Any) -> Decorator:
-    return click.option(
-        *name.split(), help=text, envvar=variable, show_envvar=variable is not None, **more
-    )
+def _option(name: str, text: str, variable: str | None = None, **more: Any) -> click.Option:
+    shown = variable is not None
+    return click.Option(name.split(), help=text, envvar=variable, show_envvar=shown, **more)
 
 
-def _file(name: str, text: str, variable: str) -> Decorator:
+def _file(name: str, text: str, variable: str) -> click.Option:
     # It completes file names; the library reports a file that is missing.
     return _option(name, text, variable, type=click.Path(), metavar="FILE")
 

@@ -29,18 +29,21 @@ from ._output import Errors, OutputLost, clean, print_message, write
 OK, FAILED, USAGE, UNREACHABLE, NOT_FOUND, TIMED_OUT = range(6)
 UNFORESEEN, OUTPUT_LOST, CLOSED_PIPE = 70, 74, 141
 
-_CODES: dict[type[Exception], int] = {
-    ImportFailedError: FAILED,
-    JobNotFoundError: NOT_FOUND,
-    WaitTimeoutError: TIMED_OUT,
+ENDINGS: dict[type[Exception], tuple[int, str]] = {
+    ImportFailedError: (FAILED, "failed"),
+    JobNotFoundError: (NOT_FOUND, "not found"),
+    WaitTimeoutError: (TIMED_OUT, "timed out"),
 }
+"""The exit code of an error, and the word for it."""
+OTHER_ENDING = (UNREACHABLE, "could not be followed")
 _WORST_FIRST = (UNREACHABLE, FAILED, NOT_FOUND, TIMED_OUT)
+
 _T = TypeVar("_T")
 
 
 def exit_code(errors: Iterable[Exception]) -> int:
     """Return the exit code of the worst of these errors; 0 if there are none."""
-    codes = {_CODES.get(type(error), UNREACHABLE) for error in errors}
+    codes = {ENDINGS.get(type(error), OTHER_ENDING)[0] for error in errors}
     return next((code for code in _WORST_FIRST if code in codes), OK)
 
 
@@ -79,7 +82,8 @@ class Process:
 class Session:
     """One run of a command: its options, client, time limit, errors and jobs."""
 
-    def __init__(self, options: dict[str, Any], unsure: str) -> None:
+    def __init__(self, name: str, options: dict[str, Any], unsure: str) -> None:
+        self.name = name
         self.options = options
         self.as_json: bool = options["as_json"]
         self.client = make_client(options)
@@ -93,12 +97,12 @@ class Session:
         self._end = time.monotonic() + (self.timeout or 0.0)
 
     def time_left(self) -> float | None:
-        """Return the seconds that remain of ``timeout``."""
+        """Return the seconds that remain of ``timeout``: None and 0 stay what they are."""
         return max(0.0, self._end - time.monotonic()) if self.timeout else self.timeout
 
     async def within(self, request: Coroutine[Any, Any, _T]) -> _T:
         """Return the response to a request. Raises WaitTimeoutError when the time has expired."""
-        limit = asyncio.timeout(self.time_left() or None)
+        limit = asyncio.timeout(self.time_left() if self.timeout else None)
         try:
             async with limit:
                 return await request
@@ -139,7 +143,7 @@ def execute(session: Session, work: Callable[[Session], Awaitable[int]]) -> int:
         if session.unsure and error.may_have_run:
             print_message(session.unsure)
         code = exit_code([error])
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         code = process.interrupted(_interrupt_message(session))
     except Exception:
         if not process.number:
@@ -227,13 +231,12 @@ def _open_streams() -> None:
     Otherwise a connection would get the descriptor of a closed stream, and gRPC would write its
     log lines to it. Writing to the replacement fails.
     """
-    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
-            os.open(os.devnull, os.O_RDONLY)  # gets the lowest descriptor, which is the closed one
-            mode = "w" if descriptor else "r"
-            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8"))
-        elif descriptor:
+            closed = os.open(os.devnull, os.O_RDONLY)  # the lowest descriptor that is free
+            setattr(sys, name, os.fdopen(closed, mode, encoding="utf-8"))
+        elif mode == "w":
             stream.reconfigure(errors="backslashreplace")
 
 
