@@ -192,7 +192,7 @@ class Bars(Progress):
         progress, begin, end = (job.fields[name] for name in ("progress", "begin", "end"))
         if progress is None:
             return _row(None, "dim", job.description, note="no response yet")
-        running = end is None
+        running, full = end is None, isinstance(progress, ImportProgressData)
         speed = job.speed if running and not self._stalled(job) else None
         return _row(
             0.0 if progress.state is ImportState.FAILED else progress.fraction,
@@ -200,10 +200,10 @@ class Bars(Progress):
             job.description,
             f"{progress.fraction:>4.0%}",
             text.state(progress.state),
-            text.job_rows(progress, brief=True),
+            text.rows(progress) if full else "",
             text.duration((self.get_time() if running else end) - begin),
             f"{speed:,.0f}/s" if speed and speed >= 1 else "",
-            progress.service if isinstance(progress, ImportProgressData) else "",
+            progress.service if full else "",
         )
 
     def _other_rows(self, job: Task) -> Iterator[Task]:
@@ -220,7 +220,7 @@ class Bars(Progress):
                 f"  {text.clean(names)}",
                 f"{file.fraction:>4.0%}",
                 text.clean(file.state),
-                text.file_rows(file),
+                text.rows(file),
                 text.size(file.file_size),
             )
         if stalled := self._stalled(job):

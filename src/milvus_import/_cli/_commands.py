@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -21,7 +22,7 @@ from ._options import (
     parse_storage,
     usage,
 )
-from ._output import print_job, print_jobs, print_message, print_warnings, to_json, write
+from ._output import print_job, print_jobs, print_message, print_warnings, write
 from ._run import OK, USAGE, Session, execute, exit_code
 
 EPILOG = """\b
@@ -151,7 +152,7 @@ async def _get(session: Session) -> int:
     async def get_one(job_id: str) -> None:
         data = (await session.within(session.client.get_import_progress(job_id))).data
         if session.as_json:
-            write(to_json(data.to_dict()))
+            write(json.dumps(data.to_dict()))
             return
         if shown:
             write("")
@@ -191,7 +192,7 @@ async def _list(session: Session) -> int:
     jobs, what = await _list_jobs(session)
     if session.as_json:
         for job in jobs:
-            write(to_json(job.to_dict()))
+            write(json.dumps(job.to_dict()))
     elif jobs:
         print_jobs(jobs)
     else:
@@ -231,7 +232,7 @@ async def _create(session: Session) -> int:
         )
     )
     session.followed.append(job_id)
-    write(to_json({"jobId": job_id}) if session.as_json else job_id, keep=True)
+    write(json.dumps({"jobId": job_id}) if session.as_json else job_id, keep=True)
     return await follow(session, err=True) if options["wait"] else OK
 
 
@@ -260,7 +261,7 @@ async def _request_each(session: Session) -> int:
     async def request_one(job_id: str) -> None:
         await session.within(method(job_id))
         accepted = {"jobId": job_id, "accepted": name}
-        write(to_json(accepted) if session.as_json else f"{job_id}  {name} accepted", keep=True)
+        write(json.dumps(accepted) if session.as_json else f"{job_id}  {name} accepted", keep=True)
 
     return await _for_each(session, request_one)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import nullcontext
 from typing import Any
@@ -18,7 +19,7 @@ from .. import (
 )
 from .._text import quote
 from ._bars import ProgressBars
-from ._output import Lines, Progress, count, job_line, print_message, to_json, write
+from ._output import Lines, Progress, count, job_line, print_message, write
 from ._run import ENDINGS, OTHER_ENDING, Session, exit_code
 
 _MOST_WATCHED = 64
@@ -33,7 +34,7 @@ async def follow(session: Session, *, quiet: bool = False, err: bool = False) ->
     last = {job_id: follower.last[job_id] for job_id in session.followed if job_id in follower.last}
     if session.as_json and quiet:
         for progress in last.values():
-            write(to_json(progress.to_dict()))
+            write(json.dumps(progress.to_dict()))
     elif last and not session.as_json:
         write(follower.summary(), err=err)
     return exit_code(follower.errors.values())
@@ -62,7 +63,7 @@ class _Follower:
             self.view = Lines(
                 lambda line: write(line, err=err),
                 lambda line: write(line, err=True),
-                (lambda job: to_json(job.to_dict())) if session.as_json else job_line,
+                (lambda job: json.dumps(job.to_dict())) if session.as_json else job_line,
             )
 
     async def run(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 import os
 import re
@@ -12,7 +11,6 @@ import traceback
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any
 
 import click
 import grpc
@@ -173,7 +171,7 @@ def print_job(data: ImportProgressData) -> None:
         ("Job", data.job_id),
         ("Collection", data.collection_name),
         ("State", f"{state(data.state)}, {data.fraction:.0%}"),
-        ("Rows", job_rows(data, brief=True)),
+        ("Rows", rows(data)),
         ("Size", size(data.file_size) if data.file_size else ""),
         ("Reason", data.reason),
         ("Created", local(data.created_at, data.create_time)),
@@ -185,27 +183,27 @@ def print_job(data: ImportProgressData) -> None:
     _print(table)
     if data.details:
         write("")
-        rows = (
-            (", ".join(file.paths), file.state, f"{file.fraction:.0%}", file_rows(file),
+        files = (
+            (", ".join(file.paths), file.state, f"{file.fraction:.0%}", rows(file),
              size(file.file_size), file.reason)
             for file in data.details
         )  # fmt: skip
-        _print_rows(("File", "State", "%", "Rows", "Size", "Reason"), rows)
+        _print_rows(("File", "State", "%", "Rows", "Size", "Reason"), files)
 
 
 def print_jobs(jobs: Iterable[ImportJob]) -> None:
     """Print one job per line."""
-    rows = (
+    lines = (
         (job.job_id, job.collection_name, state(job.state), f"{job.fraction:.0%}", job.reason)
         for job in jobs
     )
-    _print_rows(("Job", "Collection", "State", "%", "Reason"), rows)
+    _print_rows(("Job", "Collection", "State", "%", "Reason"), lines)
 
 
-def _print_rows(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+def _print_rows(heads: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> None:
     table = Table(*heads, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(clean(text)) for text in row))
+    for line in lines:
+        table.add_row(*(Text(clean(text)) for text in line))
     _print(table)
 
 
@@ -217,11 +215,6 @@ def _print(table: Table) -> None:
         write(line.rstrip())
 
 
-def to_json(value: dict[str, Any]) -> str:
-    """Return one object on one line, in ASCII: safe in any terminal and any encoding."""
-    return json.dumps(value)
-
-
 def state(value: ImportState) -> str:
     """Return the display name of a state."""
     return _STATES.get(value, clean(value))
@@ -229,12 +222,12 @@ def state(value: ImportState) -> str:
 
 def size(number: int) -> str:
     """Return bytes with a unit: ``1.5 MB``."""
-    value, units = float(max(number, 0)), list(_UNITS)
-    while value >= 999.5 and len(units) > 1:
-        value /= 1000
-        del units[0]
-    whole = value >= 99.95 or len(units) == len(_UNITS)
-    return f"{value:.0f} {units[0]}" if whole else f"{value:.1f} {units[0]}"
+    value, units = float(max(number, 0)), iter(_UNITS)
+    unit = next(units)
+    while value >= 999.5 and unit != _UNITS[-1]:
+        value, unit = value / 1000, next(units)
+    whole = value >= 99.95 or unit in {_UNITS[0], _UNITS[-1]}
+    return f"{value:.0f} {unit}" if whole else f"{value:.1f} {unit}"
 
 
 def count(number: int, noun: str) -> str:
@@ -242,14 +235,15 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def rows(imported: int, total: int, *, completed: bool = False, brief: bool = False) -> str:
-    """Return ``400/1,000 rows``, or ``400 rows`` if the total is unknown.
+def rows(item: ImportProgressData | ImportProgressDetail, *, brief: bool = True) -> str:
+    """Return the rows of a job or a file: ``400/1,000``, or ``400 rows`` without a total.
 
-    0 rows of an unknown total are "" (unknown as well), unless the import has ``completed``.
+    0 rows of an unknown total are "" (unknown as well), unless the import has completed.
     """
+    imported, total = item.imported_rows, item.total_rows
     if total > 0:
         return f"{imported:,}/{total:,}" + ("" if brief else " rows" if total > 1 else " row")
-    return count(imported, "row") if imported or completed else ""
+    return count(imported, "row") if imported or item.state == "Completed" else ""
 
 
 def duration(seconds: float) -> str:
@@ -264,25 +258,11 @@ def local(moment: datetime | None, raw: str = "") -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else clean(raw)
 
 
-def job_rows(progress: Progress, *, brief: bool = False) -> str:
-    """Return the rows of a job; "" if they are unknown."""
-    if not isinstance(progress, ImportProgressData):
-        return ""
-    completed = progress.state is ImportState.COMPLETED
-    return rows(progress.imported_rows, progress.total_rows, completed=completed, brief=brief)
-
-
-def file_rows(file: ImportProgressDetail) -> str:
-    """Return the rows of a file; "" if they are unknown."""
-    completed = file.state == "Completed"
-    return rows(file.imported_rows, file.total_rows, completed=completed, brief=True)
-
-
 def job_line(progress: Progress) -> str:
     """Return one job's progress on one line."""
     parts = [progress.job_id, state(progress.state), f"{progress.fraction:.0%}"]
     if isinstance(progress, ImportProgressData):
-        parts += [job_rows(progress), f"({progress.service})"]
+        parts += [rows(progress, brief=False), f"({progress.service})"]
     else:
         parts.append(clean(progress.collection_name))
     return "  ".join(part for part in parts if part)

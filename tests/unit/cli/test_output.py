@@ -68,19 +68,18 @@ def test_a_size_of_any_number_is_short(count: int) -> None:
 def test_rows_are_shown_with_their_total_if_it_is_known(
     imported: int, total: int, text: str
 ) -> None:
-    assert _output.rows(imported, total) == text
+    assert _output.rows(progress(rows=imported, total=total), brief=False) == text
 
 
 def test_0_rows_of_a_completed_import_are_shown_apart_from_unknown_rows() -> None:
-    assert _output.rows(0, 0, completed=True) == "0 rows"
-    assert _output.rows(0, 0, completed=True, brief=True) == "0 rows"
-    assert _output.rows(0, 1_000, completed=True) == "0/1,000 rows"
+    assert _output.rows(progress(state="Completed")) == "0 rows"
+    assert _output.rows(progress(total=1_000, state="Completed")) == "0/1,000"
 
 
 @given(COUNTS, COUNTS)
 def test_rows_are_never_out_of_nothing(imported: int, total: int) -> None:
-    assert "/0" not in _output.rows(imported, total)
-    assert "/-" not in _output.rows(imported, total)
+    assert "/0" not in _output.rows(progress(rows=imported, total=total))
+    assert "/-" not in _output.rows(progress(rows=imported, total=total))
 
 
 @pytest.mark.parametrize(
