@@ -13,10 +13,11 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in {"click", "rich"}:
             raise
-        sys.stderr.write(
-            "milvus-import: the command line needs click and rich, the extra milvus-import[cli]: "
-            "pip install click rich\n"
-        )
+        if sys.stderr is not None:  # it is None if it is closed
+            sys.stderr.write(
+                "milvus-import: the command line needs click and rich, the extra "
+                "milvus-import[cli]: pip install click rich\n"
+            )
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from command_line import COMMAND, FAST, TOKEN, finish, screen, start, until, variables
+from terminal import terminal
 
 from milvus_import.testing import FakeFile, FakeMilvus
 
@@ -201,8 +202,8 @@ async def test_ctrl_c_leaves_each_row_once(fake: FakeMilvus) -> None:
         job_id="7", state="Importing", progress=28,
         files=[FakeFile(f"{number}-{'long' * 9}.parquet") for number in range(3)],
     )  # fmt: skip
-    width = {"COLUMNS": "40"}
-    async with screen("watch", "7", "--uri", fake.internal_uri, *FAST, **width) as running:
+    command = (*COMMAND, "watch", "7", "--uri", fake.internal_uri, *FAST)
+    async with terminal(command, columns=60, environment=variables()) as running:
         await running.see("2-long")
         running.type("\x03")
         assert await running.end() == 130

@@ -228,6 +228,13 @@ def test_jobs_stay_in_the_order_they_were_named_in() -> None:
     assert [line[0] for line in view.picture()] == ["3", "1", "2"]
 
 
+def test_jobs_with_ids_that_are_no_numbers_have_bars() -> None:
+    view = View("job-10-b", "job-9-a")
+    for job_id in ("job-9-a", "job-10-b"):
+        view.bars(data(job_id=job_id))
+    assert [line.split()[0] for line in view.picture()] == ["job-10-b", "job-9-a"]
+
+
 def test_a_listed_job_is_shown_with_what_a_list_reports() -> None:
     view = View("1", "2")
     view.bars(ImportJob("1", "books", ImportState.IMPORTING, 40, ""))
