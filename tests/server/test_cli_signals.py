@@ -9,8 +9,9 @@ import sys
 
 import pytest
 from command_line import COMMAND, FAST, TOKEN, finish, screen, start, until, variables
+from terminal import terminal
 
-from milvus_import.testing import FakeMilvus
+from milvus_import.testing import FakeFile, FakeMilvus
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +23,7 @@ SIGNALS = [
 each_signal = pytest.mark.parametrize(
     ("number", "code", "what"), SIGNALS, ids=["SIGINT", "SIGTERM", "SIGHUP"]
 )
-CONTINUES = "; the job continues. Follow it again: milvus-import watch 7"
+CONTINUES = "; the job continues. Follow it again: milvus-import watch 7 --interval 0.05"
 
 
 @each_signal
@@ -50,7 +51,7 @@ async def test_signal_at_a_terminal_restores_it(
         running.process.send_signal(number)
         assert await running.end() == code
     assert running.screen.cursor_shown
-    assert f"{what}{CONTINUES}" in running.screen.text()
+    assert f"{what}{CONTINUES}" in running.screen.text().replace("\n", "")
 
 
 async def test_ctrl_c_at_a_terminal_restores_it(fake: FakeMilvus) -> None:
@@ -60,7 +61,7 @@ async def test_ctrl_c_at_a_terminal_restores_it(fake: FakeMilvus) -> None:
         running.type("\x03")
         assert await running.end() == 130
     assert running.screen.cursor_shown
-    assert CONTINUES in running.screen.text()
+    assert CONTINUES in running.screen.text().replace("\n", "")
 
 
 async def test_closed_terminal_ends_the_command(fake: FakeMilvus) -> None:
@@ -94,6 +95,27 @@ import os, signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 os.execv(sys.argv[1], sys.argv[1:])
 """
+
+
+async def test_sigterm_ends_a_command_that_ignores_ctrl_c(fake: FakeMilvus) -> None:
+    """As in ``milvus-import ... &`` of a script."""
+    fake.add_job(job_id="7", state="Importing")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _IGNORE_HANGUP.replace("SIGHUP", "SIGINT"), *COMMAND),
+        *("watch", "7", "--uri", fake.internal_uri, *FAST),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=variables(),
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    received = len(fake.received)
+    await until(lambda: len(fake.received) > received + 2)
+    process.send_signal(signal.SIGTERM)
+    ended = await finish(process)
+    assert ended.code == 143
+    assert ended.err.startswith(f"\nmilvus-import: interrupted by SIGTERM{CONTINUES}")
 
 
 @each_signal
@@ -139,18 +161,55 @@ async def test_second_signal_ends_the_command_without_a_traceback(fake: FakeMilv
     assert len(ended.err.splitlines()) == 2
 
 
-@pytest.mark.parametrize(("jobs", "named"), [(10, True), (11, False)])
-async def test_up_to_ten_jobs_are_named_at_an_interrupt(
-    jobs: int, named: bool, fake: FakeMilvus
+@pytest.mark.parametrize("command", ["watch", "wait"])
+@pytest.mark.parametrize("target", ["ids", "books", "--collection books --until uncommitted"])
+async def test_an_interrupt_repeats_the_command(
+    command: str, target: str, fake: FakeMilvus
 ) -> None:
-    ids = [fake.add_job(state="Importing").job_id for _ in range(jobs)]
-    process = await start("watch", *ids, "--uri", fake.internal_uri, *FAST)
-    assert process.stdout is not None
-    await process.stdout.readline()
+    ids = " ".join(fake.add_job(state="Importing").job_id for _ in range(11))
+    words = target.replace("ids", ids)
+    process = await start(command, *words.split(), "--uri", fake.internal_uri, *FAST)
+    await until(lambda: len(fake.received) > 30)
     process.send_signal(signal.SIGINT)
     ended = await finish(process)
-    names = f": milvus-import watch {' '.join(ids)} --uri {fake.internal_uri}" if named else ""
-    assert ended.err.endswith(f"; the jobs continue. Follow them again{names}\n")
+    again = ended.err.partition("; the jobs continue. Follow them again: ")[2]
+    assert sorted(again.split()) == sorted(
+        f"milvus-import {command} {words} --interval 0.05 --uri {fake.internal_uri}".split()
+    )
+
+
+async def test_an_interrupt_of_create_names_the_command_that_follows_the_job(
+    fake: FakeMilvus,
+) -> None:
+    process = await start(
+        *("create", "books", "a.parquet", "--partition", "p", "--wait", "--timeout", "1h"),
+        *("--uri", fake.internal_uri, *FAST),
+    )
+    assert process.stdout is not None
+    job_id = (await process.stdout.readline()).decode().strip()
+    await until(lambda: len(fake.received) > 2)
+    process.send_signal(signal.SIGINT)
+    ended = await finish(process)
+    assert ended.err.endswith(
+        f"; the job continues. Follow it again: milvus-import watch {job_id} --interval 0.05 "
+        f"--uri {fake.internal_uri} --timeout 3600\n"
+    )
+
+
+async def test_ctrl_c_leaves_each_row_once(fake: FakeMilvus) -> None:
+    """The terminal echoes ^C after the last row, which is as wide as the terminal."""
+    fake.add_job(
+        job_id="7", state="Importing", progress=28,
+        files=[FakeFile(f"{number}-{'long' * 9}.parquet") for number in range(3)],
+    )  # fmt: skip
+    command = (*COMMAND, "watch", "7", "--uri", fake.internal_uri, *FAST)
+    async with terminal(command, columns=60, environment=variables()) as running:
+        await running.see("2-long")
+        running.type("\x03")
+        assert await running.end() == 130
+    rows = running.screen.text().splitlines()
+    assert [row[:3] for row in rows[:4]] == ["7  ", "  0", "  1", "  2"]
+    assert sum(row.startswith("7  ") for row in rows) == 1
 
 
 @each_signal

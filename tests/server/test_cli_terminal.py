@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
+from pathlib import Path
 
 import pytest
-from command_line import FAST, screen
+from command_line import COMMAND, FAST, screen, variables
 from processes import FakeProcess
+from terminal import terminal
 
 from milvus_import.testing import FakeFile, FakeMilvus
 
@@ -66,7 +69,9 @@ async def test_failed_job_has_an_empty_bar(fake: FakeMilvus) -> None:
     fake.add_job(job_id="7", state="Failed", reason="disk full")
     async with screen("watch", "7", "--uri", fake.internal_uri, *FAST) as running:
         assert await running.end() == 1
-    bar = lines(running.screen.text())[0].split()[1]
+    error, row, _ = lines(running.screen.text())
+    assert error == "milvus-import: import job 7 failed: disk full"
+    bar = row.split()[1]
     assert set(bar) == {"─"}
 
 
@@ -88,3 +93,17 @@ async def test_terminal_decides_on_bars_and_colors(
         assert await running.end() == 0
     assert ("━" in running.screen.text()) is bars
     assert bool(re.search(r"\x1b\[[0-9;]*[39][0-7]", running.screen.styled())) is colors
+
+
+async def test_messages_go_to_the_file_that_standard_error_is(
+    fake: FakeMilvus, tmp_path: Path
+) -> None:
+    fake.add_job(job_id="7", state="Failed", reason="disk full")
+    fake.add_job(job_id="8", script=[("Importing", 40), ("Completed", 100)])
+    program = shlex.join((*COMMAND, "watch", "7", "8", "--uri", fake.internal_uri, *FAST))
+    line = f"exec {program} 2>{tmp_path}/errors"
+    async with terminal(["/bin/sh", "-c", line], environment=variables()) as running:
+        assert await running.end() == 1
+    text = (tmp_path / "errors").read_text("utf-8")
+    assert text == "milvus-import: import job 7 failed: disk full\n"
+    assert "disk full" not in running.screen.text()

@@ -7,10 +7,11 @@ import importlib.metadata
 import platform
 import re
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from command_line import METADATA, TOKEN, finish, invoke, run, start
+from command_line import METADATA, TOKEN, finish, invoke, run, run_process, start
 
 from milvus_import._cli._commands import cli
 from milvus_import.testing import FakeMilvus
@@ -64,6 +65,13 @@ MISUSE = {
     "empty file name": "create books a.parquet ",
     "empty collection": "create  a.parquet",
     "empty collection to list": "list ",
+    "empty collection to wait for": "wait ",
+    "empty name of a collection to watch": "watch --collection=",
+    "a name with a hyphen": "watch my-books",
+    "a name with a hyphen among job ids": "watch 7 my-books",
+    "volume and keys of a bucket": "create books a.parquet --volume v --access-key a",
+    "no user for the password": "get 7 --password s3cret",
+    "token and user": "get 7 --token a:b --user c --password d",
     "option without a value": "create books a.parquet --option timeout",
     "option of another type": "create books a.parquet --option auto_commit=maybe",
     "option given twice": "create books a.parquet --option sep=, --option SEP=;",
@@ -97,6 +105,39 @@ async def test_misuse_in_a_process_of_its_own(name: str, fake: FakeMilvus) -> No
     assert ended.err
     assert not ended.out
     assert not fake.received
+
+
+@pytest.mark.parametrize("command", ["wait ", "watch --collection="])
+def test_empty_collection_to_follow_names_what_is_possible(command: str) -> None:
+    message = "milvus-import: name job ids or a collection, or pass --all-databases"
+    assert invoke(*command.split(" ")).err.splitlines()[0] == message
+
+
+@pytest.mark.parametrize(
+    ("words", "start"),
+    [
+        (("get", "7", "--uri", "http://tls=:x"), "--uri 'http://tls=:x' has the "),
+        (("get", "7", "--uri", "dns:///host/db"),
+         "--uri 'dns:///host/db' has a path; pass the database as --db"),
+        (("get", "7", "--uri", "http://localhost", "--server-name", "a"),
+         "--uri 'http://localhost' has the scheme http://, but a TLS option was given"),
+        (("get", "7", "--uri", "localhost/a", "--db", "b"),
+         "--db must be 'a', the database of the URI, got 'b'"),
+        (("get", "7", "--token", "Bearer x"), "--token must be passed without 'Bearer'"),
+        (("get", "7", "--uri", "https://localhost", "--ca", "/nowhere"),
+         "--ca file '/nowhere' cannot be read: "),
+        (("get", "7", "--uri", "https://localhost", "--key", "/nowhere"),
+         "--cert must be passed with --key"),
+        (("get", "uri"), "JOB_ID must be a decimal integer of at most 2**63-1, got 'uri'"),
+        (("create", "books", ""), "FILE must not hold an empty path"),
+        (("create", "", "a"), "COLLECTION must not be empty"),
+        (("list", ""), "--collection must not be empty; leave it out for all collections"),
+        (("list", "--db", "a"),
+         "--db needs --collection: a server lists the jobs of every database; pass --all-data"),
+    ],
+)  # fmt: skip
+def test_errors_of_arguments_name_options(words: tuple[str, ...], start: str) -> None:
+    assert invoke(*words).err.startswith(f"milvus-import: {start}")
 
 
 def test_empty_milvus_uri_is_an_error() -> None:
@@ -142,6 +183,84 @@ async def test_database_is_read_from_the_environment(fake: FakeMilvus) -> None:
     assert fake.received[-1].request.db_name == "shop"
     await run("list", "books", "--uri", fake.internal_uri, "--db", "other", MILVUS_DB="shop")
     assert fake.received[-1].request.db_name == "other"
+
+
+def test_each_connection_option_has_a_variable() -> None:
+    """Not the limits and the form of one command."""
+    own = {"--ask-token", "--timeout", "--metadata", "--json", "--debug", "--version", "--help"}
+    for option in cli.params:
+        if (name := option.opts[-1]) not in own:
+            variable = option.envvar
+            assert variable == f"MILVUS_{name[2:].upper().replace('-', '_')}"
+
+
+async def test_user_and_password_are_read_from_the_environment(fake: FakeMilvus) -> None:
+    fake.token = TOKEN
+    user, _, password = TOKEN.partition(":")
+    variables = {"MILVUS_TOKEN": "", "MILVUS_USER": user, "MILVUS_PASSWORD": password}
+    assert (await run("list", "--uri", fake.internal_uri, **variables)).code == 0
+    assert fake.received[-1].values("authorization")
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "user"),
+    [
+        ("", {"MILVUS_TOKEN": "a:1", "MILVUS_USER": "b", "MILVUS_PASSWORD": "2"}, "a:1"),
+        ("--token c:3", {"MILVUS_USER": "b", "MILVUS_PASSWORD": "2"}, "c:3"),
+        ("--user c --password 3", {"MILVUS_TOKEN": "a:1"}, "c:3"),
+        ("--user c", {"MILVUS_TOKEN": "a:1", "MILVUS_PASSWORD": "2"}, "c:2"),
+        ("--password 3", {"MILVUS_USER": "b", "MILVUS_PASSWORD": "2"}, "b:3"),
+    ],
+)
+async def test_credentials_of_the_command_line_precede_the_environment(
+    words: str, environment: dict[str, str], user: str, fake: FakeMilvus
+) -> None:
+    ended = await run("list", "--uri", fake.internal_uri, *words.split(), **{
+        "MILVUS_TOKEN": "", **environment
+    })  # fmt: skip
+    assert ended.code == 0
+    assert fake.received[-1].values("authorization") == [b64encode(user.encode()).decode()]
+
+
+async def test_service_is_read_from_the_environment(fake: FakeMilvus) -> None:
+    assert (await run("list", "--uri", fake.rest_uri, MILVUS_SERVICE="rest")).code == 0
+    ended = invoke("list", MILVUS_SERVICE="proxy")
+    assert ended.code == 2
+    assert "--service" in ended.err
+
+
+@pytest.mark.parametrize("name", ["CA", "CERT"])
+def test_tls_files_are_read_from_the_environment(name: str) -> None:
+    ended = invoke("list", "--uri", "https://localhost", **{f"MILVUS_{name}": "/nowhere/x.pem"})
+    assert ended.code == 2
+    assert f"--{name.lower()}" in ended.err
+
+
+async def test_a_plaintext_token_is_reported_unless_warnings_are_off(fake: FakeMilvus) -> None:
+    fake.add_job(job_id="7", state="Completed", progress=100)
+    uri = fake.internal_uri.replace("127.0.0.1", "0.0.0.0")  # this machine, but no loopback address
+    command = ("get", "7", "--uri", uri)
+    ended = await run_process(*command)
+    assert (ended.code, ended.err.count("warning: a token is sent to")) == (0, 1)
+    for words, environment in ((("--no-warnings",), {}), ((), {"MILVUS_NO_WARNINGS": "1"})):
+        ended = await run_process(*command, *words, **environment)
+        assert (ended.code, ended.err) == (0, "")
+
+
+async def test_leading_zeros_and_repeated_ids_are_dropped(fake: FakeMilvus) -> None:
+    for job_id in ("7", "8"):
+        fake.add_job(job_id=job_id, state="Completed", progress=100)
+    ended = await run("wait", "8", "007", "7", "08", "--uri", fake.internal_uri, "--json")
+    assert [job["jobId"] for job in ended.objects] == ["8", "7"]
+
+
+@pytest.mark.parametrize("more", ["--collection 7", "--collection 7 --until uncommitted"])
+async def test_the_option_names_a_collection_whatever_it_looks_like(
+    more: str, fake: FakeMilvus
+) -> None:
+    ended = await run("wait", *more.split(), "--uri", fake.internal_uri)
+    assert ended.code == 4
+    assert "the collection '7' has no import jobs" in ended.err
 
 
 async def test_options_reach_the_server(fake: FakeMilvus) -> None:
@@ -197,8 +316,8 @@ def test_the_page_names_every_option_and_no_other() -> None:
         for name in (*parameter.opts, parameter.envvar)
         if isinstance(name, str) and name.startswith(("--", "MILVUS_"))
     }
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*|\bMILVUS_[A-Z]+", page))
-    assert named - {"--help"} == known
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*|\bMILVUS_[A-Z_]+", page))
+    assert named == known
 
 
 def test_version_prints_what_a_bug_report_needs() -> None:

@@ -16,10 +16,13 @@ from command_line import COMMAND, until, variables
 from rich.console import Console
 
 from milvus_import import (
+    CallError,
+    CallRecord,
     ImportClient,
     ImportJob,
     ImportProgressData,
     ImportState,
+    MilvusImportError,
     MilvusStatusError,
     UnavailableError,
 )
@@ -88,7 +91,7 @@ def test_jobs_named_before_are_shown_in_their_order() -> None:
     with ProgressBars(console, job_ids=["9", "7"]) as bars:
         bars(data(40))
     lines = plain(file.getvalue()).splitlines()
-    assert lines[-2] == "9  no response yet"
+    assert lines[-2].rstrip() == "9  no response yet"
     assert lines[-1].startswith("7 ")
 
 
@@ -122,6 +125,17 @@ async def test_its_thread_ends_with_it() -> None:
     with ProgressBars(console):
         assert drawing() == 1
     await until(lambda: drawing() == 0)
+
+
+def test_what_the_program_prints_into_a_pipe_stays_there(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, console = terminal()
+    with ProgressBars(console) as bars:
+        bars(data(40))
+        print("a result")
+    assert capsys.readouterr().out == "a result\n"
+    assert "a result" not in file.getvalue()
 
 
 def test_outage_is_shown_until_a_change() -> None:
@@ -170,6 +184,30 @@ def test_without_a_terminal_a_status_of_milvus_is_shown_as_the_cause() -> None:
     assert file.getvalue() == "reconnecting: service not ready\n"
 
 
+def record(code: grpc.StatusCode = grpc.StatusCode.OK) -> CallRecord:
+    return CallRecord("internal", "GetImportProgress", code, "", (), (), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("error", "recovered"),
+    [
+        (CallError("broken", record=record(grpc.StatusCode.UNAVAILABLE)), True),
+        (CallError("empty reply", record=None), False),
+        (MilvusStatusError("not ready"), False),
+    ],
+    ids=["broken connection", "reply that is not valid", "Status of Milvus"],
+)
+def test_successful_rpc_ends_only_an_outage_of_the_connection(
+    error: MilvusImportError, recovered: bool
+) -> None:
+    """A reply may be OK for gRPC and still be the fault."""
+    file = io.StringIO()
+    with ProgressBars(Console(file=file)) as bars:
+        bars.on_retry(error, 0.0)
+        bars.on_finish(record())
+    assert ("reconnected" in file.getvalue()) is recovered
+
+
 async def test_on_finish_ends_the_outage_without_a_change(fake: FakeMilvus) -> None:
     fake.add_job(job_id="7", state="Importing", progress=40)
     file = io.StringIO()
@@ -199,6 +237,14 @@ def test_default_console_ignores_force_color_of_a_pipe(
     with ProgressBars() as bars:
         bars(data(40))
     assert capsys.readouterr().err == "7  Importing  40%  10/100 rows  (internal)\n"
+
+
+def test_lines_of_a_narrow_encoding_are_escaped() -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with ProgressBars(Console(file=file)) as bars:
+        bars(ImportJob("8", "b\xfccher", ImportState.IMPORTING, 5, ""))
+    file.seek(0)
+    assert file.read() == "8  Importing  5%  b\\xfccher\n"
 
 
 async def test_the_example_follows_jobs(fake: FakeMilvus) -> None:

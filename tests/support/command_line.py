@@ -17,7 +17,8 @@ import anyio.to_thread
 from terminal import Terminal, terminal
 from times import SCALE
 
-from milvus_import._cli._commands import main
+from milvus_import._cli._commands import cli
+from milvus_import._cli._run import main
 
 COMMAND = (sys.executable, "-P", "-m", "milvus_import")
 GUARD = 40.0 * SCALE
@@ -54,7 +55,7 @@ def invoke(*arguments: str, **environment: str) -> Ended:
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     with _environment(**environment), redirect_stdout(out), redirect_stderr(err):
         try:
-            code: Any = main(arguments)
+            code: Any = main(cli, arguments)
         except SystemExit as exit_:
             code = exit_.code
     texts: list[str] = []

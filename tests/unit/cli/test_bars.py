@@ -20,8 +20,7 @@ from milvus_import import (
     ImportState,
     UnavailableError,
 )
-from milvus_import._cli._bars import Bars
-from milvus_import._cli._rows import STALLED_AFTER
+from milvus_import._cli._bars import STALLED_AFTER, Bars
 from milvus_import.testing import ManualClock
 
 JOB = "450000000000000001"
@@ -69,7 +68,7 @@ class View:
     def picture(self) -> list[str]:
         """The lines of the next picture."""
         self.file.truncate(self.file.seek(0))
-        self.console.print(self.bars.draw())
+        self.console.print(self.bars.get_renderable())
         screen = Screen(10_000, 1_000)
         screen.feed(self.file.getvalue().replace("\n", "\r\n"))
         return screen.text().splitlines()
@@ -161,7 +160,7 @@ def test_a_terminal_without_unicode_has_bars_of_ascii() -> None:
     )
     view.bars = Bars(view.console, [JOB], view.clock)
     view.bars(data(50, rows=0, total=0))
-    view.console.print(view.bars.draw())
+    view.console.print(view.bars.get_renderable())
     file = view.console.file
     assert isinstance(file, io.TextIOWrapper)
     file.seek(0)
@@ -178,7 +177,7 @@ def test_a_rate_is_that_of_the_last_while(view: View) -> None:
     for rows in (0, 100, 200, 300):
         view.bars(data(rows=rows))
         view.clock.advance(2)
-    assert "38/s" in view.picture()[0]  # 300 rows in 8 seconds
+    assert "50/s" in view.picture()[0]
     view.clock.advance(100)
     assert "/s" not in view.picture()[0]
 
@@ -218,7 +217,7 @@ def test_an_outage_is_shown_until_a_response_comes(view: View) -> None:
     view.bars.on_retry(UnavailableError("gone", code=grpc.StatusCode.UNAVAILABLE), 3.0)
     view.clock.advance(4)
     assert view.picture()[1:] == ["reconnecting for 0:07: UNAVAILABLE"]
-    view.bars.end_outage()
+    view.bars.stop()
     assert len(view.picture()) == 1
 
 
@@ -227,6 +226,13 @@ def test_jobs_stay_in_the_order_they_were_named_in() -> None:
     for job_id in ("1", "2", "3"):
         view.bars(data(job_id=job_id))
     assert [line[0] for line in view.picture()] == ["3", "1", "2"]
+
+
+def test_jobs_with_ids_that_are_no_numbers_have_bars() -> None:
+    view = View("job-10-b", "job-9-a")
+    for job_id in ("job-9-a", "job-10-b"):
+        view.bars(data(job_id=job_id))
+    assert [line.split()[0] for line in view.picture()] == ["job-10-b", "job-9-a"]
 
 
 def test_a_listed_job_is_shown_with_what_a_list_reports() -> None:
@@ -257,8 +263,8 @@ def test_a_low_terminal_leaves_out_files_first_and_ended_jobs_next() -> None:
     [
         (100, ["40%", "Importing", "400/1,000", "0:02", "100/s", "internal"]),
         (80, ["40%", "Importing", "400/1,000", "0:02", "100/s", "internal"]),
-        (70, ["40%", "Importing", "400/1,000", "0:02", "100/s"]),
-        (44, ["40%", "Importing"]),
+        (72, ["40%", "Importing", "400/1,000", "0:02", "100/s"]),
+        (46, ["40%", "Importing"]),
         (20, ["40%"]),
     ],
 )
@@ -295,3 +301,21 @@ def test_no_line_is_wider_than_the_terminal(  # noqa: PLR0917 - hypothesis fills
     runs = state not in {"Completed", "Failed"}
     assert len(lines) == 2 + (len(names) + (still >= STALLED_AFTER)) * runs
     assert all(cell_len(line) <= columns for line in lines)
+
+
+def test_text_that_the_terminal_cannot_show_is_escaped() -> None:
+    view = View()
+    file = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    view.console = Console(file=file, force_terminal=True, width=90, color_system=None)
+    view.bars = Bars(view.console, [JOB], view.clock)
+    view.bars(data(files=(detail("\u672c.parquet"),)))
+    view.console.print(view.bars.get_renderable())
+    file.seek(0)
+    assert "  \\u672c.parquet  " in file.read()
+
+
+def test_a_full_line_leaves_room_for_the_echo_of_ctrl_c() -> None:
+    view = View(columns=80)
+    view.bars(data(files=(detail("a" * 40 + ".parquet"),)))
+    view.bars.on_retry(UnavailableError("gone", code=grpc.StatusCode.UNAVAILABLE), 3.0)
+    assert 74 <= max(map(cell_len, view.picture())) <= 78

@@ -21,7 +21,7 @@ from milvus_import import (
     UnsupportedServerError,
     WaitTimeoutError,
 )
-from milvus_import._cli._exit import exit_code
+from milvus_import._cli._run import exit_code
 
 PROGRESS = ImportProgressData(
     "books", "7", "", ImportState.FAILED, 0, 0, 0, "", 0, [], "", "internal"

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from milvus_import import (
-    ArgumentError,
-    ImportClient,
     ImportJob,
     ImportProgressData,
     ImportState,
     JobNotFoundError,
     MilvusImportError,
-    TLSConfig,
 )
-from milvus_import._cli import _text
+from milvus_import._cli import _output
 from milvus_import._cli._commands import cli
 from milvus_import._hints import Hint
 
@@ -49,12 +45,12 @@ def progress(*, rows: int = 0, total: int = 0, state: str = "Importing") -> Impo
     ],
 )
 def test_a_size_has_a_unit_and_at_most_three_digits(count: int, text: str) -> None:
-    assert _text.size(count) == text
+    assert _output.size(count) == text
 
 
 @given(COUNTS)
 def test_a_size_of_any_number_is_short(count: int) -> None:
-    assert len(_text.size(count)) <= len("9223 PB")
+    assert len(_output.size(count)) <= len("9223 PB")
 
 
 @pytest.mark.parametrize(
@@ -72,19 +68,18 @@ def test_a_size_of_any_number_is_short(count: int) -> None:
 def test_rows_are_shown_with_their_total_if_it_is_known(
     imported: int, total: int, text: str
 ) -> None:
-    assert _text.rows(imported, total) == text
+    assert _output.rows(progress(rows=imported, total=total), brief=False) == text
 
 
 def test_0_rows_of_a_completed_import_are_shown_apart_from_unknown_rows() -> None:
-    assert _text.rows(0, 0, completed=True) == "0 rows"
-    assert _text.rows(0, 0, completed=True, brief=True) == "0 rows"
-    assert _text.rows(0, 1_000, completed=True) == "0/1,000 rows"
+    assert _output.rows(progress(state="Completed")) == "0 rows"
+    assert _output.rows(progress(total=1_000, state="Completed")) == "0/1,000"
 
 
 @given(COUNTS, COUNTS)
 def test_rows_are_never_out_of_nothing(imported: int, total: int) -> None:
-    assert "/0" not in _text.rows(imported, total)
-    assert "/-" not in _text.rows(imported, total)
+    assert "/0" not in _output.rows(progress(rows=imported, total=total))
+    assert "/-" not in _output.rows(progress(rows=imported, total=total))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +87,7 @@ def test_rows_are_never_out_of_nothing(imported: int, total: int) -> None:
     [(-3, "0:00"), (0.9, "0:00"), (42, "0:42"), (3599.9, "59:59"), (3723, "1:02:03")],
 )
 def test_a_duration_is_shown_like_a_clock(seconds: float, text: str) -> None:
-    assert _text.duration(seconds) == text
+    assert _output.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -105,13 +100,13 @@ def test_a_duration_is_shown_like_a_clock(seconds: float, text: str) -> None:
     ],
 )
 def test_a_state_is_shown_in_words(state: str, text: str) -> None:
-    assert _text.state(ImportState(state)) == text
+    assert _output.state(ImportState(state)) == text
 
 
 def test_a_time_is_shown_in_the_local_zone_or_as_received() -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    assert _text.local(moment) == moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    assert _text.local(None, "yesterday") == "yesterday"
+    assert _output.local(moment) == moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    assert _output.local(None, "yesterday") == "yesterday"
 
 
 @pytest.mark.parametrize(
@@ -127,13 +122,13 @@ def test_a_time_is_shown_in_the_local_zone_or_as_received() -> None:
     ],
 )
 def test_a_job_is_shown_on_one_line(shown: ImportProgressData | ImportJob, text: str) -> None:
-    assert _text.line(shown) == text
+    assert _output.job_line(shown) == text
 
 
 @given(st.text())
 def test_text_of_a_server_cannot_control_the_terminal(text: str) -> None:
-    assert _text.clean(text).isprintable()
-    assert "  " not in _text.clean(text)
+    assert _output.clean(text).isprintable()
+    assert "  " not in _output.clean(text)
 
 
 @pytest.mark.parametrize("hint", Hint, ids=lambda hint: hint.name)
@@ -166,75 +161,18 @@ def test_options_that_hints_name_exist() -> None:
 
 def test_an_error_is_shown_with_the_command_line_wording_of_its_hint() -> None:
     error = MilvusImportError("it failed", hint=Hint.CHECK_DATABASE)
-    assert _text.error(error) == "it failed. Check --db."
+    assert _output.error_text(error) == "it failed. Check --db."
     assert str(error) == "it failed. Check db_name."
 
 
 def test_an_error_without_a_hint_is_shown_as_it_is() -> None:
-    assert _text.error(MilvusImportError("it failed")) == "it failed"
-    assert _text.error(ValueError("no\nnew\x1b[31m lines")) == "no new [31m lines"
+    assert _output.error_text(MilvusImportError("it failed")) == "it failed"
+    assert _output.error_text(ValueError("no\nnew\x1b[31m lines")) == "no new [31m lines"
 
 
 def test_a_forgotten_job_is_shown_with_its_last_progress() -> None:
     error = JobNotFoundError("no job 7", hint=Hint.CHECK_DATABASE)
     error.progress = progress()
-    assert _text.error(error) == "no job 7; its last state was Importing at 40 %. Check --db."
-
-
-def argument_error(**arguments: Any) -> ArgumentError:
-    given: Any = {"uri": "http://localhost", **arguments}
-    try:
-        if "tls" in given:
-            given["tls"] = TLSConfig(**given["tls"])
-        ImportClient(**given)
-    except ArgumentError as raised:
-        return raised
-    raise AssertionError("nothing was raised")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "start"),
-    [
-        ({"uri": ""}, "--uri must be one of host, host:port, "),
-        ({"uri": "http://tls=:x"}, "--uri 'http://tls=:x' has the "),
-        ({"uri": "dns:///host/db"}, "--uri 'dns:///host/db' has a path; pass the database as --db"),
-        (
-            {"tls": {}},
-            "--uri 'http://localhost' has the scheme http://, but a TLS option was given",
-        ),
-        (
-            {"uri": "localhost/a", "db_name": "b"},
-            "--db must be 'a', the database of the URI, got 'b'",
-        ),
-        ({"token": "Bearer x"}, "the token must be passed without 'Bearer'"),
-        (
-            {"uri": "https://localhost", "tls": {"ca": "/nowhere"}},
-            "--ca file '/nowhere' cannot be read: ",
-        ),
-    ],
-)
-def test_argument_errors_name_options(arguments: dict[str, Any], start: str) -> None:
-    assert _text.error(argument_error(**arguments)).startswith(start)
-
-
-@pytest.mark.parametrize(
-    ("python", "text"),
-    [
-        ("TLSConfig: key must be passed with cert",
-         "--key must be passed with --cert"),
-        ("job_id must be digits, got 'uri'", "JOB_ID must be digits, got 'uri'"),
-        ("files[0] must not hold an empty path", "FILE must not hold an empty path"),
-        ("collection_name must not be empty", "the collection's name must not be empty"),
-        ("db_name needs collection_name; pass all_databases=True to list them all",
-         "--db needs the collection's name; pass --all-databases to list them all"),
-    ],
-)  # fmt: skip
-def test_names_of_arguments_become_options_except_in_values(python: str, text: str) -> None:
-    assert _text.error(ArgumentError(python)) == text
-
-
-def test_a_missing_extra_is_reported_with_the_option() -> None:
-    error = ImportError("service='rest' needs httpx2: pip install 'milvus-import[rest]'")
-    assert _text.error(error) == (
-        "--service 'rest' needs httpx2: pip install 'milvus-import[rest]'"
+    assert (
+        _output.error_text(error) == "no job 7; its last state was Importing at 40 %. Check --db."
     )

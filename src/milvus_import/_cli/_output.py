@@ -1,0 +1,306 @@
+"""What the commands write: lines, tables and messages; numbers, states and errors as text."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
+from datetime import datetime
+
+import click
+import grpc
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .. import (
+    ArgumentError,
+    CallError,
+    CallRecord,
+    ImportJob,
+    ImportProgressData,
+    ImportProgressDetail,
+    ImportState,
+    MilvusImportError,
+)
+from .._errors import cli_text
+from .._text import one_line
+
+Progress = ImportProgressData | ImportJob
+
+_MAX_TEXT = 8192
+_MAX_ERRORS = 10
+_UNCUT = 10_000
+"""The width of tables if the output is not a terminal: lines are not wrapped."""
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_STATES = {
+    ImportState.PRE_IMPORTING: "Pre-importing",
+    ImportState.INDEX_BUILDING: "Building index",
+    ImportState.UNCOMMITTED: "Waits for commit",
+}
+_QUOTED = r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
+
+
+class OutputLost(Exception):  # noqa: N818 - the cause is the error
+    """Standard output does not take what is written."""
+
+
+def write(text: str, *, err: bool = False, keep: bool = False) -> None:
+    """Write a line to standard output, or to standard error.
+
+    OutputLost if standard output does not take it; with ``keep`` the line then goes to standard
+    error. What standard error does not take is lost.
+    """
+    stream = sys.stderr if err else sys.stdout
+    try:
+        stream.write(f"{text}\n")
+        stream.flush()
+    except OSError as error:
+        with suppress(OSError):  # Python would report what is still in the buffer when it exits
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if keep:
+            write(text, err=True)
+        if not err:
+            raise OutputLost(error) from error
+
+
+def print_message(text: str) -> None:
+    """Write a line to standard error, prefixed with the program's name."""
+    write(f"milvus-import: {text}", err=True)
+
+
+class Errors:
+    """Prints errors as they occur: each text once, at most ten."""
+
+    def __init__(self, *, debug: bool) -> None:
+        self._debug = debug
+        self._texts: set[str] = set()
+
+    def print(self, error: Exception) -> None:
+        """Print an error, unless the same text was printed."""
+        text = error_text(error)
+        if text not in self._texts and len(self._texts) < _MAX_ERRORS:
+            print_message(text)
+        self._texts.add(text)
+        if self._debug:
+            write("".join(traceback.format_exception(error)).rstrip(), err=True)
+
+    def finish(self) -> None:
+        """Print how many were not printed."""
+        if len(self._texts) > _MAX_ERRORS:
+            print_message(f"... and {count(len(self._texts) - _MAX_ERRORS, 'more error')}")
+
+
+class _LogHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print_message(f"warning: {clean(record.getMessage())}")
+
+
+@contextmanager
+def print_warnings(*, silent: bool) -> Generator[None]:
+    """Print the warnings that the client logs; with ``silent``, only its errors.
+
+    Not the one about a job that waits for its commit, which names Python's arguments.
+    """
+    logger = logging.getLogger("milvus_import")
+    handler = _LogHandler(logging.ERROR if silent else logging.WARNING)
+    handler.addFilter(lambda record: "commit_import" not in record.getMessage())
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class Lines:
+    """Writes a line per change of a job, and a line per change of the connection."""
+
+    def __init__(
+        self,
+        write_line: Callable[[str], object],
+        write_connection: Callable[[str], object],
+        form: Callable[[Progress], str],
+    ) -> None:
+        self._write = write_line
+        self._write_connection = write_connection
+        self._form = form
+        self._written: dict[str, str] = {}
+        self._fault: MilvusImportError | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Write the job's line, unless it is the same as before."""
+        self._recovered()
+        text = self._form(progress)
+        if self._written.get(progress.job_id) != text:
+            self._written[progress.job_id] = text
+            self._write(text)
+
+    def on_retry(self, error: MilvusImportError, outage: float) -> None:
+        """Write that the connection is lost, and again if the cause changes."""
+        del outage
+        if self._fault is None or cause(error) != cause(self._fault):
+            self._write_connection(f"reconnecting: {cause(error)}")
+        self._fault = error
+
+    def on_finish(self, record: CallRecord) -> None:
+        """Write that the server is back, unless its responses are the fault."""
+        responded = record.code is grpc.StatusCode.OK
+        if responded and isinstance(self._fault, CallError) and self._fault.record:
+            self._recovered()
+
+    def _recovered(self) -> None:
+        if self._fault is not None:
+            self._write_connection("reconnected")
+        self._fault = None
+
+
+def cause(error: MilvusImportError) -> str:
+    """Return the shortest description of a fault."""
+    return error.code.name if isinstance(error, CallError) else error_text(error)
+
+
+def print_job(data: ImportProgressData) -> None:
+    """Print one job, then its files."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, value in (
+        ("Job", data.job_id),
+        ("Collection", data.collection_name),
+        ("State", f"{state(data.state)}, {data.fraction:.0%}"),
+        ("Rows", rows(data)),
+        ("Size", size(data.file_size) if data.file_size else ""),
+        ("Reason", data.reason),
+        ("Created", local(data.created_at, data.create_time)),
+        ("Completed", local(data.completed_at, data.complete_time)),
+        ("Service", data.service),
+    ):
+        if value:
+            table.add_row(name, Text(clean(value)))
+    _print(table)
+    if data.details:
+        write("")
+        files = (
+            (", ".join(file.paths), file.state, f"{file.fraction:.0%}", rows(file),
+             size(file.file_size), file.reason)
+            for file in data.details
+        )  # fmt: skip
+        _print_rows(("File", "State", "%", "Rows", "Size", "Reason"), files)
+
+
+def print_jobs(jobs: Iterable[ImportJob]) -> None:
+    """Print one job per line."""
+    lines = (
+        (job.job_id, job.collection_name, state(job.state), f"{job.fraction:.0%}", job.reason)
+        for job in jobs
+    )
+    _print_rows(("Job", "Collection", "State", "%", "Reason"), lines)
+
+
+def _print_rows(heads: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> None:
+    table = Table(*heads, box=None, pad_edge=False)
+    for line in lines:
+        table.add_row(*(Text(clean(text)) for text in line))
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    drawn, at_terminal = io.StringIO(), sys.stdout.isatty()
+    console = Console(file=drawn, force_terminal=at_terminal, width=None if at_terminal else _UNCUT)
+    console.print(table)
+    for line in drawn.getvalue().splitlines():
+        write(line.rstrip())
+
+
+def state(value: ImportState) -> str:
+    """Return the display name of a state."""
+    return _STATES.get(value, clean(value))
+
+
+def size(number: int) -> str:
+    """Return bytes with a unit: ``1.5 MB``."""
+    value, units = float(max(number, 0)), iter(_UNITS)
+    unit = next(units)
+    while value >= 999.5 and unit != _UNITS[-1]:
+        value, unit = value / 1000, next(units)
+    whole = value >= 99.95 or unit in {_UNITS[0], _UNITS[-1]}
+    return f"{value:.0f} {unit}" if whole else f"{value:.1f} {unit}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number and its noun: ``1 row``, ``2,000 rows``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def rows(item: ImportProgressData | ImportProgressDetail, *, brief: bool = True) -> str:
+    """Return the rows of a job or a file: ``400/1,000``, or ``400 rows`` without a total.
+
+    0 rows of an unknown total are "" (unknown as well), unless the import has completed.
+    """
+    imported, total = item.imported_rows, item.total_rows
+    if total > 0:
+        return f"{imported:,}/{total:,}" + ("" if brief else " rows" if total > 1 else " row")
+    return count(imported, "row") if imported or item.state == "Completed" else ""
+
+
+def duration(seconds: float) -> str:
+    """Return ``0:42``, ``1:02:03``."""
+    minutes, second = divmod(int(max(seconds, 0)), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def local(moment: datetime | None, raw: str = "") -> str:
+    """Return a time in this machine's zone, or the text that the server sent."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else clean(raw)
+
+
+def job_line(progress: Progress) -> str:
+    """Return one job's progress on one line."""
+    parts = [progress.job_id, state(progress.state), f"{progress.fraction:.0%}"]
+    if isinstance(progress, ImportProgressData):
+        parts += [rows(progress, brief=False), f"({progress.service})"]
+    else:
+        parts.append(clean(progress.collection_name))
+    return "  ".join(part for part in parts if part)
+
+
+def error_text(error: BaseException) -> str:
+    """Return an error on one line, in the wording of the command line."""
+    if isinstance(error, (ArgumentError, TypeError, ImportError)):
+        return clean(_name_options(str(error)))
+    return clean(cli_text(error) if isinstance(error, MilvusImportError) else str(error))
+
+
+def clean(text: str) -> str:
+    """Return untrusted text on one line, without control characters for the terminal."""
+    # one_line leaves a blank for each control character; split() joins these blanks.
+    return " ".join(one_line(text[:_MAX_TEXT]).split())
+
+
+def _name_options(text: str) -> str:
+    """Replace the names of arguments by those of the command's options, except in quoted values.
+
+    A name that is also a word is replaced only where the text begins with it.
+    """
+    context = click.get_current_context(silent=True)
+    parameters = context.command.params if context else []
+    names = {p.name or "": p.opts[0] if p.opts[0][0] == "-" else p.human_readable_name.rstrip(".")
+             for p in parameters} | {"tls": "a TLS option", "job_id": "JOB_ID"}  # fmt: skip
+    prefix, found, rest = text.partition("TLSConfig: ")
+    of_tls = "|ca|cert|key" if found and not prefix else ""
+    words = "|".join(name for name in names if "_" in name)
+    pattern = rf"\b({words}|tls{of_tls})\b(=True|=)?|^([a-z]+)(\[\d+\]|=)?"
+
+    def option(match: re.Match[str]) -> str:
+        name, mark = match[1] or match[3], match[2] or match[4]
+        # The option and a quoted value after it are joined by a blank.
+        blank = " " if mark == "=" and match.end() == len(match.string) else ""
+        return names[name] + blank if name in names else match[0]
+
+    parts = re.split(_QUOTED, rest if of_tls else text)
+    parts[::2] = [re.sub(pattern, option, part) for part in parts[::2]]
+    return "".join(parts)

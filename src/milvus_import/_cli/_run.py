@@ -1,0 +1,255 @@
+"""How a command runs and ends: its time limit, signals, exit codes, and messages."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from types import FrameType
+from typing import Any, TypeVar
+
+import anyio
+import click
+
+from .. import (
+    ArgumentError,
+    ImportFailedError,
+    JobNotFoundError,
+    MilvusImportError,
+    WaitTimeoutError,
+)
+from ._options import is_given, make_client, usage
+from ._output import Errors, OutputLost, clean, print_message, write
+
+OK, FAILED, USAGE, UNREACHABLE, NOT_FOUND, TIMED_OUT = range(6)
+UNFORESEEN, OUTPUT_LOST, CLOSED_PIPE = 70, 74, 141
+
+ENDINGS: dict[type[Exception], tuple[int, str]] = {
+    ImportFailedError: (FAILED, "failed"),
+    JobNotFoundError: (NOT_FOUND, "not found"),
+    WaitTimeoutError: (TIMED_OUT, "timed out"),
+}
+"""The exit code of an error, and the word for it."""
+OTHER_ENDING = (UNREACHABLE, "could not be followed")
+_WORST_FIRST = (UNREACHABLE, FAILED, NOT_FOUND, TIMED_OUT)
+
+_T = TypeVar("_T")
+
+
+def exit_code(errors: Iterable[Exception]) -> int:
+    """Return the exit code of the worst of these errors; 0 if there are none."""
+    codes = {ENDINGS.get(type(error), OTHER_ENDING)[0] for error in errors}
+    return next((code for code in _WORST_FIRST if code in codes), OK)
+
+
+class Process:
+    """The process of a command: the signal that ended it."""
+
+    def __init__(self) -> None:
+        self.own = False
+        """Whether the process was started for the command."""
+        self.number = 0
+        """The first signal that was received, other than SIGINT; 0 if there was none."""
+
+    def handle_signals(self) -> None:
+        """Handle SIGTERM and SIGHUP as asyncio handles SIGINT: the second one ends the loop.
+
+        A signal that the parent process ignores, as nohup does, stays ignored.
+        """
+        for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, self._interrupt)
+
+    def interrupted(self, what: str = "") -> int:
+        """Print that a signal ended the command, and what continues; return the exit code."""
+        by = f" by {signal.Signals(self.number).name}" if self.number else ""
+        write("", err=True)
+        print_message(f"interrupted{by}{what}")
+        return 128 + (self.number or signal.SIGINT)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.number = self.number or number
+        handler = signal.getsignal(signal.SIGINT)
+        (handler if callable(handler) else signal.default_int_handler)(number, frame)
+
+
+class Session:
+    """One run of a command: its options, client, time limit, errors and jobs."""
+
+    def __init__(self, name: str, options: dict[str, Any], unsure: str) -> None:
+        self.name = name
+        self.options = options
+        self.as_json: bool = options["as_json"]
+        self.client = make_client(options)
+        self.errors = Errors(debug=options["debug"])
+        self.followed: list[str] = []
+        """The jobs that continue if the command is interrupted."""
+        self.unsure = unsure
+        """The message if the request may have taken effect although it failed."""
+        self.timeout: float | None = options["timeout"]
+        """Seconds for the whole command; None: no limit; 0: each request is sent once."""
+        self._end = time.monotonic() + (self.timeout or 0.0)
+
+    def time_left(self) -> float | None:
+        """Return the seconds that remain of ``timeout``: None and 0 stay what they are."""
+        return max(0.0, self._end - time.monotonic()) if self.timeout else self.timeout
+
+    async def within(self, request: Coroutine[Any, Any, _T]) -> _T:
+        """Return the response to a request. Raises WaitTimeoutError when the time has expired."""
+        limit = asyncio.timeout(self.time_left() if self.timeout else None)
+        try:
+            async with limit:
+                return await request
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        raise WaitTimeoutError(
+            f"timed out: no response within {self.timeout:g} s (--timeout)",
+            may_have_run=bool(self.unsure),
+        )
+
+    def validated(self, job_ids: Iterable[str]) -> list[str]:
+        """Return job ids, each once. Raises ArgumentError; nothing is sent."""
+        numbers = self.options["service"] != "cloud"
+        given = [
+            text.lstrip("0") or "0" if numbers and text.isdigit() else text for text in job_ids
+        ]
+        self.client.watch_all(given)
+        return list(dict.fromkeys(given))
+
+
+def execute(session: Session, work: Callable[[Session], Awaitable[int]]) -> int:
+    """Run a command's work and return its exit code."""
+    process = click.get_current_context().ensure_object(Process)
+    if process.own and not session.options["debug"]:
+        _silence_grpc_logs()
+
+    async def run() -> int:
+        async with session.client:
+            return await work(session)
+
+    try:
+        code = anyio.run(run)
+    except ArgumentError as error:
+        raise usage(error) from error
+    except MilvusImportError as error:
+        session.errors.print(error)
+        if session.unsure and error.may_have_run:
+            print_message(session.unsure)
+        code = exit_code([error])
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        code = process.interrupted(_interrupt_message(session))
+    except Exception:
+        if not process.number:
+            raise
+        code = process.interrupted()  # what it was doing failed: the terminal may be closed
+    session.errors.finish()
+    return code
+
+
+def main(
+    cli: click.Command, arguments: Sequence[str] | None = None, process: Process | None = None
+) -> int:
+    """Run a command and return its exit code."""
+    process = process or Process()
+    code: int
+    try:
+        code = cli.main(arguments, "milvus-import", standalone_mode=False, obj=process)
+    except click.Abort as error:  # at the prompt for the token
+        if not isinstance(error.__context__, EOFError):
+            return process.interrupted()
+        print_message("no token was entered")
+        code = USAGE
+    except click.ClickException as error:
+        print_message(clean(error.format_message()))
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            write(f"Try '{error.ctx.command_path} --help'.", err=True)
+        code = error.exit_code
+    except OutputLost as lost:
+        code = CLOSED_PIPE
+        if not isinstance(lost.args[0], BrokenPipeError):
+            code = OUTPUT_LOST
+            print_message(f"the output was lost: {lost}")
+    except Exception as error:  # noqa: BLE001 - not foreseen, whatever it is
+        code = UNFORESEEN
+        what = clean(f"{type(error).__name__}: {error}")
+        print_message(f"unexpected {what}. Run it with --debug for a traceback, and report that")
+        if "--debug" in (arguments or sys.argv):
+            write(traceback.format_exc().rstrip(), err=True)
+    return code
+
+
+def run_process(cli: click.Command) -> int:
+    """Run the command line in its own process and return its exit code."""
+    _open_streams()
+    process = Process()
+    process.own = True
+    process.handle_signals()
+    return main(cli, process=process)
+
+
+def _interrupt_message(session: Session) -> str:
+    if not session.followed:
+        return session.unsure and f"; {session.unsure}"
+    one = len(session.followed) == 1
+    return (
+        f"; the {'job continues' if one else 'jobs continue'}. "
+        f"Follow {'it' if one else 'them'} again: {_follow_command(session.followed)}"
+    )
+
+
+def _follow_command(followed: Sequence[str]) -> str:
+    """Return the command as it was typed, without secrets; of create, the one that follows."""
+    context = click.get_current_context()
+    command, group = context.command, context.find_root().command
+    words = ["milvus-import", command.name or "", *context.params.get("targets", ())]
+    if command.name == "create" and isinstance(group, click.Group):
+        command = group.commands["watch"]
+        words[1:] = ["watch", *followed]
+    names = {option.name for option in command.params}
+    for option in context.command.params:
+        name = option.name or ""
+        if not isinstance(option, click.Option) or option.hide_input or not is_given(name):
+            continue
+        value = context.params[name]
+        if name in names:
+            words.append(option.opts[0])
+            if not option.is_flag:
+                words.append(f"{value:g}" if isinstance(value, float) else value)
+    return shlex.join(words)
+
+
+def _open_streams() -> None:
+    """Replace closed standard streams, and escape what the encoding of the others lacks.
+
+    Otherwise a connection would get the descriptor of a closed stream, and gRPC would write its
+    log lines to it. Writing to the replacement fails.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            closed = os.open(os.devnull, os.O_RDONLY)  # the lowest descriptor that is free
+            setattr(sys, name, os.fdopen(closed, mode, encoding="utf-8"))
+        elif mode == "w":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _silence_grpc_logs() -> None:
+    """Keep gRPC's own log lines off the terminal unless its variables request them.
+
+    gRPC reads its variables when it is loaded, so that they cannot be set here. It writes to
+    descriptor 2, not to ``sys.stderr``.
+    """
+    if "GRPC_VERBOSITY" in os.environ or "GRPC_TRACE" in os.environ:
+        return
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(
+        os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace"
+    )
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
