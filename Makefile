@@ -6,7 +6,7 @@ arguments = $(if $(ARGS),-- $(ARGS))
 
 .DEFAULT_GOAL := help
 .PHONY: demo test test-versions test-alongside test-gateways test-repeat mutate audit lint types \
-	proto check-proto wheel bench soak recovery docs screens fault-times dev clean help
+	proto check-proto wheel bench matrix soak recovery docs screens fault-times dev clean help
 
 demo: ## run a real Milvus and follow a real import to its end
 	$(nox) -s demo $(arguments)
@@ -15,7 +15,7 @@ test: ## lint, types, generated code and all tests on the built wheel; with ARGS
 	$(nox) -s tests $(arguments)
 
 test-versions: ## the tests on the lowest and newest dependencies, on each Python found; ONLY=3.13
-	$(nox) -s versions$(if $(ONLY),-$(ONLY)) $(arguments)
+	$(nox) -s versions $(arguments)
 
 test-alongside: ## the wheel and each supported pymilvus in one process
 	$(nox) -s alongside
@@ -49,6 +49,9 @@ wheel: ## build the sdist and the wheel into dist/ and check them
 
 bench: ## measure latency, throughput and memory
 	$(nox) -s program -- benchmarks/run.py $(ARGS)
+
+matrix: ## how calls end: instrumented or not, on four versions of grpcio and each event loop
+	$(nox) -s matrix $(arguments)
 
 soak: ## make many calls under faults
 	$(nox) -s program -- benchmarks/soak.py $(ARGS)

@@ -6,6 +6,7 @@ nox creates an environment per session in `.venvs/`; uv installs the pins of req
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -32,6 +33,8 @@ UV = uv.find_uv_bin()
 
 LOWEST = "3.11"
 PYTHONS = ("3.12", "3.13", "3.14", "3.15")  # with the newest dependencies
+ONLY = os.environ.get("ONLY", "")  # make test-versions ONLY=3.13
+GRPCIO = ("1.76.0", "1.80.1", "1.83.0", "")  # of `make matrix`; "" is the newest, as pinned
 ALONGSIDE = ("3.0", "2.6", "2.5")  # pymilvus, see requirements/alongside-*.txt
 
 TESTS = ("newest", "cli", "rest", "test", "lint", "tools")
@@ -43,7 +46,7 @@ nox.options.envdir = ".venvs"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests"]
-nox.options.error_on_missing_interpreters = "ONLY" in os.environ  # make ... ONLY=3.13
+nox.options.error_on_missing_interpreters = bool(ONLY)
 
 # uv downloads no Python. PYTHON313=/path/to/python3.13 names one; else PATH and pyenv are searched.
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
@@ -180,27 +183,6 @@ def tests(session: nox.Session) -> None:
     session.log(f"make test: all steps passed in {time.monotonic() - start:.0f} s")
 
 
-@nox.session(python=[LOWEST, *PYTHONS])
-def versions(session: nox.Session) -> None:
-    """Run the tests on the lowest dependencies (3.11) and on the newest (the other Pythons).
-
-    The Pythons between the lowest and the newest that are found run the unit and server tests.
-    """
-    name = "lowest" if session.python == LOWEST else "newest"
-    install(session, name, "cli", *(["rest"] if name == "newest" else []), "test")
-    check_installed(session)
-    if session.posargs:
-        pytest(session, *session.posargs)
-    elif session.python in {LOWEST, newest_python()}:
-        all_tests(session)
-    else:
-        pytest(session, "tests/unit", "tests/server")
-    if name == "lowest":
-        install(session, "lowest-rest", "cli", "test")
-        selected = ("-m", "rest", "tests/server", "tests/testing")
-        pytest(session, *selected)
-
-
 @cache
 def newest_python() -> str:
     """Return the newest of the supported Pythons that is found."""
@@ -209,6 +191,47 @@ def newest_python() -> str:
         if subprocess.run(command, check=False, capture_output=True).returncode == 0:
             return minor
     return LOWEST
+
+
+def oldest_patch(minor: str) -> str:
+    """Return the full version of the oldest patch release found of a Python, such as 3.11.2."""
+    request = os.environ.get("PYTHON" + minor.replace(".", "")) or minor
+    command = [UV, "python", "list", "--only-installed", "--output-format", "json", request]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found = [python["version"] for python in json.loads(listed or "[]")]
+    return min(found, key=lambda full: [int(n) for n in re.findall(r"\d+", full)], default=minor)
+
+
+def tested_pythons() -> list[str]:
+    """Return the oldest patch release of the lowest Python, and the others; of these only ONLY."""
+    every = [oldest_patch(LOWEST), *PYTHONS]
+    return [python for python in every if f"{python}.".startswith(f"{ONLY}.")] if ONLY else every
+
+
+@nox.session(python=tested_pythons() or [ONLY])
+def versions(session: nox.Session) -> None:
+    """Run the tests on the lowest dependencies (oldest 3.11) and on the newest (other Pythons).
+
+    The Pythons between the lowest and the newest that are found run the unit and server tests.
+    """
+    session.run("python", "-VV")
+    lowest = str(session.python).startswith(LOWEST)
+    pins = ("lowest", "cli", "test") if lowest else ("newest", "rest", "cli", "test")
+    if session.posargs:
+        install(session, *pins, *(["lowest-rest"] if lowest else []))
+        check_installed(session)
+        pytest(session, *session.posargs)
+        return
+    install(session, *pins)
+    check_installed(session)
+    if lowest:
+        all_tests(session)
+        install(session, *pins, "lowest-rest")
+        pytest(session, "-m", "rest", "tests/server", "tests/testing")
+    elif session.python == newest_python():
+        all_tests(session)
+    else:
+        pytest(session, "tests/unit", "tests/server")
 
 
 @nox.session
@@ -357,8 +380,18 @@ def docs(session: nox.Session) -> None:
 def program(session: nox.Session) -> None:
     """Run a program of scripts/ or benchmarks/ with the wheel installed."""
     generates = session.posargs[0] == "scripts/generate.py"  # before there is a wheel
-    install(session, *TESTS, "bench", editable=None if generates else False)
+    install(session, *TESTS, editable=None if generates else False)
     session.run("python", *session.posargs, env={"PYTHONPATH": "tests/support"})
+
+
+@nox.session(python=newest_python())  # eager tasks need 3.12
+@nox.parametrize("grpcio", GRPCIO)
+def matrix(session: nox.Session, grpcio: str) -> None:
+    """Check how calls end, instrumented or not, on several versions of grpcio."""
+    install(session, "newest", "cli", "rest", "test")
+    if grpcio:
+        run_uv(session, "pip", "install", "--no-deps", f"grpcio=={grpcio}")
+    session.run("python", "benchmarks/matrix.py", *session.posargs)
 
 
 @nox.session

@@ -1,6 +1,8 @@
 """An HTTP/1.1 server that responds to every request with the same JSON.
 
 python canned_http.py REPLY_FILE    prints its port, serves until its stdin closes
+
+It never responds if the file is empty.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, reply: bytes) -> None:
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(reply)}"
-        self._response = head.encode() + b"\r\n\r\n" + reply
+        self._response = head.encode() + b"\r\n\r\n" + reply if reply else b""
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -5,6 +5,8 @@ a third of the calls that the client can make; this server is faster than the cl
 client is measured.
 
 python canned_server.py REPLY_FILE    prints its port, serves until its stdin closes
+
+It never responds if the file is empty.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ class Connection(asyncio.Protocol):
         message = b"\x00" + struct.pack("!I", len(reply)) + reply
         self._chunks = [message[i : i + _FRAME_LIMIT] for i in range(0, len(message), _FRAME_LIMIT)]
         self._size = len(message)
+        self._is_silent = not reply
         self._buffer = bytearray()
         self._greeted = False
         self._window = self._stream_window = 65_535
@@ -91,7 +94,7 @@ class Connection(asyncio.Protocol):
         self, kind: int, flags: int, stream: int, payload: bytearray, out: list[bytes]
     ) -> None:
         if kind == DATA:
-            if flags & END_STREAM:
+            if flags & END_STREAM and not self._is_silent:
                 self._waiting.append(stream)
         elif kind == WINDOW_UPDATE and stream == 0:
             self._window += int.from_bytes(payload, "big")

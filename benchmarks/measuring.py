@@ -1,14 +1,17 @@
-"""What the benchmarks share: a canned server, its reply, latency and throughput."""
+"""What the benchmarks share: rows with targets, canned servers, time and CPU per call."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from milvus_import import GetImportProgressResponse
@@ -19,6 +22,71 @@ HERE = Path(__file__).parent
 JOB = "449839014328146739"
 
 Work = Callable[[], Awaitable[object]]
+Measure = Callable[[Work, int], Awaitable[float]]
+
+HEAD = (
+    "| what | raw | ours | unit | ours/raw, median (quartiles) | target | verdict |\n"
+    "| --- | --- | --- | --- | --- | --- | --- |"
+)
+
+
+def verdict(value: float, target: str) -> str:
+    """Return whether a value meets a target such as "<= 1.05"; "" without one."""
+    if not target:
+        return ""
+    sign, limit = target.split()[:2]
+    return "met" if (value <= float(limit) if sign == "<=" else value >= float(limit)) else "MISSED"
+
+
+@dataclass
+class Row:
+    """Pairs of (raw, client), and their ratios."""
+
+    name: str
+    base: list[float]
+    ours: list[float]
+    unit: str
+    target: str = ""
+
+    def __str__(self) -> str:
+        ratios = sorted(b / a for a, b in zip(self.base, self.ours, strict=True))
+        low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+        return (
+            f"| {self.name} | {statistics.median(self.base):,.0f} | "
+            f"{statistics.median(self.ours):,.0f} | {self.unit} | "
+            f"{middle:.3f} ({low:.3f}-{high:.3f}) | {self.target} | "
+            f"{verdict(middle, self.target)} |"
+        )
+
+
+@dataclass
+class Figure:
+    """One value of the client, with a target of its own."""
+
+    name: str
+    value: float
+    unit: str
+    target: str = ""
+
+    def __str__(self) -> str:
+        return (
+            f"| {self.name} | | {self.value:,.1f} | {self.unit} | | {self.target} | "
+            f"{verdict(self.value, self.target)} |"
+        )
+
+
+async def pairs(
+    measure: Measure, base: Work, ours: Work, calls: int, count: int
+) -> tuple[list[float], list[float]]:
+    """Measure both in pairs of alternating order, so that a drift of the machine affects both."""
+    await measure(base, calls)
+    await measure(ours, calls)
+    found: tuple[list[float], list[float]] = ([], [])
+    for index in range(count):
+        gc.collect()
+        for which in (0, 1) if index % 2 else (1, 0):
+            found[which].append(await measure((base, ours)[which], calls))
+    return found
 
 
 @contextmanager
@@ -87,3 +155,17 @@ async def throughput(work: Work, calls: int) -> float:
         for _ in range(64):
             group.create_task(caller())
     return calls / (time.perf_counter() - start)
+
+
+async def cpu_alone(work: Work, calls: int) -> float:
+    """Return the microseconds of CPU of this process per call, one call after the other."""
+    start = time.process_time()
+    await latency(work, calls)
+    return (time.process_time() - start) / calls * 1e6
+
+
+async def cpu_concurrent(work: Work, calls: int) -> float:
+    """Return the microseconds of CPU of this process per call, 64 calls concurrently."""
+    start = time.process_time()
+    await throughput(work, calls)
+    return (time.process_time() - start) / calls * 1e6

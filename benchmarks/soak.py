@@ -1,7 +1,9 @@
 """Make many calls through a faulty relay to a faulty server: make soak.
 
 Before them, many random and mutated replies are decoded. ARGS="--calls 5000" is a shorter run,
---uvloop one on uvloop. It ends after --seconds in any case.
+--uvloop one on uvloop. --rest 0.5 makes half of the calls over REST; --instrument opentelemetry
+makes a second run of the same length with every channel of grpc.aio instrumented. A run ends after
+--seconds in any case.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
 from fuzzing import Fuzzed, fuzz
+from instrumenting import INSTRUMENTATIONS, instrument
 from soaking import Outcome, soak
 
 
@@ -53,15 +56,31 @@ def main() -> None:
     parser.add_argument("--replies", type=int, default=600_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--uvloop", action="store_true", help="run on uvloop")
-    parser.add_argument("--seconds", type=float, default=600.0, help="stop after this time")
+    parser.add_argument("--rest", type=float, default=0.0, help="the share of the calls over REST")
+    parser.add_argument("--instrument", choices=INSTRUMENTATIONS, help="and as many instrumented")
+    parser.add_argument(
+        "--seconds", type=float, default=600.0, help="stop each run after this time"
+    )
     arguments = parser.parse_args()
     fuzzed = fuzz(arguments.replies, seed=arguments.seed)
     print(describe_fuzzing(fuzzed), flush=True)
     run = import_module("uvloop").run if arguments.uvloop else asyncio.run
-    outcome = run(soak(arguments.calls, seed=arguments.seed, seconds=arguments.seconds))
-    print("\n".join(describe(outcome)))
-    short = sum(outcome.calls.values()) < arguments.calls
-    sys.exit(bool(fuzzed.wrong or outcome.wrong or outcome.left_behind or short))
+    failed = bool(fuzzed.wrong)
+    for name in filter(None, ("nothing", arguments.instrument)):
+        print(f"instrumented: {name}, over REST: {arguments.rest:.0%}")
+        instrument(name)
+        outcome = run(
+            soak(
+                arguments.calls,
+                seed=arguments.seed,
+                rest=arguments.rest,
+                seconds=arguments.seconds,
+            )
+        )
+        print("\n".join(describe(outcome)), flush=True)
+        short = sum(outcome.calls.values()) < arguments.calls
+        failed |= bool(outcome.wrong or outcome.left_behind or short)
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

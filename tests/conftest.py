@@ -10,10 +10,11 @@ import signal
 from collections.abc import AsyncGenerator
 
 import hypothesis
+import older_grpc
 import pytest
 from times import GUARD, SCALE
 
-from milvus_import._connection import _call, _channel
+from milvus_import._connection import _lazy
 from milvus_import.testing import FakeMilvus
 
 # gRPC logs each GOAWAY to stderr; the tests cause hundreds.
@@ -35,9 +36,10 @@ hypothesis.settings.load_profile("default")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "real_delays: the delays of close() and of the sweep are measured, not patched"
-    )
+    config.addinivalue_line("markers", "real_delays: the delay of close() is measured, not patched")
+    for line in older_grpc.filters():
+        config.addinivalue_line("filterwarnings", line)
+    older_grpc.ignore_spurious_wake_ups()
     config.addinivalue_line("markers", "rest: needs the extra `rest`; set by the name of a test")
 
 
@@ -47,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     rest = [item for item in items if re.search(r"(?<![a-z])rest(?![a-z])", item.nodeid)]
     for item in rest:
         item.add_marker("rest")
-    if rest and importlib.util.find_spec("httpx2") is None:
+    if rest and importlib.util.find_spec("aiohttp") is None:
         items[:] = [item for item in items if item not in {*rest}]
         config.hook.pytest_deselected(items=rest)
     if SCALE == 1:
@@ -84,12 +86,10 @@ def guard() -> float:
 
 @pytest.fixture(autouse=True)
 def short_delays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the grace of close() and the sweep, except where they are measured."""
+    """Shorten the grace of close(), except where it is measured."""
     if request.node.get_closest_marker("real_delays"):
         return
-    monkeypatch.setattr(_channel, "CLOSE_GRACE", 0.2 * SCALE)
-    monkeypatch.setattr(_channel, "SWEEP_INTERVAL", 0.2 * SCALE)
-    monkeypatch.setattr(_call, "OVERDUE", 0.3 * SCALE)
+    monkeypatch.setattr(_lazy, "CLOSE_GRACE", 0.2 * SCALE)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from ._address import TLSConfig
-from ._client import ImportClient
-from ._connection._channel import ChannelOption
+from ._client import GetImportProgressOption, ImportClient, get_import_progress
+from ._connection._grpc import ChannelOption
 from ._errors import (
     AccessDeniedError,
     ArgumentError,
@@ -30,12 +30,11 @@ from ._models import (
     ImportState,
     Service,
 )
-from ._option import GetImportProgressOption, get_import_progress
 from ._options import CallOptions, Metadata, OnRetry, RpcOptions, Until, WatchOptions
 from ._services._requests import Files, ImportOptions, ImportOptionsLike
 from ._services._select import ServiceChoice
-from ._watch._jobs import JobsWatch, Outcome
-from ._watch._one import ImportWatch
+from ._watch._watch import ImportWatch
+from ._watch._watch_all import JobsWatch, Outcome
 
 __all__ = [
     "AccessDeniedError",

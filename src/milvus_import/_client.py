@@ -1,25 +1,51 @@
-"""The client: validate the arguments and call the services."""
+"""The client: its constructor and lifecycle, and its methods, which validate and call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Unpack, cast
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack, cast, get_args
 
-from ._base import BaseClient
-from ._connection._pauses import yield_to_loop
-from ._errors import ArgumentError, JobNotFoundError
+import grpc.aio
+
+from ._address import Endpoint, TLSConfig, authorization, credentials_text, parse_uri
+from ._connection._grpc import (
+    ChannelOption,
+    GrpcConnection,
+    channel_arguments,
+    validate_channel_options,
+    validate_interceptors,
+    validate_message_sizes,
+)
+from ._connection._lazy import yield_to_loop
+from ._errors import ArgumentError, ClientClosedError, JobNotFoundError
 from ._models import GetImportProgressResponse, ImportJob, ImportProgressData, Service
 from ._options import (
     CallOptions,
     CallSettings,
+    RpcOptions,
     Until,
     WatchOptions,
+    client_settings,
     merge,
     merge_rpc,
     parse_watch_options,
+    unknown_argument_error,
     validate_callback,
     validate_until,
     with_metadata,
+)
+from ._services import _internal, _public
+from ._services._operations import (
+    ABORT_JOB,
+    COMMIT_JOB,
+    CREATE_JOB,
+    CREATE_JOB_OF_GROUPS,
+    GET_PROGRESS,
+    LIST_JOBS,
 )
 from ._services._requests import (
     Files,
@@ -33,29 +59,168 @@ from ._services._requests import (
     validate_job_id,
     validate_job_ids,
 )
-from ._services._select import (
-    ABORT_JOB,
-    COMMIT_JOB,
-    CREATE_JOB,
-    CREATE_JOB_OF_GROUPS,
-    GET_PROGRESS,
-    LIST_JOBS,
-)
-from ._watch._follower import JobsFollower
-from ._watch._jobs import JobsWatch, Outcome, wait_for_all
-from ._watch._one import ImportWatch, wait_for
-from ._watch._source import ServicesSource
+from ._services._select import ServiceChoice, Services
+from ._text import shorten
+from ._watch._followers import Follower, Group
+from ._watch._polls import Polls
+from ._watch._watch import ImportWatch, wait_for
+from ._watch._watch_all import FollowedJobs, JobsWatch, Outcome, wait_for_all
 
+if TYPE_CHECKING:
+    from ._options import WatchSettings
+
+logger = logging.getLogger("milvus_import")
+
+MAX_RECEIVE_BYTES = 16 * 1024 * 1024
+MAX_SEND_BYTES = 64 * 1024 * 1024
 _NO_JOB = "0"
+_CREATE_PARAMETERS = (
+    *("collection_name", "files", "partition_name", "db_name", "options", "idempotency_key"),
+)
+_warned_targets: set[str] = set()
 
 
-class ImportClient(BaseClient):
+class ImportClient:
     """A connection to Milvus for running and following bulk-import jobs.
 
     Created without I/O and without a running loop; it connects at the first call and belongs to
     that call's event loop. One client serves any number of concurrent calls. Close it with
     ``close()`` or ``async with``; a client that is garbage-collected open emits ResourceWarning.
     """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        token: str | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        db_name: str = "",
+        tls: TLSConfig | None = None,
+        service: ServiceChoice = "auto",
+        max_receive_bytes: int = MAX_RECEIVE_BYTES,
+        max_send_bytes: int = MAX_SEND_BYTES,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+        channel_options: Sequence[ChannelOption] = (),
+        **defaults: Unpack[RpcOptions],
+    ) -> None:
+        """Validate the arguments; nothing is sent.
+
+        Args:
+            uri: ``host``, ``host:port``, ``http://``, ``https://`` (TLS), each optionally with
+                ``/database``; ``dns:///``, ``ipv4:a:p,b:p`` (the addresses share the calls),
+                ``unix:``. The port defaults to 19530, for https to 443.
+            token: ``"user:password"`` or an API key.
+            user: The user, with ``password`` instead of ``token``.
+            password: The password of ``user``.
+            db_name: The database, unless the URI names it.
+            tls: Certificates and names; with it a URI without a scheme means TLS.
+            service: "internal" (port 19529, Milvus 2.4+), "public" (19530), "auto" (internal, then
+                public), or "rest" (19530, Milvus 2.4+, extra ``[rest]``).
+            max_receive_bytes: The largest reply, 1 to 2**31-1 bytes, default 16 MiB. Replies with
+                the progress of one job are always limited to 16 MiB.
+            max_send_bytes: The largest request, 1 to 2**31-1 bytes, default 64 MiB.
+            interceptors: gRPC client interceptors, the first outermost. Every call is unary;
+                interceptors for streams are accepted and never called.
+            channel_options: gRPC channel arguments; they override this package's of the same name.
+            **defaults: RpcOptions for every call: ``rpc_timeout``, ``metadata``, ...
+
+        Raises:
+            ArgumentError: A value is wrong; the message names the argument.
+            TypeError: An argument has a wrong type or is unknown.
+        """
+        for name in defaults.keys() - RpcOptions.__optional_keys__:
+            raise unknown_argument_error(name, _CONSTRUCTOR_ARGUMENTS)
+        if service not in get_args(ServiceChoice):
+            *first, last = (repr(choice) for choice in get_args(ServiceChoice))
+            choices = f"{', '.join(first)} or {last}"
+            raise ArgumentError(f"service must be {choices}, got {shorten(service)}")
+        if tls is not None and not isinstance(tls, TLSConfig):
+            raise TypeError(f"tls must be a TLSConfig, got {type(tls).__name__}")
+        endpoint = parse_uri(uri, tls=tls is not None)
+        self._db_name = _database(db_name, endpoint)
+        validate_message_sizes(max_receive_bytes, max_send_bytes)
+        checked = validate_interceptors(interceptors)
+        arguments = validate_channel_options(channel_options)
+        secret = credentials_text(token, user, password)
+        if service == "rest":
+            from ._services import _rest  # noqa: PLC0415 - aiohttp is an extra
+
+            for argument, value in (("interceptors", checked), ("channel_options", arguments)):
+                if value:
+                    raise ArgumentError(
+                        f"{argument} must be empty with service={service!r}: they are for gRPC only"
+                    )
+            self._settings = _rest.rest_settings(
+                endpoint, secret, "token" if token else "user or password", self._db_name, defaults
+            )
+            self._services = _rest.rest_services(endpoint, tls, max_receive_bytes, max_send_bytes)
+        else:
+            self._settings = client_settings(
+                secure=endpoint.secure,
+                fixed={
+                    "authorization": authorization(token, user, password),
+                    "dbname": self._db_name,
+                },
+                defaults=defaults,
+            )
+            tls = tls or TLSConfig()
+            if tls.server_name:
+                arguments.insert(0, ("grpc.ssl_target_name_override", tls.server_name))
+            connection = GrpcConnection(
+                endpoint,
+                channel_arguments(endpoint, max_receive_bytes, max_send_bytes, arguments),
+                tls.credentials() if endpoint.secure else None,
+                checked,
+            )
+            chosen = {"internal": _internal.METHODS, "public": _public.METHODS}
+            if service != "auto":
+                chosen = {service: chosen[service]}
+            self._services = Services(connection, chosen, "dbname")
+        self._services.quoted_token = _is_quoted(token) or _is_quoted(password)
+        self._polls = Polls(self._services, shared=not checked)
+        if secret and not (endpoint.secure or endpoint.loopback):
+            _warn_of_plaintext(endpoint.target)
+
+    def __repr__(self) -> str:
+        services = getattr(self, "_services", None)  # missing if __init__ raised
+        if services is None:
+            return "<ImportClient (not created)>"
+        connection = services.connection
+        closed = " (closed)" if connection.closed else ""
+        return f"<ImportClient {connection.endpoint.target}{closed}>"
+
+    def __del__(self) -> None:
+        services = getattr(self, "_services", None)
+        if services is not None and services.connection.loop and not services.connection.closed:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an ImportClient cannot be copied or pickled: it holds an open connection; "
+            "create one in each process"
+        )
+
+    async def __aenter__(self) -> Self:
+        if self._services.connection.closed:
+            raise ClientClosedError("this client is closed; create a new client")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Reject new calls, give those in flight up to a second, then cancel them.
+
+        Idempotent. Afterwards the client has no task, call or file descriptor.
+        """
+        self._polls.close()
+        await self._services.connection.close()
 
     async def check(self, **call: Unpack[CallOptions]) -> Service:
         """Return the service that responds: "internal", "public" or "rest".
@@ -66,10 +231,10 @@ class ImportClient(BaseClient):
         settings = merge(self._settings, call)
         try:
             params = JobParams(_NO_JOB, self._db_name)
-            response = await self._services.call(GET_PROGRESS, params, settings)
+            snapshot = await self._services.call(GET_PROGRESS, params, settings)
         except JobNotFoundError as error:
             return error.service or "public"
-        return response.service
+        return snapshot.decode().service
 
     async def get_import_progress(
         self, job_id: str, **call: Unpack[CallOptions]
@@ -84,9 +249,10 @@ class ImportClient(BaseClient):
         (JobNotFoundError for an unknown job), ClientClosedError; ArgumentError and TypeError
         before anything is sent.
         """
-        settings = merge(self._settings, call)
+        settings = merge(self._settings, call, ("job_id",))
         params = JobParams(validate_job_id(job_id), self._db_name)
-        return await self._services.call(GET_PROGRESS, params, settings)
+        snapshot = await self._services.call(GET_PROGRESS, params, settings)
+        return GetImportProgressResponse(0, snapshot.reason, snapshot.decode())
 
     async def list_imports(
         self,
@@ -106,8 +272,9 @@ class ImportClient(BaseClient):
         on 2.4+.
         """
         params = self._list_params(collection_name, db_name, all_databases=all_databases)
-        settings = self._with_database(merge(self._settings, call), db_name)
-        return await self._services.call(LIST_JOBS, params, settings)
+        own = ("collection_name", "db_name", "all_databases")
+        settings = self._with_database(merge(self._settings, call, own), db_name)
+        return (await self._services.call(LIST_JOBS, params, settings)).jobs()
 
     async def create_import(
         self,
@@ -153,7 +320,7 @@ class ImportClient(BaseClient):
             options=options,
         )
         del options  # may hold a secret, and error reporters show the variables of frames
-        settings = self._with_database(merge(self._settings, call), db_name)
+        settings = self._with_database(merge(self._settings, call, _CREATE_PARAMETERS), db_name)
         if idempotency_key is not None:
             key = validate_idempotency_key(idempotency_key)
             settings = with_metadata(settings, "idempotency-key", key)
@@ -168,7 +335,7 @@ class ImportClient(BaseClient):
         the server. The job is Committing for some seconds, then Completed. ``call`` takes
         CallOptions.
         """
-        await self._job_call(COMMIT_JOB, job_id, call)
+        await self._change_job(COMMIT_JOB, job_id, call)
 
     async def abort_import(self, job_id: str, **call: Unpack[CallOptions]) -> None:
         """Abort a job that was created with ``auto_commit=False``, before it is Committing.
@@ -176,7 +343,7 @@ class ImportClient(BaseClient):
         Milvus 3.0 and ``service="rest"`` only: UnsupportedServerError otherwise. Idempotent on
         the server. The job is Failed afterwards. ``call`` takes CallOptions.
         """
-        await self._job_call(ABORT_JOB, job_id, call)
+        await self._change_job(ABORT_JOB, job_id, call)
 
     def watch(self, job_id: str, **options: Unpack[WatchOptions]) -> ImportWatch:
         """Return an async iterator over the changes of a job, until it is Completed or Failed.
@@ -188,11 +355,11 @@ class ImportClient(BaseClient):
         The iterator raises WaitTimeoutError, JobNotFoundError, and the last error if it is not
         retried. A failed job is yielded, not raised.
         """
-        watch_settings = parse_watch_options(options)
+        watch = parse_watch_options(options, ("job_id",))
         job_id = validate_job_id(job_id)
-        settings = merge_rpc(self._settings, options)
-        source = ServicesSource(self._services, "", self._db_name, settings)
-        return ImportWatch(job_id, source, watch_settings)
+        settings = merge_rpc(self._settings, options, ("job_id",))
+        follower = Follower(self._group(settings, watch), (job_id,), self._db_name)
+        return ImportWatch(job_id, follower, watch)
 
     async def wait(
         self,
@@ -214,9 +381,14 @@ class ImportClient(BaseClient):
         validate_until(until)
         if on_progress is not None:
             validate_callback("on_progress", on_progress)
-        watch = self.watch(job_id, **options)
-        cast("dict[str, object]", options).clear()  # error reporters show the variables of frames
-        return await wait_for(watch, until, on_progress)
+        own = ("job_id", "until", "on_progress")
+        watch = parse_watch_options(options, own)
+        job_id = validate_job_id(job_id)
+        group = self._group(merge_rpc(self._settings, options, own), watch)
+        rows = group.of_list("", self._db_name) if on_progress is None else None
+        follower = Follower(group, (job_id,), self._db_name, shared_list=rows)
+        waiting = None if rows is None else until
+        return await wait_for(ImportWatch(job_id, follower, watch, waiting), until, on_progress)
 
     def watch_all(
         self,
@@ -238,16 +410,23 @@ class ImportClient(BaseClient):
         A failed job is yielded, not raised. A job that the server does not have does not stop the
         others; its JobNotFoundError is raised when they have ended.
         """
-        watch_settings = parse_watch_options(options)
+        own = ("job_ids", "collection_name", "all_databases")
+        watch = parse_watch_options(options, own)
         if job_ids is not None and collection_name is not None:
             raise ArgumentError("job_ids must be None if collection_name is passed")
         ids = None if job_ids is None else validate_job_ids(job_ids, or_collection=True)
         params = self._list_params(
             collection_name, None, all_databases=all_databases or ids is not None
         )
-        settings = merge_rpc(self._settings, options)
-        source = ServicesSource(self._services, params.collection_name, params.db_name, settings)
-        return JobsWatch(JobsFollower(source, ids, watch_settings))
+        group = self._group(merge_rpc(self._settings, options, own), watch)
+        follower = Follower(
+            group,
+            ids or (),
+            params.db_name,
+            shared_list=group.of_list(params.collection_name, params.db_name),
+            needs_list=ids is None,
+        )
+        return JobsWatch(FollowedJobs(follower, watch))
 
     async def wait_all(
         self,
@@ -265,7 +444,8 @@ class ImportClient(BaseClient):
         arguments are those of ``wait`` and ``watch_all``.
         """
         validate_until(until)
-        watch_settings = parse_watch_options(options)
+        own = ("job_ids", "until", "on_progress")
+        watch = parse_watch_options(options, own)
         if job_ids is None:
             raise TypeError(
                 "job_ids must be a list of job ids, got None; watch_all follows all jobs"
@@ -273,15 +453,19 @@ class ImportClient(BaseClient):
         if on_progress is not None:
             validate_callback("on_progress", on_progress)
         ids = validate_job_ids(job_ids, or_collection=False)
-        settings = merge_rpc(self._settings, options)
-        source = ServicesSource(self._services, "", self._db_name, settings)
-        follower = JobsFollower(source, ids, watch_settings, until=until)
-        return await wait_for_all(follower, on_progress)
+        group = self._group(merge_rpc(self._settings, options, own), watch)
+        rows = group.of_list("", self._db_name)
+        follower = Follower(group, ids, self._db_name, shared_list=rows)
+        return await wait_for_all(FollowedJobs(follower, watch, until=until), on_progress)
 
-    async def _job_call(self, operation: Any, job_id: str, call: CallOptions) -> None:
-        settings = merge(self._settings, call)
+    async def _change_job(self, operation: Any, job_id: str, call: CallOptions) -> None:
+        settings = merge(self._settings, call, ("job_id",))
         params = JobParams(validate_job_id(job_id), self._db_name)
-        await self._services.call(operation, params, settings)
+        await yield_to_loop()  # a caller that is already cancelled must not change a job
+        try:
+            await self._services.call(operation, params, settings)
+        finally:
+            self._polls.job_changed()
 
     def _list_params(
         self, collection_name: str | None, db_name: str | None, *, all_databases: bool
@@ -295,6 +479,10 @@ class ImportClient(BaseClient):
             )
         return ListParams(collection, database)
 
+    def _group(self, settings: CallSettings, watch: WatchSettings) -> Group:
+        """Return the group of a watch; one that polls once sends its own request."""
+        return self._polls.group(settings, watch.interval, alone=watch.timeout <= 0)
+
     def _with_database(self, settings: CallSettings, db_name: str | None) -> CallSettings:
         if db_name is None:
             return settings
@@ -302,3 +490,81 @@ class ImportClient(BaseClient):
 
     def _database(self, db_name: str | None) -> str:
         return self._db_name if db_name is None else validate_database(db_name)
+
+
+@dataclass(slots=True)
+class GetImportProgressOption:
+    """Which job of which server: the argument of ``get_import_progress``.
+
+    The arguments of the connection are those of ImportClient. The repr shows no secrets. A URI with
+    credentials raises ArgumentError here; the other arguments are validated by the call.
+    """
+
+    uri: str
+    job_id: str
+    _: KW_ONLY
+    token: str | None = field(default=None, repr=False)
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    db_name: str = ""
+    tls: TLSConfig | None = None
+    service: ServiceChoice = "auto"
+
+    def __post_init__(self) -> None:
+        if "@" in str(self.uri):
+            parse_uri(self.uri)  # raises immediately: a password must not appear in a repr
+
+
+async def get_import_progress(
+    option: GetImportProgressOption, **call: Unpack[CallOptions]
+) -> GetImportProgressResponse:
+    """Return the progress of one job, over a connection opened for this call.
+
+    ``call`` takes CallOptions: ``timeout`` (seconds, default 10), ``metadata``, ... For more than
+    one call create an ImportClient, which keeps its connection. If it is cancelled, its RPC has up
+    to a second to end before the connection is closed.
+
+    Raises what ``ImportClient.get_import_progress`` raises.
+    """
+    if not isinstance(option, GetImportProgressOption):
+        raise TypeError(f"option must be a GetImportProgressOption, got {type(option).__name__}")
+    client = ImportClient(
+        option.uri,
+        token=option.token,
+        user=option.user,
+        password=option.password,
+        db_name=option.db_name,
+        tls=option.tls,
+        service=option.service,
+    )
+    progress = client.get_import_progress(option.job_id, **call)
+    cast("dict[str, object]", call).clear()  # error reporters show the variables of frames
+    async with client:
+        return await progress
+
+
+_CONSTRUCTOR_ARGUMENTS = (
+    *(name for name in ImportClient.__init__.__annotations__ if name not in {"return", "defaults"}),
+    *sorted(RpcOptions.__optional_keys__),
+)
+
+
+def _database(db_name: str, endpoint: Endpoint) -> str:
+    validate_database(db_name)
+    if db_name and endpoint.database not in {"", db_name}:
+        raise ArgumentError(
+            f"db_name must be {shorten(endpoint.database)}, the database of the URI, "
+            f"got {shorten(db_name)}"
+        )
+    return validate_database(db_name or endpoint.database)
+
+
+def _is_quoted(secret: str | None) -> bool:
+    return secret is not None and len(secret) > 1 and secret[0] == secret[-1] and secret[0] in "'\""
+
+
+def _warn_of_plaintext(target: str) -> None:
+    """Log once per process and target that a token is sent without TLS."""
+    if target not in _warned_targets:
+        _warned_targets.add(target)
+        logger.warning("a token is sent to %s in plain text; use https://", target)

@@ -22,13 +22,20 @@ An argument of a wrong type raises a plain ``TypeError``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict, Unpack
 
 import grpc
+
+from ._text import excerpt
 
 if TYPE_CHECKING:
     from ._hints import Hint
     from ._models import CallRecord, ImportProgressData, Service
+
+_ATTRIBUTES: Final = (
+    *("message", "hint", "transient", "may_have_run", "rate_limited", "retry_after"),
+    *("job_id", "method", "service", "target", "outage"),
+)
 
 
 class ErrorContext(TypedDict, total=False):
@@ -37,6 +44,8 @@ class ErrorContext(TypedDict, total=False):
     hint: Hint | None
     transient: bool
     may_have_run: bool
+    rate_limited: bool
+    retry_after: float | None
     job_id: str | None
     method: str | None
     service: Service | None
@@ -58,6 +67,13 @@ class MilvusImportError(Exception):
 
     may_have_run: bool
     """Whether the request may have taken effect on the server although the call failed."""
+
+    rate_limited: bool
+    """Whether the server or a gateway limits the request rate, as for an HTTP status 429."""
+
+    retry_after: float | None
+    """Seconds after which the server or the gateway allows the next request; None if it did not
+    send ``retry-after``."""
 
     job_id: str | None
     """The job that the call or the wait was about; None if it was not about a single job."""
@@ -81,6 +97,8 @@ class MilvusImportError(Exception):
         self.message = message
         self.transient = context.get("transient", self._transient)
         self.may_have_run = context.get("may_have_run", False)
+        self.rate_limited = context.get("rate_limited", False)
+        self.retry_after = context.get("retry_after")
         self.job_id = context.get("job_id")
         self.method = context.get("method")
         self.service = context.get("service")
@@ -111,25 +129,22 @@ class MilvusImportError(Exception):
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON-ready values for logs. It holds no token and no metadata.
 
-        The keys are the same for every error; values that do not apply are None.
+        The keys are the attributes of all errors, with ``elapsed`` of the record; those that an
+        error does not have are None. Texts of the server are cut after 8,192 characters.
         """
         code = getattr(self, "code", None)
-        progress = getattr(self, "progress", None)
-        return {
-            "type": type(self).__name__,
-            "message": self.message,
-            "hint": self.hint,
-            "transient": self.transient,
-            "may_have_run": self.may_have_run,
-            "job_id": self.job_id,
-            "method": self.method,
-            "service": self.service,
-            "target": self.target,
-            "code": code.name if isinstance(code, grpc.StatusCode) else code,
-            "error_code": getattr(self, "error_code", None),
-            "http_status": getattr(self, "http_status", None),
-            "progress": None if progress is None else progress.to_dict(),
-        }
+        found: dict[str, Any] = {"type": type(self).__name__}
+        found |= {name: getattr(self, name) for name in _ATTRIBUTES}
+        found["code"] = code.name if isinstance(code, grpc.StatusCode) else code
+        found |= {name: getattr(self, name, None) for name in ("error_code", "http_status")}
+        for name in ("details", "reason", "detail"):
+            text = getattr(self, name, None)
+            found[name] = None if text is None else excerpt(text)
+        record, progress = getattr(self, "record", None), getattr(self, "progress", None)
+        found["retriable"] = getattr(self, "retriable", None)
+        found["elapsed"] = None if record is None else record.elapsed
+        found["progress"] = None if progress is None else progress.to_dict()
+        return found
 
 
 class ArgumentError(MilvusImportError, ValueError):
@@ -297,6 +312,11 @@ class ClientClosedError(MilvusImportError):
 def hint_of(error: MilvusImportError) -> Hint | None:
     """Return the Hint of an error, for another error with the same cause."""
     return error._hint  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def set_hint(error: MilvusImportError, hint: Hint | None) -> None:
+    """Replace the hint of an error."""
+    error._hint = hint  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 def cli_text(error: MilvusImportError) -> str:

@@ -19,13 +19,12 @@ from milvus_import import (
     MilvusImportError,
     MilvusStatusError,
 )
-from milvus_import._failures._context import CallContext, ReplyError
+from milvus_import._failures import complete
 from milvus_import._failures._milvus import check_status
 from milvus_import._services._internal import decode_progress as decode_internal
 from milvus_import._services._public import decode_progress as decode_public
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
-CONTEXT = CallContext("GetImportState", "public", True, "milvus", False, 10.0, True, False)
 UNPARSEABLE = (DecodeError, UnicodeDecodeError)  # the second by the pure-Python backend
 
 NATIVE = internal_pb2.GetImportProgressResponse
@@ -123,10 +122,20 @@ def test_only_the_server_decides_completed_and_failed(reply: Any) -> None:
 
 @given(STATUSES.filter(lambda status: status.code or status.error_code))
 def test_any_status_but_success_is_an_error_of_the_right_class(status: Any) -> None:
-    with pytest.raises(ReplyError) as caught:
+    with pytest.raises(MilvusStatusError) as caught:
         check_status(status)
-    error = caught.value.make(CONTEXT)
-    assert isinstance(error, MilvusStatusError)
+    error = caught.value
+    complete(
+        error,
+        method="GetImportState",
+        service="public",
+        target="milvus",
+        secure=False,
+        is_read=True,
+        timeout=10.0,
+        responded=True,
+        authorized=False,
+    )
     assert type(error) is oracle.refusal(status)
     assert (error.code, error.error_code) == (status.code, status.error_code)
     assert (error.reason, error.detail) == (status.reason, status.detail)

@@ -46,7 +46,7 @@ from milvus_import import (
     GetImportProgressResponse,
     ImportClient,
 )
-from milvus_import._connection import _call
+from milvus_import._connection import _in_flight
 from milvus_import.testing import FakeMilvus, Fault
 
 pytestmark = pytest.mark.anyio
@@ -139,7 +139,7 @@ async def test_a_detached_call_that_hangs_ends_at_its_deadline(
     path: str, fake: FakeMilvus, job_id: str, scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lifetime = 0.5 * scale
-    monkeypatch.setattr(_call, "DETACHED_LIFETIME", lifetime)
+    monkeypatch.setattr(_in_flight, "DETACHED_LIFETIME", lifetime)
     fake.inject("hang", times=None)
     records: list[CallRecord] = []
     options: dict[str, Any] = {"rpc_timeout": lifetime, "on_finish": records.append} | PATHS[path]
@@ -237,7 +237,7 @@ async def test_close_ends_a_call_in_flight_without_cancelling_its_caller(
             if closed == "client":
                 await client.close()
             else:  # gRPC permits it
-                await leaks.connection(client).channel.close()
+                await leaks.channel(client).close()
 
         await asyncio.gather(alone(scenario()), close())
     assert [record.code for record in records] == [Code.CANCELLED]
@@ -268,14 +268,15 @@ async def test_a_call_that_grpc_never_starts_is_given_up(
         async def waits() -> None:
             with pytest.raises(CallError) as caught:
                 await client.get_import_progress(job_id)
-            assert caught.value.code is Code.INTERNAL
+            unnoticed = path == "deadline"  # a task notices that the call did not start
+            assert caught.value.code is (Code.DEADLINE_EXCEEDED if unnoticed else Code.INTERNAL)
 
         async def leaves() -> None:
             with anyio.move_on_after(LEAVE * scale), suppress(CallError):
                 await client.get_import_progress(job_id)
 
         await asyncio.gather(alone(waits()), alone(leaves()))
-        in_flight = leaks.connection(client).in_flight
+        in_flight = leaks.connection(client).open()
         await until(lambda: not in_flight)
     assert fake.received == []
 
@@ -340,7 +341,7 @@ async def test_a_call_that_an_interceptor_delays_is_given_up_after_its_deadline(
             return client.get_import_progress(job_id)
 
         await asyncio.gather(alone(waits()), alone(move_on_after(call, LEAVE * scale)))
-        in_flight = leaks.connection(client).in_flight
+        in_flight = leaks.connection(client).open()
         await until(lambda: not in_flight)
     assert fake.received == []
 
@@ -447,7 +448,7 @@ async def test_a_status_code_unknown_to_grpc_is_an_error_and_a_record(
             with anyio.move_on_after(0):
                 await client.get_import_progress(JOB_ID)
             await until(lambda: bool(records))
-        assert not leaks.connection(client).in_flight
+        assert not leaks.connection(client).open()
     assert [(record.code, record.details) for record in records] == [(Code.UNKNOWN, "odd")]
 
 
@@ -464,7 +465,7 @@ async def test_a_delayed_call_has_the_same_record_whether_awaited_or_detached() 
 
 
 @pytest.mark.real_delays
-async def test_a_call_that_never_starts_is_given_up_within_three_seconds_of_its_deadline(
+async def test_a_call_that_never_starts_is_given_up_soon_after_its_deadline(
     fake: FakeMilvus, job_id: str, scale: float
 ) -> None:
     async def seconds(**options: Any) -> float:
@@ -477,8 +478,8 @@ async def test_a_call_that_never_starts_is_given_up_within_three_seconds_of_its_
             return time.monotonic() - started
 
     never_started, delayed = await asyncio.gather(seconds(), seconds(interceptors=[HoldBack()]))
-    assert 1.0 < never_started < 3.5 + scale
-    assert 1.0 < delayed < 2.5 + scale
+    assert 0.1 < never_started < 1.0 + scale
+    assert 0.1 < delayed < 1.0 + scale
 
 
 # on_finish
@@ -535,7 +536,7 @@ async def test_on_finish_that_raises_cancelled_error_or_returns_an_awaitable_is_
             assert words in entry.getMessage()
 
 
-async def test_the_sweep_does_not_keep_the_context_of_the_first_caller(
+async def test_the_timer_does_not_keep_the_context_of_the_first_caller(
     fake: FakeMilvus, job_id: str
 ) -> None:
     """While calls overlap, one timer serves them all."""
@@ -555,12 +556,8 @@ async def test_the_sweep_does_not_keep_the_context_of_the_first_caller(
 
         second = asyncio.ensure_future(client.get_import_progress(job_id, timeout=GUARD))
         await until(lambda: bool(fake.received))
-        connection = leaks.connection(client)
-        assert connection.sweeper is not None
-        connection.sweeper.cancel()
-        connection.sweeper = None
-        kept = await asyncio.create_task(first())
-        await until(lambda: len(connection.in_flight) == 1)
+        kept = await asyncio.create_task(first())  # its deadline is earlier: it sets the timer
+        await until(lambda: len(leaks.connection(client).open()) == 1)
         gc.collect()
         assert kept() is None
         second.cancel()

@@ -88,7 +88,7 @@ CASES = {
     "commit on gRPC": Case(3, "Pass --service rest (Milvus 3.0", "commit 7", importing()),
     "abort on gRPC": Case(3, "Pass --service rest (Milvus 3.0", "abort 7", importing()),
     "many groups on the public service": Case(
-        3, "Pass --together if the .npy files are one group", "create books a/v.npy b/v.npy",
+        3, "with --together", "create books a/v.npy b/v.npy",
         public=True,
     ),
     "RPC times out": Case(3, "no response within 0.3 s", "get 7 --rpc-timeout 300ms", hang),

@@ -326,19 +326,19 @@ def test_version_prints_what_a_bug_report_needs() -> None:
     shown = dict(line.split(" ", 1) for line in ended.out.splitlines())
     names = ["milvus-import", "Python", "grpcio", "protobuf", "anyio"]
     assert list(shown)[:5] == names
-    assert set(shown) - set(names) <= {"httpx2"}
+    assert set(shown) - set(names) <= {"aiohttp"}
     assert shown["Python"] == platform.python_version()
     assert shown["grpcio"] == importlib.metadata.version("grpcio")
 
 
 def test_version_leaves_out_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
-        if name == "httpx2":
+        if name == "aiohttp":
             raise importlib.metadata.PackageNotFoundError(name)
         return "1"
 
     monkeypatch.setattr("milvus_import._cli._commands.version", version)
-    assert "httpx2" not in invoke("--version").out
+    assert "aiohttp" not in invoke("--version").out
     assert "anyio 1" in invoke("--version").out
 
 

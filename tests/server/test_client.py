@@ -23,9 +23,9 @@ from milvus_import import (
     ImportClient,
     ImportProgressData,
     MilvusImportError,
+    _client,  # pyright: ignore[reportPrivateUsage]
     get_import_progress,
 )
-from milvus_import._services import _connect
 from milvus_import.testing import FakeFile, FakeMilvus, Fault
 
 pytestmark = pytest.mark.anyio
@@ -207,7 +207,7 @@ async def test_an_async_callback_is_rejected_before_anything_is_sent(
 
 @pytest.fixture
 def no_targets_warned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_connect, "_warned_targets", set[str]())
+    monkeypatch.setattr(_client, "_warned_targets", set[str]())
 
 
 @pytest.mark.usefixtures("no_targets_warned")

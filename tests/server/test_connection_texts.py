@@ -25,7 +25,7 @@ Respond = Callable[[Connection], None]
 
 
 async def failure(
-    respond: Respond, service: Any = "internal", *, write: bool = False
+    respond: Respond, service: Any = "internal", *, write: bool = False, **options: Any
 ) -> tuple[CallError, list[CallRecord], int]:
     """Return the error of a call, the records of its attempts, and how many requests arrived."""
     records: list[CallRecord] = []
@@ -33,7 +33,7 @@ async def failure(
         call = (
             client.create_import("books", ["a.parquet"], on_finish=records.append)
             if write
-            else client.get_import_progress("7", on_finish=records.append)
+            else client.get_import_progress("7", on_finish=records.append, **options)
         )
         with pytest.raises(CallError) as caught:
             await call
@@ -132,7 +132,8 @@ async def test_reset_of_the_request_alone_is_not_retried(
 
 
 async def test_metadata_that_is_too_large_for_the_gateway_is_not_sent_again() -> None:
-    error, records, _ = await failure(lambda connection: connection.go_away(11))
+    large = {"x-large": "x" * 5_000}
+    error, records, _ = await failure(lambda connection: connection.go_away(11), metadata=large)
     assert hint_of(error) is Hint.GATEWAY_METADATA_SIZE, error.details
     assert len(records) == 1
 

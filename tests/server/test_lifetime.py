@@ -68,7 +68,7 @@ async def server(fake: FakeMilvus) -> AsyncGenerator[FakeMilvus, None]:
 
 
 def closed(client: ImportClient) -> bool:
-    return leaks.channel(client).closed
+    return leaks.connection(client).closed
 
 
 # Creation, and binding to an event loop.
@@ -398,7 +398,7 @@ async def test_close_completes_after_every_task_was_cancelled(
     async with leaks.nothing_left():
         pass
     assert leaks.holdings().calls == set()
-    assert not leaks.channel(client).open
+    assert leaks.connection(client).loop is None
 
 
 @on_each_path
@@ -420,7 +420,7 @@ async def test_the_connection_is_freed_with_its_closed_client_without_the_garbag
             except MilvusImportError as error:
                 errors.append(weakref.ref(error))
         assert [error() for error in errors] == [None] * len(faults)
-        connection = weakref.ref(leaks.connection(client))
+        connection = weakref.ref(leaks.channel(client))
         await client.close()
         del client
         assert connection() is None
@@ -563,7 +563,7 @@ async def test_three_hundred_calls_cancelled_at_random_moments_reset_no_request_
     async with nothing_left, ImportClient(server.internal_uri, **PATHS[path]) as client:
         with anyio.fail_after(GUARD):
             await asyncio.gather(*[call(client, number) for number in range(300)])
-            in_flight = leaks.connection(client).in_flight
+            in_flight = leaks.connection(client).open()
             await until(lambda: not in_flight)
     assert len(server.received) == 300
     assert not any(received.reset for received in server.received)

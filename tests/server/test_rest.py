@@ -362,16 +362,16 @@ async def main():
         await client.check()
 
 asyncio.run(main())
-assert not {"httpx2", "httpcore2", "truststore"} & sys.modules.keys()
+assert not {"aiohttp", "httpcore2", "truststore"} & sys.modules.keys()
 """
 
 
-def test_httpx2_is_loaded_only_for_rest() -> None:
+def test_aiohttp_is_loaded_only_for_rest() -> None:
     subprocess.run([sys.executable, "-c", PROBE], check=True, timeout=60)
 
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "httpx2", None)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
     with pytest.raises(ImportError, match=r"pip install 'milvus-import\[rest\]'"):
         ImportClient("http://localhost:19530", service="rest")
 

@@ -411,6 +411,6 @@ async def test_client_that_was_not_closed_warns(fake: FakeMilvus) -> None:
     client = connect(fake.rest_uri)
     await client.get_import_progress(JOB)
     services: Any = client._services  # pyright: ignore[reportPrivateUsage]
-    await services.channel._connection.client.aclose()
+    await services.connection._session.close()
     with pytest.warns(ResourceWarning, match="was not closed"):
         del client, services

@@ -346,7 +346,7 @@ async def test_reply_without_a_length_is_counted_while_it_arrives() -> None:
 
 async def test_progress_is_limited_to_16_mib() -> None:
     body = b'{"code":0,"data":{"state":"Importing"}}' + b" " * (16 * 1024 * 1024)
-    error = await error_of(web.reply(body))
+    error = await error_of(web.reply(body), max_receive_bytes=2**25)
     assert "larger than 16,777,216" in error.message
 
 

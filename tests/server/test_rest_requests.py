@@ -95,7 +95,7 @@ async def test_no_header_is_sent_that_was_not_set(server: web.Web) -> None:
     (request,) = server.requests
     names = {line.partition(b":")[0].lower() for line in request.head.split(b"\r\n")[1:] if line}
     assert names == {
-        *(b"accept", b"accept-encoding", b"connection", b"content-length", b"content-type"),
+        *(b"accept", b"accept-encoding", b"content-length", b"content-type"),
         *(b"host", b"request-timeout", b"user-agent"),
     }
     assert json.loads(request.body) == {"jobId": JOB}

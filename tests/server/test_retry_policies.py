@@ -302,7 +302,8 @@ def page_example() -> str:
 
 KEYS = {
     *("type", "message", "hint", "transient", "may_have_run", "job_id", "method", "service"),
-    *("target", "code", "error_code", "http_status", "progress"),
+    *("target", "code", "error_code", "http_status", "progress", "rate_limited", "retry_after"),
+    *("outage", "details", "reason", "detail", "retriable", "elapsed"),
 }
 
 

@@ -25,11 +25,19 @@ from milvus_import import (
     UnavailableError,
     WaitTimeoutError,
 )
+from milvus_import._watch import _followers
 from milvus_import.testing import FakeMilvus
 
 pytestmark = pytest.mark.anyio
 
 both_services = pytest.mark.parametrize("client", ["internal", "public"], indirect=True)
+
+
+@pytest.fixture
+def lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let lists replace single polls from one job on, instead of 16."""
+    monkeypatch.setattr(_followers, "LIST_FROM", 1)
+    monkeypatch.setattr(_followers, "LIST_BELOW", 1)
 
 
 @pytest.fixture
@@ -213,11 +221,12 @@ async def test_one_job_with_a_reply_that_is_not_valid_is_one_outcome(
 ) -> None:
     jobs = [fake.add_job(state="Completed", progress=100) for _ in range(3)]
     fake.inject("garbage", times=None, job_id=jobs[1].job_id)
-    outcomes = await client.wait_all(ids(jobs), interval=TICK, timeout=guard)
+    outcomes = await client.wait_all(ids(jobs), interval=TICK, timeout=guard, max_outage=TICK)
     kinds = [type(outcome) for outcome in outcomes.values()]
     assert kinds == [ImportProgressData, CallError, ImportProgressData]
 
 
+@pytest.mark.usefixtures("lists")
 async def test_wait_all_after_retention_returns_the_last_progress_of_the_job(
     fake: FakeMilvus, client: ImportClient, guard: float
 ) -> None:

@@ -30,6 +30,7 @@ from milvus_import import (
     UnsupportedServerError,
     WaitTimeoutError,
 )
+from milvus_import._watch import _followers
 from milvus_import.testing import FakeMilvus, Fault
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
@@ -45,6 +46,13 @@ async def client(fake: FakeMilvus, request: pytest.FixtureRequest) -> AsyncItera
     public = getattr(request, "param", "internal") == "public"
     async with ImportClient(fake.public_uri if public else fake.internal_uri) as client:
         yield client
+
+
+@pytest.fixture
+def lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let lists replace single polls from one job on, instead of 16."""
+    monkeypatch.setattr(_followers, "LIST_FROM", 1)
+    monkeypatch.setattr(_followers, "LIST_BELOW", 1)
 
 
 def methods(fake: FakeMilvus) -> set[str]:
@@ -64,6 +72,7 @@ async def test_watch_all_yields_each_change_of_each_job_once(
     fake: FakeMilvus, client: ImportClient, count: int, guard: float
 ) -> None:
     jobs = add_scripted(fake, count)
+    fake.inject("unimplemented", times=None, method="ListImportTasks")  # it has no ids
     seen = await job_changes(client.watch_all(ids(jobs), interval=TICK, timeout=guard))
     assert seen == expected(jobs)
 
@@ -219,33 +228,27 @@ async def test_watch_all_loses_no_job_if_a_step_is_cancelled(
 
 @pytest.mark.parametrize("service", ["internal", "public"])
 @pytest.mark.parametrize("method", ["watch", "watch_all"])
-def test_a_watch_continues_in_the_next_event_loop(service: str, method: str, guard: float) -> None:
-    """Also if the first loop ended while it waited; closing the client there ends it too."""
+def test_a_watch_belongs_to_its_event_loop(service: str, method: str) -> None:
+    """The client itself serves the next loop, with new watches."""
     process = FakeProcess({"job_id": "7", "state": "Importing", "progress": 40})
     asyncio.run(process.start())
     try:
         uri = process.internal_uri if service == "internal" else process.public_uri
         client = ImportClient(uri)
-        watch: Any = (
-            client.watch("7", interval=TICK)
-            if method == "watch"
-            else client.watch_all(["7"], interval=TICK)
-        )
+
+        def watch() -> Any:
+            return client.watch("7") if method == "watch" else client.watch_all(["7"])
+
+        first = watch()
 
         async def first_loop() -> None:
-            assert (await anext(watch)).job_id == "7"
-            with anyio.move_on_after(TICK * 3):
-                await anext(watch)
+            assert (await anext(first)).job_id == "7"
 
         async def second_loop() -> None:
-            async def close_later() -> None:
-                await asyncio.sleep(TICK * 5)
-                await client.close()
-
-            closing = asyncio.ensure_future(close_later())
-            with pytest.raises(ClientClosedError), anyio.fail_after(guard):
-                await anext(watch)
-            await closing
+            async with client:
+                with pytest.raises(RuntimeError, match="this watch belongs to another event loop"):
+                    await anext(first)
+                assert (await anext(watch())).job_id == "7"
 
         asyncio.run(first_loop())
         asyncio.run(second_loop())
@@ -362,6 +365,7 @@ async def test_watch_all_raises_what_is_not_transient_immediately(
     assert len(faults) <= 1
 
 
+@pytest.mark.usefixtures("lists")
 async def test_watch_all_polls_the_jobs_if_the_server_stops_listing(
     fake: FakeMilvus, client: ImportClient, guard: float
 ) -> None:
@@ -374,24 +378,8 @@ async def test_watch_all_polls_the_jobs_if_the_server_stops_listing(
     seen[first.job_id].insert(0, (str(first.state), first.progress))
     assert seen == expected(jobs)
     assert methods(fake) == {"ListImports", "GetImportProgress"}
-    assert faults.kinds == [UnsupportedServerError]  # the second one is not retried
-
-
-async def test_one_unimplemented_list_after_a_good_one_is_retried(
-    fake: FakeMilvus, client: ImportClient, guard: float
-) -> None:
-    """A gateway that is reloaded may return one; the list is not given up for it."""
-    job = fake.add_job(script=[*(("Importing", n) for n in range(6)), ("Completed", 100)])
-    faults = FaultLog()
-    watch = client.watch_all([job.job_id], interval=TICK, timeout=guard, on_retry=faults)
-    seen: list[int] = []
-    async for change in watch:
-        seen.append(change.progress)
-        if change.progress in {1, 3}:
-            fake.inject("unimplemented", method="ListImports")
-    assert seen == [0, 1, 2, 3, 4, 5, 100]
-    assert faults.kinds == [UnsupportedServerError] * 2
-    assert methods(fake) == {"ListImports"}
+    assert calls(fake, "ListImports") == 2
+    assert faults == []  # no list for some time
 
 
 def list_reply(*job_ids: str, **columns: Any) -> internal_pb2.ListImportsResponse:
@@ -420,6 +408,7 @@ LIST_FAULTS: dict[str, Fault | str] = {
 }
 
 
+@pytest.mark.usefixtures("lists")
 @pytest.mark.parametrize("fault", LIST_FAULTS)
 async def test_watch_all_polls_the_jobs_if_a_list_is_not_usable(
     fake: FakeMilvus, client: ImportClient, fault: str, guard: float
@@ -431,15 +420,16 @@ async def test_watch_all_polls_the_jobs_if_a_list_is_not_usable(
     assert calls(fake, "ListImports") == 1
 
 
-async def test_listed_ids_that_are_not_valid_are_ignored_if_ids_are_followed(
+@pytest.mark.usefixtures("lists")
+async def test_jobs_are_polled_singly_if_a_listed_id_is_not_valid(
     fake: FakeMilvus, client: ImportClient, guard: float
 ) -> None:
     job = fake.add_job(state="Importing", progress=40)
     odd = list_reply("x", "-1", "9" * 40, "", job.job_id)
     fake.inject(Fault(reply=odd.SerializeToString()), method="ListImports")
     watch = client.watch_all([job.job_id], interval=TICK, timeout=guard)
-    assert (await anext(watch)).progress == 1
-    assert calls(fake, "GetImportProgress") == 0
+    assert (await anext(watch)).progress == 40
+    assert calls(fake, "ListImports") == calls(fake, "GetImportProgress") == 1
 
 
 @pytest.mark.parametrize("job_id", ["x", "", "9" * 40, "1e3", "٣"])
@@ -468,7 +458,9 @@ async def test_one_job_whose_reply_is_not_valid_does_not_end_the_others(
         fault = Fault(reply=reply.SerializeToString().replace(b"?", b"\xff"))
         fake.inject(fault, times=None, method=method, job_id=bad.job_id)
     fake.inject(LIST_FAULTS["cannot be marshalled"], times=None, method="ListImports")
-    watch = client.watch_all([bad.job_id, *ids(jobs)], interval=TICK, timeout=guard)
+    watch = client.watch_all(
+        [bad.job_id, *ids(jobs)], interval=TICK, timeout=guard, max_outage=10 * TICK
+    )
     seen: dict[str, list[tuple[str, int]]] = {}
 
     async def follow() -> None:
@@ -513,6 +505,7 @@ async def test_many_unknown_jobs_are_named_in_ten_notes(
     assert raised.value.__notes__[-1] == "and 190 more"
 
 
+@pytest.mark.usefixtures("lists")
 async def test_a_job_that_is_missing_from_the_list_is_polled_by_itself(
     fake: FakeMilvus, client: ImportClient, guard: float
 ) -> None:
@@ -621,7 +614,7 @@ async def test_polls_that_somebody_else_cancelled_are_repeated(
     step = asyncio.ensure_future(anext(watch))
     await until(lambda: len(fake.received) > polls)
     for task in asyncio.all_tasks():
-        if "fetch" in repr(task):
+        if "Polls._send" in repr(task):
             task.cancel()
     job.state, job.progress = "Completed", 100
     with anyio.fail_after(guard):
@@ -641,7 +634,8 @@ async def test_watch_all_with_timeout_0_polls_every_job_once(
     first = ", ".join(ids(jobs)[:10])
     with pytest.raises(WaitTimeoutError, match=f"150 of 150 .* 0 s: {first} and 140 more"):
         await anext(watch)
-    assert {job.reply_count for job in jobs} == {1}
+    assert calls(fake, "GetImportState") in {0, 150}
+    assert calls(fake, "ListImports") == (0 if calls(fake, "GetImportState") else 1)
 
 
 @both_services
@@ -666,6 +660,7 @@ async def test_watch_all_names_the_list_if_no_list_arrived_within_the_timeout(
         await job_changes(client.watch_all(interval=TICK, timeout=0.3 * scale))
 
 
+@pytest.mark.usefixtures("lists")
 async def test_watch_all_with_timeout_0_ends_after_a_list_that_failed(
     fake: FakeMilvus, client: ImportClient, guard: float
 ) -> None:

@@ -11,12 +11,19 @@ from google.protobuf.message import DecodeError
 from replay import METHODS, PUBLIC
 from vectors import load
 
-from milvus_import import CallError, ImportJob
+from milvus_import import CallError, ImportJob, MilvusImportError
 from milvus_import._connection._method import Method
-from milvus_import._failures._context import CallContext, ReplyError
-from milvus_import._services._internal import GET_IMPORT_PROGRESS, IMPORT_V2, LIST_IMPORTS
-from milvus_import._services._public import GET_IMPORT_STATE, IMPORT, LIST_IMPORT_TASKS
+from milvus_import._services import _internal, _public
+from milvus_import._services._operations import CREATE_JOB, GET_PROGRESS, LIST_JOBS
+from milvus_import._services._replies import JobList, Snapshot
 from milvus_import._services._requests import JobParams, ListParams
+
+GET_IMPORT_PROGRESS = _internal.METHODS[GET_PROGRESS]
+LIST_IMPORTS = _internal.METHODS[LIST_JOBS]
+IMPORT_V2 = _internal.METHODS[CREATE_JOB]
+GET_IMPORT_STATE = _public.METHODS[GET_PROGRESS]
+LIST_IMPORT_TASKS = _public.METHODS[LIST_JOBS]
+IMPORT = _public.METHODS[CREATE_JOB]
 
 FUZZED: tuple[Method[Any, Any], ...] = (
     GET_IMPORT_PROGRESS,
@@ -27,7 +34,6 @@ FUZZED: tuple[Method[Any, Any], ...] = (
     IMPORT,
 )
 LISTS = (LIST_IMPORTS, LIST_IMPORT_TASKS)
-CONTEXT = CallContext("Method", "public", True, "milvus:19530", False, 10.0, True, False)
 UNPARSEABLE = (DecodeError, UnicodeDecodeError)  # the second by the pure-Python backend
 _INTERESTING = (b"\x00", b"\x7f", b"\x80", b"\xff" * 9 + b"\x01", b"\xff" * 10, b"\x10\x01", b"99")
 
@@ -116,12 +122,12 @@ def _outcome(method: Method[Any, Any], data: bytes) -> object:
     """Return what the client reads from a reply, in a form that can be compared."""
     params = ListParams("", "") if method in LISTS else JobParams("7", "")
     try:
-        result = method.read_reply(data, params)
-    except ReplyError as error:
-        return type(error.make(CONTEXT))
-    if method in LISTS:
-        return _by_id(result)
-    return result if isinstance(result, str) else asdict(result.data)
+        result = method.read(data, params)
+    except MilvusImportError as error:
+        return type(error)
+    if isinstance(result, JobList):
+        return _by_id(result.jobs())
+    return asdict(result.decode()) if isinstance(result, Snapshot) else result
 
 
 def _expected(method: Method[Any, Any], data: bytes) -> object:

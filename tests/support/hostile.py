@@ -67,11 +67,11 @@ REPLIES: dict[str, Hostile] = {
     "a million status details": Hostile(_PROGRESS, _status_details),
     "2 million empty infos": Hostile(_STATE, lambda: b"\x2a\x00" * 2_000_000),
     "64 MB of empty reasons, gzip": Hostile(_LIST, lambda: b"\x22\x00" * 32 * _MB, gzip=True),
-    "60 MB of packed percentages, gzip": Hostile(
-        _LIST, lambda: _length_delimited(5, bytes(60 * _MB)), gzip=True
+    "15 MB of packed percentages, gzip": Hostile(
+        _LIST, lambda: _length_delimited(5, bytes(15 * _MB)), gzip=True
     ),
-    "60 MB of packed states, gzip": Hostile(
-        _LIST, lambda: _length_delimited(3, bytes(60 * _MB)), gzip=True
+    "15 MB of packed states, gzip": Hostile(
+        _LIST, lambda: _length_delimited(3, bytes(15 * _MB)), gzip=True
     ),
 }
 

@@ -17,8 +17,7 @@ import grpc.aio
 from times import GUARD
 
 from milvus_import import ImportClient
-from milvus_import._connection._channel import Connection, LazyChannel
-from milvus_import._services._select import GrpcServices
+from milvus_import._connection._grpc import GrpcConnection
 
 # The tasks of a server in the same loop start and end at any time.
 _SERVERS_TASK = r"AioServer|server\.pyx"
@@ -77,15 +76,18 @@ def holdings() -> Holdings:
     )
 
 
-def connection(client: ImportClient) -> Connection:
-    """Return the connection of a client of a gRPC service, with its calls in flight."""
-    return channel(client).connection()
+def connection(client: ImportClient) -> GrpcConnection:
+    """Return the connection of a client of a gRPC service."""
+    found = client._services.connection  # pyright: ignore[reportPrivateUsage]
+    assert isinstance(found, GrpcConnection)
+    return found
 
 
-def channel(client: ImportClient) -> LazyChannel:
-    services = client._services  # pyright: ignore[reportPrivateUsage]
-    assert isinstance(services, GrpcServices)
-    return services.channel
+def channel(client: ImportClient) -> grpc.aio.Channel:
+    """Return the open channel of a client of a gRPC service."""
+    found = connection(client)._channel  # pyright: ignore[reportPrivateUsage]
+    assert found is not None
+    return found
 
 
 @asynccontextmanager

@@ -1,8 +1,9 @@
 """Many calls through a bad network to a bad server, each of which must end in a documented way.
 
-The server runs in its own process (``python soaking.py SEED RATE``) and ends a share of its calls
-in a fault; a relay breaks connections; some callers are cancelled; the server is killed, frozen and
-restarted; the event loop is blocked; the client is closed during calls and replaced by another.
+The server runs in its own process (``python soaking.py SEED RATE PORT REST_PORT``) and ends a share
+of its calls in a fault; a relay breaks connections; some callers are cancelled; the server is
+killed, frozen and restarted; the event loop is blocked; the client is closed during calls and
+replaced by another.
 Tasks and descriptors are counted after the last close.
 """
 
@@ -85,7 +86,7 @@ class Server:
     def __init__(self, seed: int, rate: float) -> None:
         self._command = [sys.executable, "-P", __file__, str(seed), str(rate)]
         self._process: subprocess.Popen[str] | None = None
-        self.port = 0
+        self.port = self.rest_port = 0
 
     async def start(self) -> None:
         """Start it; return when it listens."""
@@ -93,13 +94,13 @@ class Server:
 
     def _spawn(self) -> None:
         self._process = subprocess.Popen(
-            [*self._command, str(self.port)],
+            [*self._command, str(self.port), str(self.rest_port)],
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
+        self.port, self.rest_port = map(int, self._process.stdout.readline().split())
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process."""
@@ -117,9 +118,17 @@ class Server:
 
 
 async def soak(
-    calls: int, *, seed: int = 1, rate: float = 0.01, seconds: float = 600.0, pause: float = 0.0
+    calls: int,
+    *,
+    seed: int = 1,
+    rate: float = 0.01,
+    rest: float = 0.0,
+    seconds: float = 600.0,
+    pause: float = 0.0,
 ) -> Outcome:
     """Make this many calls, 64 at once, for at most so long; ``rate`` of them end in a fault.
+
+    ``rest`` of them are made over REST, the others over gRPC.
 
     The first tenth warms up. Then four tenths run over connections that nothing breaks, which
     gives the growth per call; the rest gives the growth per broken connection. ``pause`` is the
@@ -132,9 +141,10 @@ async def soak(
     await server.start()
     start = time.monotonic()
     try:
-        async with Relay(server.port) as relay:
+        async with Relay(server.port) as relay, Relay(server.rest_port) as rest_relay:
+            place = Place(relay, rest_relay, rest)
             with anyio.move_on_after(seconds):
-                await _run(calls, relay, server, rng, outcome, pause=pause)
+                await _run(calls, place, server, rng, outcome, pause=pause)
         outcome.seconds = time.monotonic() - start
     finally:
         await server.kill()
@@ -147,14 +157,13 @@ async def soak(
 
 async def _run(
     calls: int,
-    relay: Relay,
+    place: Place,
     server: Server,
     rng: random.Random,
     outcome: Outcome,
     *,
     pause: float,
 ) -> None:
-    place = Place(relay)
     warm_up, undisturbed = calls // 10, calls * 4 // 10
     try:
         await _phase(warm_up, place, rng, outcome, server, pause=pause)
@@ -162,13 +171,13 @@ async def _run(
         await _phase(undisturbed, place, rng, outcome)
         outcome.undisturbed = undisturbed
         outcome.grown_undisturbed = (_resident() - before) / 1e6
-        before, connections = _resident(), relay.connections
+        before, connections = _resident(), place.connections
         await _phase(calls - warm_up - undisturbed, place, rng, outcome, server, pause=pause)
         outcome.disturbed = calls - warm_up - undisturbed
         outcome.grown_disturbed = (_resident() - before) / 1e6
-        outcome.connections = relay.connections - connections
+        outcome.connections = place.connections - connections
     finally:
-        await place.client.close()
+        await place.close()
 
 
 async def _phase(
@@ -188,7 +197,7 @@ async def _phase(
         for _ in left:
             if pause:
                 await anyio.sleep(rng.uniform(0, pause))
-            outcome.calls[await _call(place.client, rng, outcome)] += 1
+            outcome.calls[await _call(place.client(rng), rng, outcome)] += 1
 
     async with anyio.create_task_group() as breaking:
         if server is not None:
@@ -200,24 +209,43 @@ async def _phase(
 
 
 class Place:
-    """The relay to the server, and the client in use."""
+    """The relays to the server, and the clients in use: one over gRPC, one over REST."""
 
-    def __init__(self, relay: Relay) -> None:
-        self.relay = relay
-        self.client = self._create()
+    def __init__(self, relay: Relay, rest_relay: Relay, rest: float) -> None:
+        self.relays = [relay, rest_relay] if rest else [relay]
+        self._rest = rest
+        self._clients = self._create()
 
-    def _create(self) -> ImportClient:
+    def _create(self) -> list[ImportClient]:
         options = [
             ("grpc.keepalive_time_ms", 2_000),
             ("grpc.keepalive_timeout_ms", 1_000),
             ("grpc.http2.ping_timeout_ms", 1_000),
         ]
-        return ImportClient(self.relay.uri, rpc_timeout=2, channel_options=options)
+        clients = [ImportClient(self.relays[0].uri, rpc_timeout=2, channel_options=options)]
+        if self._rest:
+            clients.append(ImportClient(self.relays[1].uri, service="rest", rpc_timeout=2))
+        return clients
+
+    @property
+    def connections(self) -> int:
+        """Connections accepted so far."""
+        return sum(relay.connections for relay in self.relays)
+
+    def client(self, rng: random.Random) -> ImportClient:
+        """Return the client of the next call."""
+        return self._clients[rng.random() < self._rest]
 
     async def replace(self) -> None:
-        """Close the client during calls; the next calls use another."""
-        closing, self.client = self.client, self._create()
-        await closing.close()
+        """Close the clients during calls; the next calls use others."""
+        closing, self._clients = self._clients, self._create()
+        for client in closing:
+            await client.close()
+
+    async def close(self) -> None:
+        """Close the clients."""
+        for client in self._clients:
+            await client.close()
 
 
 async def _call(client: ImportClient, rng: random.Random, outcome: Outcome) -> str:
@@ -260,14 +288,15 @@ async def _break(
                 return
             outcome.breaks[what] += 1
             if what in _OF_CONNECTIONS:
-                await _break_connections(what, place.relay, rng)
+                for relay in place.relays:
+                    await _break_connections(what, relay, rng)
             elif what == "blocked loop":
                 # At times beyond the deadlines of the calls.
                 time.sleep(rng.choice((0.1, 0.5, 2.5)))  # noqa: ASYNC251 - the fault itself
             elif what == "close":
                 await place.replace()
             else:
-                await _break_server(what, place.relay, server)
+                await _break_server(what, place.relays, server)
 
 
 async def _break_connections(what: str, relay: Relay, rng: random.Random) -> None:
@@ -289,7 +318,7 @@ async def _break_connections(what: str, relay: Relay, rng: random.Random) -> Non
         relay.delay = 0.0
 
 
-async def _break_server(what: str, relay: Relay, server: Server) -> None:
+async def _break_server(what: str, relays: list[Relay], server: Server) -> None:
     if what == "kill":
         await server.kill()
         await anyio.sleep(0.5)
@@ -299,10 +328,12 @@ async def _break_server(what: str, relay: Relay, server: Server) -> None:
         await anyio.sleep(1.0)
         server.send(signal.SIGCONT)
     else:
-        relay.refuse()
-        relay.reset()
+        for relay in relays:
+            relay.refuse()
+            relay.reset()
         await anyio.sleep(0.5)
-        await relay.listen()
+        for relay in relays:
+            await relay.listen()
 
 
 def _descriptors() -> set[str]:
@@ -323,9 +354,9 @@ def _resident() -> float:
     return pages * float(os.sysconf("SC_PAGE_SIZE"))
 
 
-async def _serve(seed: int, rate: float, port: int) -> None:
+async def _serve(seed: int, rate: float, port: int, rest_port: int) -> None:
     rng = random.Random(seed)
-    server = FakeMilvus(internal_port=port, max_received=1)
+    server = FakeMilvus(internal_port=port, rest_port=rest_port, max_received=1)
     server.choose_fault = lambda _: rng.choice(_FAULTS) if rng.random() < rate else None
     for number in range(JOBS):
         percent, collection, files = expected(number)
@@ -337,9 +368,9 @@ async def _serve(seed: int, rate: float, port: int) -> None:
             files=[FakeFile(name.strip("[]")) for name in files],
         )
     async with server:
-        print(server.internal_port, flush=True)
+        print(server.internal_port, server.rest_port, flush=True)
         await asyncio.get_running_loop().create_future()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(_serve(int(sys.argv[1]), float(sys.argv[2]), *map(int, sys.argv[3:])))

@@ -1,4 +1,4 @@
-"""Recorded calls (tests/vectors/*.json), read into one form."""
+"""Recorded calls of Milvus 2.3.5 and of a grpc-go server (tests/vectors), read into one form."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from replay import METHODS, PROXY, PUBLIC, Reply
 
 FOLDER = Path(__file__).parent.parent / "vectors"
+FILES = ("grpc-go-2.6.22.json", "milvus-2.3.5.json")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Vector:
 
 
 def load() -> list[Vector]:
-    return [vector for path in sorted(FOLDER.glob("*.json")) for vector in _read(path)]
+    return [vector for name in FILES for vector in _read(FOLDER / name)]
 
 
 def _read(path: Path) -> Iterator[Vector]:

@@ -80,6 +80,8 @@ CONTEXT: dict[str, Any] = {
     "hint": Hint.RECONNECT,
     "transient": True,
     "may_have_run": True,
+    "rate_limited": True,
+    "retry_after": 8.0,
     "job_id": "7",
     "method": "GetImportProgress",
     "service": "internal",
@@ -120,8 +122,9 @@ TREE: dict[type[MilvusImportError], Row] = {
     ClientClosedError: Row((MilvusImportError,)),
 }
 KEYS = [
-    *("type", "message", "hint", "transient", "may_have_run", "job_id", "method", "service"),
-    *("target", "code", "error_code", "http_status", "progress"),
+    *("type", "message", "hint", "transient", "may_have_run", "rate_limited", "retry_after"),
+    *("job_id", "method", "service", "target", "outage", "code", "error_code", "http_status"),
+    *("details", "reason", "detail", "retriable", "elapsed", "progress"),
 ]
 
 each_error = pytest.mark.parametrize("kind", TREE)
@@ -176,7 +179,7 @@ def test_error_needs_only_its_message(kind: type[MilvusImportError]) -> None:
     assert error.hint == ""
     assert error.transient is TREE[kind].transient
     assert error.may_have_run is False
-    assert error.outage is None
+    assert (error.outage, error.rate_limited, error.retry_after) == (None, False, None)
     if kind is not ImportFailedError:
         assert (error.job_id, error.service) == (None, None)
     assert (error.method, error.target) == (None, None)
@@ -216,7 +219,9 @@ def test_to_dict_has_the_same_keys_for_every_error_and_is_json(
 
 @each_error
 def test_to_dict_holds_what_the_error_knows(kind: type[MilvusImportError]) -> None:
-    row, found = TREE[kind], made(kind).to_dict()
+    row, error = TREE[kind], made(kind)
+    error.outage = 1.5
+    found = error.to_dict()
     failed = kind is ImportFailedError
     assert found == {
         "type": kind.__name__,
@@ -224,15 +229,28 @@ def test_to_dict_holds_what_the_error_knows(kind: type[MilvusImportError]) -> No
         "hint": row.context["hint"].python,
         "transient": not failed,
         "may_have_run": not failed,
+        "rate_limited": not failed,
+        "retry_after": None if failed else 8.0,
         "job_id": "7",
         "method": None if failed else "GetImportProgress",
         "service": "internal",
         "target": None if failed else "milvus:19529",
+        "outage": 1.5,
         "code": row.code,
         "error_code": row.own.get("error_code"),
         "http_status": row.own.get("http_status"),
+        "details": row.own.get("details"),
+        "reason": row.own.get("reason"),
+        "detail": row.own.get("detail"),
+        "retriable": row.own.get("retriable"),
+        "elapsed": 0.25 if "record" in row.own else None,
         "progress": PROGRESS.to_dict() if "progress" in row.own else None,
     }
+
+
+def test_to_dict_cuts_long_texts_of_the_server() -> None:
+    error = MilvusStatusError("", reason="r" * 9000, detail="d" * 9000)
+    assert error.to_dict() | {"reason": "r" * 8192, "detail": "d" * 8192} == error.to_dict()
 
 
 def test_to_dict_of_a_job_that_no_longer_exists_has_its_last_progress() -> None:

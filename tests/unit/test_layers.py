@@ -21,9 +21,7 @@ LAYERS = (
     {"_connection"},
     {"_services"},
     {"_watch"},
-    {"_base"},
     {"_client"},
-    {"_option"},
     {"__init__"},
     {"_cli", "testing"},
     {"__main__", "progress"},
@@ -126,7 +124,7 @@ def test_watches_import_neither_the_client_nor_a_call() -> None:
     assert watches
     for file in watches:
         imported = set(imports_of(file))
-        assert not {"_client", "_base", "_connection._channel", "_connection._call"} & imported
+        assert not {"_client", "_connection._grpc"} & imported
         assert not {name for name in imported if name.startswith("_connection._http")}
 
 

@@ -71,10 +71,10 @@ def _help(text: str, *examples: str) -> str:
 def _print_versions(context: click.Context, _: click.Parameter, value: bool) -> None:
     if not value or context.resilient_parsing:
         return
-    for name in ("milvus-import", "Python", "grpcio", "protobuf", "anyio", "httpx2"):
+    for name in ("milvus-import", "Python", "grpcio", "protobuf", "anyio", "aiohttp"):
         try:
             number = platform.python_version() if name == "Python" else version(name)
-        except PackageNotFoundError:  # httpx2 is an extra
+        except PackageNotFoundError:  # aiohttp is an extra
             continue
         write(f"{name} {number}")
     context.exit()

@@ -1,38 +1,70 @@
-"""One HTTP request.
+"""The HTTP half: one aiohttp session, and one request in a task of its own.
 
-httpx2's own timeouts and cancel scopes would end a request when its caller is cancelled. Here each
-request runs in its own task, and the caller waits for that task. A caller that is cancelled returns
-immediately; the request is *detached* and continues to its own deadline.
+Only this module and ``_failures/_http.py`` use aiohttp. Its timeouts, cookies, redirects and
+environment variables are off: the deadline is that of ``InFlight``, the proxy is chosen here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
+import math
+import os
+import re
+import ssl
 import time
-from collections.abc import Callable, Mapping
-from contextvars import Context
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
-from .._errors import MilvusImportError
-from .._failures._grpc import call_error, closed_error
-from .._failures._http import response_text, transport_error
+from .._errors import ArgumentError, ClientClosedError
+from .._failures._grpc import DEADLINE_TEXT, call_error
+from .._failures._http import (
+    COMPRESSED,
+    response_text,
+    transport_error,
+    transport_failure,
+)
 from .._failures._http_status import http_code
-from .._failures._texts import DEADLINE_TEXT
 from .._models import CallRecord
-from ._call import DETACHED_LIFETIME, report
-from ._http_channel import HttpCall, HttpChannel, HttpFailure, HttpResponse, RequestTask
+from ._in_flight import Request
+from ._lazy import LazyConnection, report
 
 if TYPE_CHECKING:
+    import aiohttp
+
+    from .._address import Endpoint, TLSConfig
+    from .._errors import MilvusImportError
+    from .._models import Service
     from .._options import CallSettings
+    from ._method import Method
 
-_LATE = 0.1
-"""Seconds of delay from which the event loop counts as blocked."""
+    Headers = tuple[tuple[str, str | bytes], ...]
 
-_ParamsT = TypeVar("_ParamsT")
-_ResultT = TypeVar("_ResultT")
+PREFIX = "/v2/vectordb/jobs/import/"
+MAX_CONNECTIONS = 256
+"""Requests at the same time; further ones wait for a connection, within their deadline."""
+_KEEPALIVE = 30.0
+"""Seconds that an idle connection is kept; gateways close theirs after 60 or more."""
+NO_TIMEOUT = 2**63 // 10**9
+"""The largest ``Request-Timeout``: Milvus multiplies the seconds to nanoseconds in an int64."""
+_LARGE = 2**20
+"""Bytes from which aiohttp warns of a body of bytes."""
+_SECRET_HEADERS = frozenset(
+    {"authorization", "cookie", "proxy-authorization", "set-cookie", "set-cookie2"}
+)
+_PROXY = r"(?:(https?)://)?(?:[^@/\s]*@)?(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?/?"
+
+
+class _Response(NamedTuple):
+    """A complete HTTP response."""
+
+    status: int
+    reason: str
+    headers: Headers
+    """The names are in lower case."""
+    body: bytes
 
 
 class HttpReply(NamedTuple):
@@ -40,7 +72,7 @@ class HttpReply(NamedTuple):
 
     status: int
     reason: str
-    headers: tuple[tuple[str, str | bytes], ...]
+    headers: Headers
     body: bytes
     record: CallRecord
 
@@ -50,143 +82,248 @@ class HttpReply(NamedTuple):
         return _text(self)
 
 
-class HttpMethod(Generic[_ParamsT, _ResultT]):
-    """One method of the REST API: how its request is built and its response is read."""
+class _Failure(NamedTuple):
+    """Why there is no response."""
+
+    code: grpc.StatusCode
+    details: str
+
+
+class HttpConnection(LazyConnection):
+    """An aiohttp session, opened at the first call."""
+
+    fork_consequence = "parent and child would use the same connections"
 
     def __init__(
         self,
-        name: str,
-        build: Callable[[_ParamsT], Mapping[str, Any]],
-        read_reply: Callable[[HttpReply, _ParamsT], _ResultT],
-        *,
-        read: bool = True,
-        older_name: str | None = None,
+        endpoint: Endpoint,
+        tls: TLSConfig | None,
+        max_receive_bytes: int,
+        max_send_bytes: int,
     ) -> None:
-        """``read`` is False for a write; ``older_name`` is its name on older servers."""
-        self.names = (name,) if older_name is None else (name, older_name)
-        self.build = build
-        self.read_reply = read_reply
-        self.read = read
+        """Read the certificates and the proxy variables; nothing is sent.
+
+        Raises ArgumentError for what cannot be used, ImportError without the extra.
+        """
+        super().__init__(endpoint)
+        self._aiohttp = _load_aiohttp()
+        self._max_receive_bytes = max_receive_bytes
+        self._max_send_bytes = max_send_bytes
+        kind, _, path = endpoint.target.partition(":")
+        self._socket = {"unix": path, "unix-abstract": f"\0{path}"}.get(kind)
+        if self._socket and endpoint.secure:
+            raise ArgumentError(
+                "uri must not be a unix socket with TLS if service is 'rest': use tls=None"
+            )
+        scheme = "https" if endpoint.secure else "http"
+        host = "localhost" if self._socket else endpoint.target
+        self._url = f"{scheme}://{host}{PREFIX}"
+        proxied = not self._socket and not endpoint.loopback
+        name, proxy = find_proxy(scheme, host) if proxied else (None, None)
+        self._proxy_name = name
+        """The variable and the proxy, without a password."""
+        self._options: dict[str, Any] = {"allow_redirects": False, "proxy": proxy}
+        if endpoint.secure:
+            self._options["ssl"] = _tls_context(tls)
+            if tls and tls.server_name:
+                self._options["server_hostname"] = tls.server_name
+        self._session: aiohttp.ClientSession | None = None
+
+    def start(
+        self, method: Method[Any, Any], params: Any, settings: CallSettings, timeout: float | None
+    ) -> Request:
+        """Send the request of a method in its own task."""
+        body = method.build(params)
+        if len(body) > self._max_send_bytes:
+            text = f"CLIENT: Sent message larger than max ({len(body)} vs. {self._max_send_bytes})"
+            raise call_error(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        seconds = NO_TIMEOUT if timeout is None else max(1, math.ceil(timeout))
+        headers = [("request-timeout", str(seconds)), *(settings.metadata or ())]
+        exchange = self._exchange(method.path, body, headers)
+        return _HttpRequest(self, method, settings, exchange, timeout)
+
+    def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
+        aiohttp = self._aiohttp
+        connector = (
+            aiohttp.TCPConnector(
+                limit=MAX_CONNECTIONS,
+                keepalive_timeout=_KEEPALIVE,
+                resolver=aiohttp.ThreadedResolver(),
+            )
+            if self._socket is None
+            else aiohttp.UnixConnector(
+                self._socket, limit=MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE
+            )
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            headers={
+                "accept": "application/json",
+                "accept-encoding": "identity",
+                "content-type": "application/json",
+                "user-agent": "milvus-import",
+            },
+            # No cookies: a gateway's would make one call depend on another.
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(),
+            auto_decompress=False,
+        )
+
+    async def _disconnect(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _forget(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:  # its loop is closed: this does not suspend
+            closing = session.close()
+            with suppress(StopIteration):
+                closing.send(None)
+            closing.close()
+
+    async def _exchange(
+        self, path: str, body: bytes, headers: list[tuple[str, Any]]
+    ) -> _Response | _Failure:
+        """Send the request and read the response. Never raises: an error would hold the token."""
+        session = self._session
+        assert session is not None, "the connection is open"  # noqa: S101 - for the type checkers
+        data = io.BytesIO(body) if len(body) > _LARGE else body
+        try:
+            async with session.post(
+                self._url + path, data=data, headers=headers, **self._options
+            ) as response:
+                return await self._read(response)
+        except Exception as error:  # noqa: BLE001 - an error of a library, classified by its type
+            return _Failure(*transport_failure(error, proxy=self._proxy_name))
+
+    async def _read(self, response: aiohttp.ClientResponse) -> _Response | _Failure:
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in {"", "identity"}:
+            text = f"{COMPRESSED} ({encoding[:20]}), which was not requested"
+            return _Failure(grpc.StatusCode.INTERNAL, text)
+        limit, size = self._max_receive_bytes, response.content_length or 0
+        chunks: list[bytes] = []
+        if size <= limit:
+            size = 0
+            async for chunk in response.content.iter_any():
+                size += len(chunk)
+                if size > limit:
+                    break
+                chunks.append(chunk)
+        if size > limit:
+            response.close()
+            text = f"Received message larger than max ({size} vs. {limit})"
+            return _Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        headers = tuple(
+            (name.lower(), value)
+            for name, value in response.headers.items()
+            if name.lower() not in _SECRET_HEADERS
+        )
+        return _Response(response.status, response.reason or "", headers, b"".join(chunks))
 
 
-async def post(channel: HttpChannel, call: HttpCall, settings: CallSettings) -> HttpReply:
-    """Send one request and return the response, whatever its status.
+class _HttpRequest(Request):
+    """A request and its task."""
 
-    Raises CallError or ClientClosedError; CancelledError only if the caller's own task is
-    cancelled.
-    """
-    connection = channel.connection()
-    timeout = call.timeout
-    if timeout is not None and timeout <= 0:
-        context = call.context(channel, settings)
-        raise call_error(grpc.StatusCode.DEADLINE_EXCEEDED, "", context, None)
-    size, limit = len(call.body), channel.max_send_bytes
-    if size > limit:
-        context = call.context(channel, settings)
-        text = f"CLIENT: Sent message larger than max ({size} vs. {limit})"
-        raise call_error(grpc.StatusCode.RESOURCE_EXHAUSTED, text, context, None)
-    started = time.monotonic()
-    task = channel.start(connection, call, settings)
-    in_flight = _InFlightRequest(channel, call, settings, task, started)
-    del connection
-    try:
-        ended = await _wait(task, timeout)
-    except (asyncio.CancelledError, GeneratorExit):
-        in_flight.detach()
-        raise
-    outcome = in_flight.result() if ended else in_flight.give_up()
-    del in_flight, task
-    if isinstance(outcome, HttpReply):
-        return outcome
-    try:
-        raise outcome
-    finally:
-        del outcome  # or the error and this frame would form a reference cycle
+    __slots__ = ("connection", "on_finish", "path", "service", "started", "task")
+
+    def __init__(
+        self,
+        connection: HttpConnection,
+        method: Method[Any, Any],
+        settings: CallSettings,
+        exchange: Any,
+        timeout: float | None,
+    ) -> None:
+        self.connection = connection
+        self.service: Service = method.service
+        self.path = PREFIX + method.path
+        self.on_finish = settings.on_finish
+        self.started = time.monotonic()
+        self.due = math.inf if timeout is None else self.started + timeout
+        self.postponed = False
+        self.job = self.task = asyncio.ensure_future(exchange)
+
+    async def outcome(self, *, overdue: bool) -> HttpReply | MilvusImportError:
+        """Return the response, whatever its status, or the error of a request without one."""
+        code, details = grpc.StatusCode.CANCELLED, "the request was cancelled"
+        if overdue:
+            code, details = grpc.StatusCode.DEADLINE_EXCEEDED, DEADLINE_TEXT
+        elif not self.task.cancelled():
+            ended = self.task.result()
+            if isinstance(ended, _Response):
+                code = http_code(ended.status)
+                details = "" if code is grpc.StatusCode.OK else _text(ended)
+                return HttpReply(*ended, self._report(code, details, ended.headers))
+            code, details = ended
+        record = self._report(code, details)
+        if code is grpc.StatusCode.CANCELLED and self.connection.closed:
+            return ClientClosedError("the client was closed during the call", may_have_run=True)
+        return transport_error(code, details, record)
+
+    def _report(self, code: grpc.StatusCode, details: str, headers: Headers = ()) -> CallRecord:
+        elapsed = time.monotonic() - self.started
+        record = CallRecord(self.service, self.path, code, details, headers, (), elapsed)
+        report(self.on_finish, record)
+        return record
 
 
-def _text(response: HttpResponse | HttpReply) -> str:
+def _text(response: _Response | HttpReply) -> str:
     content_type = str(dict(response.headers).get("content-type", ""))
     return response_text(response.status, response.reason, content_type, response.body)
 
 
-async def _wait(task: RequestTask, timeout: float | None) -> bool:
-    """Wait for a task without ever cancelling it; return whether it has ended."""
-    due = None if timeout is None else time.monotonic() + timeout
-    done, _ = await asyncio.wait((task,), timeout=timeout)
-    if not done and due is not None and time.monotonic() > due + _LATE:
-        # The loop was blocked; the response may have arrived meanwhile.
-        done, _ = await asyncio.wait((task,), timeout=_LATE)
-    return bool(done)
+def _load_aiohttp() -> Any:
+    try:
+        import aiohttp  # noqa: PLC0415 - an extra, and 0.3 s
+    except ImportError as error:
+        raise ImportError(
+            "service='rest' and service='cloud' need aiohttp: pip install 'milvus-import[rest]'",
+            name="aiohttp",
+        ) from error
+    return aiohttp
 
 
-@dataclass(slots=True, repr=False, eq=False)
-class _InFlightRequest:
-    """A request with the data for its record and its error. Nothing here suspends."""
+def _tls_context(tls: TLSConfig | None) -> ssl.SSLContext:
+    """Return a context with the CA of the TLSConfig, or with Python's root CAs."""
+    if tls is not None and tls.ca is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    else:
+        for name, exists in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
+            path = os.environ.get(name)
+            if path and not exists(path):
+                raise ArgumentError(
+                    f"the environment variable {name} names {path!r}, which does not exist"
+                )
+        context = ssl.create_default_context()
+    if tls is not None:
+        tls.add_to(context)
+    return context
 
-    channel: HttpChannel
-    call: HttpCall
-    settings: CallSettings
-    task: RequestTask
-    started: float
 
-    def result(self) -> HttpReply | MilvusImportError:
-        """Return the response, or the error of a request without one."""
-        if self.task.cancelled():
-            return self._cancelled()
-        outcome = self.task.result()
-        if isinstance(outcome, HttpFailure):
-            return self._failed(*outcome)
-        code = http_code(outcome.status)
-        details = "" if code is grpc.StatusCode.OK else _text(outcome)
-        return HttpReply(*outcome, self._report(code, details, outcome.headers))
+def find_proxy(scheme: str, host: str) -> tuple[str | None, str | None]:
+    """Return the proxy that the environment names for this host: its name and its URL, or None.
 
-    def give_up(self) -> MilvusImportError:
-        """End the request at its deadline, and return the error."""
-        self.task.cancel()
-        return self._failed(grpc.StatusCode.DEADLINE_EXCEEDED, DEADLINE_TEXT)
+    Raises ArgumentError if it cannot be used; the message shows no password.
+    """
+    import urllib.request  # noqa: PLC0415 - for REST only
 
-    def detach(self) -> None:
-        """Let the request continue without its caller, to its own deadline."""
-        timeout = self.call.timeout
-        left = DETACHED_LIFETIME
-        if timeout is not None:
-            left = max(0.0, self.started + timeout - time.monotonic())
-        if self.task.done():
-            self.result()
-            return
-        # An empty context: the timer must not keep the caller's alive.
-        timer = self.task.get_loop().call_later(left, self.task.cancel, context=Context())
-        self.task.add_done_callback(lambda _: self._detached_ended(timer), context=Context())
-
-    def _detached_ended(self, timer: asyncio.TimerHandle) -> None:
-        timer.cancel()
-        overdue = self.task.cancelled() and not self.channel.closed
-        if overdue:
-            self._failed(grpc.StatusCode.DEADLINE_EXCEEDED, DEADLINE_TEXT)
-        else:
-            self.result()
-
-    def _cancelled(self) -> MilvusImportError:
-        """Return the error of a request that close() or the event loop cancelled."""
-        code, details = grpc.StatusCode.CANCELLED, "the request was cancelled"
-        if not self.channel.closed:
-            return self._failed(code, details)
-        self._report(code, details)
-        context = self.call.context(self.channel, self.settings)
-        return closed_error(context, "during the call", may_have_run=True)
-
-    def _failed(self, code: grpc.StatusCode, details: str) -> MilvusImportError:
-        record = self._report(code, details)
-        context = self.call.context(self.channel, self.settings)
-        return transport_error(code, details, context, record)
-
-    def _report(
-        self,
-        code: grpc.StatusCode,
-        details: str,
-        headers: tuple[tuple[str, str | bytes], ...] = (),
-    ) -> CallRecord:
-        elapsed = time.monotonic() - self.started
-        record = CallRecord("rest", self.call.path, code, details, headers, (), elapsed)
-        report(self.settings, record)
-        return record
+    names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
+    cgi = "REQUEST_METHOD" in os.environ  # there HTTP_PROXY is a header of the request
+    set_names = [n for n in names if os.environ.get(n) and not (cgi and n == "HTTP_PROXY")]
+    bypass: Any = getattr(urllib.request, "proxy_bypass_environment")  # noqa: B009 - no stub
+    if not set_names or bypass(host):
+        return None, None
+    name, url = set_names[0], os.environ[set_names[0]]
+    match = re.fullmatch(_PROXY, url)
+    if match is None or (match[3] and not 0 < int(match[3]) < 65536):
+        kind = re.match(r"\w+(?=://)", url)
+        found = f" with the scheme {kind[0]}" if kind and kind[0] not in {"http", "https"} else ""
+        raise ArgumentError(
+            f"the environment variable {name} must be an HTTP proxy such as http://proxy:3128"
+            f"{f', got a URL{found}' if found else ''}; unset it, or add {host.rpartition(':')[0]} "
+            "to NO_PROXY"
+        )
+    shown = f"{match[2]}:{match[3]}" if match[3] else match[2]
+    return f"{shown} ({name})", url if match[1] else f"http://{url}"

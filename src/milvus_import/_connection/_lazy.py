@@ -1,162 +1,171 @@
-"""A connection opened at the first call, bound to that call's loop, and closed once."""
+"""A connection that opens at the first call, belongs to that call's event loop, and closes once."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from .._errors import ClientClosedError
-from .._failures._context import CallContext
+from .._options import close_awaitable
 from . import _process
-from ._pauses import Pauses
+from ._in_flight import InFlight, Request
 
 if TYPE_CHECKING:
     from .._address import Endpoint
-    from .._models import Service
+    from .._models import CallRecord
     from .._options import CallSettings
+    from ._method import Method
+
+logger = logging.getLogger("milvus_import")
 
 CLOSE_GRACE = 1.0
-"""Seconds that close() gives the calls in flight."""
+"""Seconds that close() gives the requests in flight."""
 
 
-class LoopConnection(Protocol):
-    """A connection that belongs to one event loop of one process."""
+class LazyConnection(ABC):
+    """One per client: a gRPC channel or an HTTP session, one per event loop."""
 
-    loop: asyncio.AbstractEventLoop
-    process: int
-
-
-_ConnectionT = TypeVar("_ConnectionT", bound=LoopConnection)
-
-
-class LazyConnection(ABC, Generic[_ConnectionT]):
-    """Opens the connection at the first call, and closes it once."""
+    fork_consequence = "gRPC hangs or crashes in it"
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.pauses = Pauses()
+        self.closed = False
+        """Whether close() was called."""
         self.responded = False
-        """Whether any call has had a successful response yet."""
-        self._connection: _ConnectionT | None = None
-        self._binding = threading.Lock()
+        """Whether any call has had a good answer yet: then the address is right."""
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The loop that the connection belongs to; None while it is not open."""
+        self._process = 0
+        self._in_flight: InFlight | None = None
+        self._opening = threading.Lock()
         self._closing: asyncio.Task[None] | None = None
 
-    @property
-    def closed(self) -> bool:
-        """Whether close() was called."""
-        return self.pauses.closed
-
-    @property
-    def open(self) -> bool:
-        """Whether there is a connection."""
-        return self._connection is not None
-
-    def connection(self) -> _ConnectionT:
-        """Return the connection of the running loop; open it if there is none.
+    def open(self) -> InFlight:
+        """Open the connection if it is not; return the requests of the running loop.
 
         Raises ClientClosedError after close(), RuntimeError from another loop, in a forked
         process, or without asyncio.
         """
-        if self.pauses.closed:
+        if self.closed:
             raise ClientClosedError("this client is closed; create a new client")
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise RuntimeError(
-                "milvus-import needs asyncio, as gRPC's asynchronous API does; "
-                "run it with asyncio.run or anyio.run(..., backend='asyncio')"
-            ) from None
-        connection = self._connection
-        if connection is None or connection.loop is not loop:
-            with self._binding:
-                connection = self._bind(loop)
-        return connection
+        in_flight = self._in_flight
+        if in_flight is None or self.loop is not running_loop() or self._process != os.getpid():
+            with self._opening:
+                in_flight = self._bind(running_loop())
+        return in_flight
 
-    def context(
-        self, method: str, service: Service, settings: CallSettings, *, read: bool
-    ) -> CallContext:
-        """Return the context of a call, for its errors."""
-        return CallContext(
-            method,
-            service,
-            read,
-            self.endpoint.target,
-            self.endpoint.secure,
-            settings.timeout,
-            self.responded,
-            "authorization" in settings.metadata_by_key,
-        )
-
-    def _bind(self, loop: asyncio.AbstractEventLoop) -> _ConnectionT:
-        """Open the connection in this loop. Raises RuntimeError if it is open in another one."""
-        connection = self._connection
-        if connection is not None and connection.loop is loop:
-            return connection
-        if connection is not None:
-            self._check_rebinding(connection)
-            del connection
-            self._drop()
-        _process.check_gevent()
-        self._connection = self._open(loop)
-        return self._connection
-
-    def _check_rebinding(self, connection: _ConnectionT) -> None:
-        """Raise RuntimeError unless the connection's own loop is closed."""
-        if connection.process != os.getpid():
-            raise self._fork_error()
-        if not connection.loop.is_closed():
-            raise RuntimeError(
-                "this client belongs to another event loop that is still running; "
-                "create one client per event loop"
-            )
+    @abstractmethod
+    def start(
+        self, method: Method[Any, Any], params: Any, settings: CallSettings, timeout: float | None
+    ) -> Request:
+        """Send the request of a method. ``timeout`` is what remains of ``settings.timeout``."""
 
     async def close(self) -> None:
         """Reject new calls, give those in flight up to a second, then cancel them. Idempotent.
 
         If the caller is cancelled, closing continues.
         """
-        connection = self._connection
-        if connection is not None and connection.loop is not asyncio.get_running_loop():
-            self._check_rebinding(connection)
-            connection = None
+        if self.loop is not None and self.loop is not running_loop():
             self._drop()
-        self.pauses.close()
-        if connection is None:
-            return
+        self.closed = True
         with anyio.CancelScope(shield=True):
-            while self._connection is not None:
+            while self._in_flight is not None:
                 if self._closing is None or self._closing.cancelled():  # with all tasks
-                    self._closing = connection.loop.create_task(self._close(connection))
+                    self._closing = running_loop().create_task(self._close(self._in_flight))
                 await asyncio.wait((self._closing,))
                 if not self._closing.cancelled():
                     self._closing.result()
 
-    async def _close(self, connection: _ConnectionT) -> None:
-        await self._shut_down(connection)
+    async def _close(self, in_flight: InFlight) -> None:
+        await in_flight.close(CLOSE_GRACE)
+        await self._disconnect()
         # A traceback may keep the client alive; it must not keep the connection open.
-        self._connection = None
+        self._in_flight = self.loop = None
 
-    @abstractmethod
-    def _open(self, loop: asyncio.AbstractEventLoop) -> _ConnectionT:
-        """Open the connection. Nothing is sent."""
-
-    @abstractmethod
-    async def _shut_down(self, connection: _ConnectionT) -> None:
-        """Wait for the calls in flight up to CLOSE_GRACE, cancel them, and close the connection."""
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> InFlight:
+        if self._in_flight is not None:
+            if self.loop is loop and self._process == os.getpid():
+                return self._in_flight
+            self._drop()
+        _process.check_gevent()
+        self._connect(loop)
+        self.loop, self._process, self._in_flight = loop, os.getpid(), InFlight(loop)
+        return self._in_flight
 
     def _drop(self) -> None:
         """Free a connection whose loop is closed: its sockets close with its objects.
 
         They are reference cycles, and a fork while a channel is open would break the child.
+        Raises RuntimeError if the loop is still running, or in a forked process.
         """
-        self._connection = None
+        if self._process != os.getpid():
+            raise _process.fork_error(self.fork_consequence)
+        if self.loop is not None and not self.loop.is_closed():
+            raise RuntimeError(
+                "this client belongs to another event loop that is still running; "
+                "create one client per event loop"
+            )
+        self._in_flight = self.loop = None
+        self._forget()
         gc.collect()
 
-    def _fork_error(self) -> RuntimeError:
-        return _process.fork_error("gRPC hangs or crashes in it")
+    @abstractmethod
+    def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Create the channel or the session. Nothing is sent."""
+
+    @abstractmethod
+    async def _disconnect(self) -> None:
+        """Close the channel or the session."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Drop the references to the channel or the session without closing it."""
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running loop. Raises RuntimeError without asyncio, such as in trio."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "milvus-import needs asyncio, as gRPC's asynchronous API does; "
+            "run it with asyncio.run or anyio.run(..., backend='asyncio')"
+        ) from None
+
+
+def report(on_finish: Callable[[CallRecord], object] | None, record: CallRecord) -> None:
+    """Pass the record of a request that has ended to ``on_finish``; log its exceptions."""
+    if on_finish is None:
+        return
+    try:
+        result = on_finish(record)
+    except (Exception, asyncio.CancelledError):
+        logger.exception("on_finish raised an exception; the call is not affected")
+        return
+    if close_awaitable(result):
+        logger.error("on_finish returned an awaitable, which is not awaited; pass a plain function")
+
+
+async def yield_to_loop() -> None:
+    """Let the event loop run once, so that a task that is already cancelled ends here.
+
+    asyncio.sleep(0) awaits no future: if a scope of anyio and a timeout of asyncio cancel it in
+    the same iteration, each attributes the CancelledError to the other.
+    """
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
+    loop.call_soon(_resolve, waiter)
+    await waiter
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,45 +1,31 @@
-"""The methods of the gRPC services."""
+"""The methods of the services."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
-    from .._failures._context import CallContext
     from .._models import Service
-    from .._options import CallSettings
-    from ._lazy import LazyConnection
 
-_ParamsT = TypeVar("_ParamsT")
-_ResultT = TypeVar("_ResultT")
+ParamsT = TypeVar("ParamsT")
+ResultT = TypeVar("ResultT")
 
 
-class Method(Generic[_ParamsT, _ResultT]):
-    """One method of one gRPC service: how its request is built and its reply is read."""
+@dataclass(slots=True, frozen=True, eq=False)
+class Method(Generic[ParamsT, ResultT]):
+    """One method of one service: how its request is built and its reply is read."""
 
-    def __init__(
-        self,
-        service: Service,
-        stub: type[Any],
-        name: str,
-        build: Callable[[_ParamsT], Message],
-        read_reply: Callable[[Any, _ParamsT], _ResultT],
-        *,
-        read: bool = True,
-    ) -> None:
-        """``stub`` is the generated class of the service; ``read`` is False for a write."""
-        types: Mapping[str, tuple[type[Message], type[Message]]] = stub.METHODS
-        self.service: Service = service
-        self.name = name
-        self.path = f"{stub.SERVICE}/{name}"
-        self.request_type, self.reply_type = types[name]
-        self.build = build
-        self.read_reply = read_reply
-        self.read = read
-
-    def context(self, channel: LazyConnection[Any], settings: CallSettings) -> CallContext:
-        """Return the context of a call of this method, for its errors."""
-        return channel.context(self.name, self.service, settings, read=self.read)
+    service: Service
+    name: str
+    """The name that errors show, such as GetImportProgress."""
+    path: str
+    build: Callable[[ParamsT], Any]
+    """Returns the request: a message of gRPC, or the body of an HTTP request."""
+    read: Callable[[Any, ParamsT], ResultT]
+    """Returns the result of a reply: bytes or a message of gRPC, or an HttpReply."""
+    is_read: bool = True
+    """Whether the method changes nothing on the server."""
+    reply_type: Any = None
+    """The message type of a gRPC reply, for clients with interceptors."""

@@ -1,7 +1,8 @@
-"""Map httpx2's exceptions and HTTP statuses to errors and hints."""
+"""What HTTP statuses and the exceptions of aiohttp mean."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -10,103 +11,91 @@ from typing import TYPE_CHECKING, Final, cast
 
 import grpc
 
+from .._errors import set_hint
 from .._hints import Hint
 from .._text import EXCERPT, quote
-from ._context import CallContext, ReplyError
 from ._grpc import call_error
-from ._http_status import http_code, http_hint
+from ._http_status import http_code
+from ._table import Row, meaning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._errors import CallError
+    from .._errors import CallError, UnsupportedServerError
     from .._models import CallRecord
 
 Code: Final = grpc.StatusCode
 
-CONNECTION_BROKE: Final = "the connection broke"
 COMPRESSED: Final = "the response is compressed"
-NO_HTTP: Final = "the response is not valid HTTP/1.1"
+_BROKE: Final = "the connection broke"
 MISSING_ROUTE: Final = "404 page not found"
 """The body of a 404 of Milvus' own router."""
-_MAX_CAUSES: Final = 10
-_TLS_ALERT: Final = r"ALERT_CERTIFICATE_REQUIRED|ALERT_HANDSHAKE_FAILURE|ALERT_BAD_CERTIFICATE"
 
-# The first pattern that matches decides.
-_HINTS: Final[tuple[tuple[str, Hint], ...]] = (
-    (r"through the proxy", Hint.REST_PROXY),
-    (rf"^{COMPRESSED}", Hint.REST_COMPRESSED),
-    (r"complete message body", Hint.RECONNECT),
-    (r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE", Hint.USE_HTTP),
-    (r"Hostname mismatch|IP address mismatch", Hint.EXPECT_SERVER_NAME),
-    (r"CERTIFICATE_VERIFY_FAILED.*has expired", Hint.RENEW_CERTIFICATE),
-    (r"CERTIFICATE_VERIFY_FAILED", Hint.TRUST_CA),
-    (_TLS_ALERT, Hint.PASS_CLIENT_CERTIFICATE),
-    (r"failed to connect: name resolution", Hint.CHECK_HOST_NAME),
-    (r"failed to connect: No such file", Hint.CHECK_SOCKET_PATH),
-    (r"failed to connect: Connection refused", Hint.REST_CHECK_ADDRESS),
-)
+
 _MILVUS_HINTS: Final = {429: Hint.SERVER_RATE_LIMIT, 503: Hint.SERVER_STARTING}
+# The pages of gateways, whose texts explain more than their statuses.
+_PAGES: Final = (
+    Row({400}, r"HTTPS server|sent to HTTPS port", Hint.USE_HTTPS),
+    Row({400}, r"(?i)header or cookie too large|header.* too large", Hint.GATEWAY_METADATA_SIZE),
+    Row({400}, r"(?i)SSL certificate", Hint.PASS_CLIENT_CERTIFICATE),
+    Row({403}, r"RBAC: access denied", Hint.GATEWAY_RBAC),
+    Row({408, 504}, r"stream timeout|upstream request timeout", Hint.GATEWAY_TIMEOUT),
+)
+# Requests that ended without a response, where the table of gRPC has no hint or another one.
+_TRANSPORT: Final = (
+    Row(None, r"through the proxy", Hint.REST_PROXY),
+    Row(None, r"is not valid HTTP", Hint.CHECK_IS_MILVUS),
+    Row(None, rf"^{COMPRESSED}", Hint.REST_COMPRESSED),
+    Row(None, r"failed to connect: name resolution", Hint.CHECK_HOST_NAME),
+    Row(None, r"failed to connect: No such file", Hint.CHECK_SOCKET_PATH),
+    Row(None, r"failed to connect: Connection refused", Hint.REST_CHECK_ADDRESS),
+)
 
 
-def failure(error: Exception) -> tuple[grpc.StatusCode, str]:
-    """Return the code and the details of a request that ended without an HTTP response."""
-    import httpx2  # noqa: PLC0415 - an extra, which is loaded by now
-
-    if isinstance(error, httpx2.ProxyError):
-        return Code.UNAVAILABLE, f"failed to connect through the proxy: {quote(str(error))}"
-    if isinstance(error, httpx2.ConnectError):
-        return Code.UNAVAILABLE, f"failed to connect: {_reason(error)}"
-    if isinstance(error, httpx2.NetworkError):
-        return Code.UNAVAILABLE, f"{CONNECTION_BROKE}: {_reason(error)}"
-    if isinstance(error, httpx2.RemoteProtocolError):
-        text = quote(str(error))
-        if re.search(r"(?i)disconnected|closed connection", text):
-            return Code.UNAVAILABLE, f"{CONNECTION_BROKE}: {text}"
-        return Code.INTERNAL, f"{NO_HTTP}: {text}"
-    # Its text may quote the request.
-    return Code.INTERNAL, f"the request failed ({type(error).__name__})"
-
-
-def transport_error(
-    code: grpc.StatusCode, details: str, context: CallContext, record: CallRecord
-) -> CallError:
-    """Return the error of a request that ended without an HTTP response."""
-    hint = next((hint for pattern, hint in _HINTS if re.search(pattern, details)), None)
-    if hint is None and details.startswith(NO_HTTP):
-        hint = Hint.REST_CHECK_PORT
-    if hint is None and code is Code.UNAVAILABLE:
-        hint = _unavailable_hint(context)
-    if hint is None and code is Code.DEADLINE_EXCEEDED:
-        hint = _deadline_hint(context)
-    return call_error(code, details, context, record, hint=hint)
-
-
-def status_error(
-    status: int,
-    text: str,
-    context: CallContext,
-    record: CallRecord,
-    *,
-    by_milvus: bool = False,
+def http_status_error(
+    status: int, text: str, record: CallRecord, *, by_milvus: bool = False
 ) -> CallError:
     """Return the error of an HTTP response, chosen by its status.
 
     ``by_milvus``: Milvus sent it, not a gateway.
     """
-    hint: Hint | None
+    hint = meaning(_PAGES, status, text).hint
+    error = call_error(http_code(status), text, record, http_status=status, hint=hint)
     if by_milvus:
-        hint = _MILVUS_HINTS.get(status)
-    elif status == 400 and "HTTPS server" in text:
-        hint = Hint.USE_HTTPS
-    else:
-        hint = http_hint(status, secure=context.secure)
-    if hint is Hint.GATEWAY_ROUTE:
-        hint = Hint.REST_ROUTE
-    error = call_error(http_code(status), text, context, record, status=status, hint=hint)
+        set_hint(error, _MILVUS_HINTS.get(status))
     if 300 <= status < 500 and status not in {408, 499}:
         error.may_have_run = False  # a redirect, or a request that was rejected
     return error
+
+
+def transport_failure(error: Exception, *, proxy: str | None) -> tuple[grpc.StatusCode, str]:
+    """Return the code and the details of a request that ended without an HTTP response.
+
+    ``proxy`` names the proxy that was used and its variable, without a password. The details never
+    quote the request.
+    """
+    import aiohttp  # noqa: PLC0415 - an extra, which is loaded by now
+
+    through = f" through the proxy {proxy}" if proxy else ""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return Code.UNAVAILABLE, f"failed to connect{through}: HTTP {error.status}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        # A failure of TLS is the server's, not the proxy's.
+        tls = any(isinstance(cause, ssl.SSLError) for cause in _causes(error))
+        return Code.UNAVAILABLE, f"failed to connect{'' if tls else through}: {_reason(error)}"
+    if any(isinstance(c, OSError) and c.errno in _NO_FILES for c in _causes(error)):
+        return Code.UNAVAILABLE, f"failed to connect: {_reason(error)}"
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.http.HttpProcessingError):
+        return Code.INTERNAL, f"the response is not valid HTTP/1.1: {_reason(error)}"
+    broke = aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError
+    if isinstance(error, broke):
+        return Code.UNAVAILABLE, f"{_BROKE}: {_reason(error)}"
+    return Code.INTERNAL, f"the request failed ({type(error).__name__})"
+
+
+def transport_error(code: grpc.StatusCode, details: str, record: CallRecord) -> CallError:
+    """Return the error of a request that ended without an HTTP response."""
+    return call_error(code, details, record, hint=meaning(_TRANSPORT, code, details).hint)
 
 
 def response_text(status: int, reason: str, content_type: str, body: bytes) -> str:
@@ -126,43 +115,35 @@ def is_missing_route(status: int, body: bytes) -> bool:
     return status == 404 and body.strip() == MISSING_ROUTE.encode()
 
 
-def missing_route(text: str, record: CallRecord, hint: Hint) -> ReplyError:
-    """Return the ReplyError of a path that this version of Milvus does not have."""
-    return ReplyError(
-        lambda context: call_error(Code.UNIMPLEMENTED, text, context, record, status=404, hint=hint)
-    )
+def missing_route_error(text: str, record: CallRecord, hint: Hint) -> UnsupportedServerError:
+    """Return the error of a path that this version of Milvus does not have."""
+    error = call_error(Code.UNIMPLEMENTED, text, record, http_status=404, hint=hint)
+    return cast("UnsupportedServerError", error)
 
 
-def _unavailable_hint(context: CallContext) -> Hint:
-    if context.responded:
-        return Hint.RECONNECT
-    # A server that requires a client certificate may reset the connection without a reason.
-    return Hint.RESTARTING_OR_CERTIFICATE if context.secure else Hint.REST_CHECK_PORT
-
-
-def _deadline_hint(context: CallContext) -> Hint:
-    return Hint.SERVER_SLOW if context.responded else Hint.REST_CHECK_REACHABLE
+_NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 def _reason(error: BaseException) -> str:
-    """Return the operating system's or the TLS library's reason, which httpx2 may hide."""
+    """Return the operating system's or the TLS library's reason, which aiohttp may hide."""
     for cause in _causes(error):
         if isinstance(cause, socket.gaierror):
             return f"name resolution failed: {cause.strerror}"
         if isinstance(cause, ssl.SSLError):
-            return quote(str(cause))
+            return quote(cause.strerror or str(cause))
         if isinstance(cause, OSError) and cause.errno:
             return os.strerror(cause.errno)
-    return quote(str(error)) or type(error).__name__
+        if isinstance(cause, ConnectionResetError):  # of asyncio
+            return os.strerror(errno.ECONNRESET)
+    innermost = next(_causes(error))
+    return quote(str(innermost)) or type(innermost).__name__
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Return the causes of an exception, innermost first in a group."""
-    for _ in range(_MAX_CAUSES):
-        if error is None:
-            return
-        if isinstance(error, BaseExceptionGroup):
-            for member in cast("BaseExceptionGroup[BaseException]", error).exceptions:
-                yield from _causes(member)
-        yield error
-        error = error.__cause__ or error.__context__
+    """Return an exception and its causes, innermost first."""
+    found: list[BaseException] = []
+    while error is not None and len(found) < 10:
+        found.append(error)
+        inner = getattr(error, "os_error", None) or getattr(error, "certificate_error", None)
+        error = inner or error.__cause__ or error.__context__
+    return reversed(found)

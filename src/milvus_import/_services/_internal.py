@@ -8,24 +8,19 @@ from milvus_import_pb import common_pb2, internal_pb2
 from milvus_import_pb.proxy_grpc import ProxyStub
 
 from .._connection._method import Method
-from .._failures._grpc import bad_reply
-from .._failures._milvus import check_status
-from .._failures._texts import EMPTY_REPLY
-from .._models import (
-    GetImportProgressResponse,
-    ImportJob,
-    ImportProgressData,
-    ImportProgressDetail,
-)
+from .._failures._grpc import EMPTY_REPLY, reply_error
+from .._models import ImportProgressData, ImportProgressDetail
+from ._operations import CREATE_JOB, CREATE_JOB_OF_GROUPS, GET_PROGRESS, LIST_JOBS, Operation
 from ._replies import (
     MAX_LISTED_JOBS,
     MAX_PROGRESS_BYTES,
+    JobList,
     Snapshot,
+    listed,
     parse,
-    parse_any_status,
-    take_snapshot,
+    state_of,
 )
-from ._rows import JobRow, decode_jobs, pick_rows, state_of
+from ._requests import validate_create_size, validate_job_id
 
 if TYPE_CHECKING:
     from ._requests import CreateParams, JobParams, ListParams
@@ -68,20 +63,11 @@ def _progress_request(params: JobParams) -> internal_pb2.GetImportProgressReques
     return internal_pb2.GetImportProgressRequest(db_name=params.db_name, jobID=params.job_id)
 
 
-def _progress(reply: Any, params: JobParams) -> GetImportProgressResponse:
-    message = parse_any_status(internal_pb2.GetImportProgressResponse, reply, MAX_PROGRESS_BYTES)
-    reason = check_status(message.status)
-    return GetImportProgressResponse(0, reason, decode_progress(message, params.job_id))
-
-
 def _snapshot(reply: Any, params: JobParams) -> Snapshot:
-    return take_snapshot(
-        internal_pb2.GetImportProgressResponse,
-        reply,
-        params.previous,
-        params.job_id,
-        decode_progress,
+    message, reason = parse(
+        internal_pb2.GetImportProgressResponse, reply, max_bytes=MAX_PROGRESS_BYTES
     )
+    return Snapshot(reply, message, params.job_id, decode_progress, reason)
 
 
 def _list_request(params: ListParams) -> internal_pb2.ListImportsRequest:
@@ -90,43 +76,40 @@ def _list_request(params: ListParams) -> internal_pb2.ListImportsRequest:
     )
 
 
-def _rows(reply: Any, params: ListParams) -> dict[str, JobRow]:
-    message = parse(internal_pb2.ListImportsResponse, reply, max_entries=MAX_LISTED_JOBS)
-    if len(message.jobIDs) > MAX_LISTED_JOBS:
-        raise bad_reply(f"the reply lists more than {MAX_LISTED_JOBS:,} jobs")
+def _job_list(reply: Any, _: ListParams) -> JobList:
+    message = parse(internal_pb2.ListImportsResponse, reply, max_entries=MAX_LISTED_JOBS)[0]
     columns = (message.collection_names, message.states, message.progresses, message.reasons)
-    if any(len(column) != len(message.jobIDs) for column in columns):
-        raise bad_reply("the reply's columns differ in length")
-    return pick_rows(message.jobIDs, columns, params.wanted)
-
-
-def _jobs(reply: Any, params: ListParams) -> list[ImportJob]:
-    return decode_jobs(_rows(reply, params))
+    return listed(message.jobIDs, columns, validate_job_id)
 
 
 def _create_request(params: CreateParams) -> internal_pb2.ImportRequest:
-    return internal_pb2.ImportRequest(
+    request = internal_pb2.ImportRequest(
         db_name=params.db_name,
         collection_name=params.collection_name,
         partition_name=params.partition_name,
         files=[internal_pb2.ImportFile(paths=paths) for paths in params.groups],
         options=[common_pb2.KeyValuePair(key=k, value=v) for k, v in params.options],
     )
+    validate_create_size(request.ByteSize())
+    return request
 
 
 def _job_id(reply: Any, _: CreateParams) -> str:
-    message = parse(internal_pb2.ImportResponse, reply)
+    message = parse(internal_pb2.ImportResponse, reply)[0]
     if not message.jobID:
-        raise bad_reply(EMPTY_REPLY)
+        raise reply_error(EMPTY_REPLY)
     return message.jobID
 
 
-GET_IMPORT_PROGRESS: Final = Method(
-    "internal", ProxyStub, "GetImportProgress", _progress_request, _progress
-)
-WATCH_PROGRESS: Final = Method(
-    "internal", ProxyStub, "GetImportProgress", _progress_request, _snapshot
-)
-LIST_IMPORTS: Final = Method("internal", ProxyStub, "ListImports", _list_request, _jobs)
-WATCH_LIST: Final = Method("internal", ProxyStub, "ListImports", _list_request, _rows)
-IMPORT_V2: Final = Method("internal", ProxyStub, "ImportV2", _create_request, _job_id, read=False)
+def _method(name: str, build: Any, read: Any, *, is_read: bool = True) -> Method[Any, Any]:
+    path, reply_type = f"{ProxyStub.SERVICE}/{name}", ProxyStub.METHODS[name][1]
+    return Method("internal", name, path, build, read, is_read, reply_type)
+
+
+_IMPORT_V2: Final = _method("ImportV2", _create_request, _job_id, is_read=False)
+METHODS: Final[dict[Operation[Any, Any], Method[Any, Any]]] = {
+    GET_PROGRESS: _method("GetImportProgress", _progress_request, _snapshot),
+    LIST_JOBS: _method("ListImports", _list_request, _job_list),
+    CREATE_JOB: _IMPORT_V2,
+    CREATE_JOB_OF_GROUPS: _IMPORT_V2,
+}

@@ -17,28 +17,19 @@ from milvus_import_pb.milvus_grpc import MilvusServiceStub
 
 from .._connection._method import Method
 from .._errors import UnsupportedServerError
-from .._failures._context import CallContext, ReplyError
-from .._failures._grpc import bad_reply
-from .._failures._milvus import check_status
-from .._failures._texts import EMPTY_REPLY
+from .._failures._grpc import EMPTY_REPLY, reply_error
 from .._hints import Hint
-from .._models import GetImportProgressResponse, ImportJob, ImportProgressData, ImportState
-from ._replies import (
-    MAX_LISTED_JOBS,
-    MAX_PROGRESS_BYTES,
-    Snapshot,
-    parse,
-    parse_any_status,
-    take_snapshot,
-)
-from ._rows import validate_listed_id
+from .._models import ImportProgressData, ImportState
+from ._operations import CREATE_JOB, GET_PROGRESS, LIST_JOBS, Operation
+from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, JobList, Snapshot, listed, parse
+from ._requests import validate_create_size, validate_job_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ._requests import CreateParams, JobParams, ListParams
 
-STATES: Final[dict[int, ImportState]] = {
+_STATES: Final[dict[int, ImportState]] = {
     common_pb2.ImportPending: ImportState.PENDING,
     common_pb2.ImportFailed: ImportState.FAILED,
     common_pb2.ImportStarted: ImportState.IMPORTING,
@@ -79,7 +70,7 @@ def _state(number: int, infos: Mapping[str, str]) -> ImportState:
         and infos.get("progress_percent") == _COMMIT_PERCENT
     ):
         return ImportState.UNCOMMITTED
-    return STATES.get(number) or ImportState(str(number))
+    return _STATES.get(number) or ImportState(str(number))
 
 
 def _percent(text: str | None, state: ImportState) -> int:
@@ -102,16 +93,9 @@ def _progress_request(params: JobParams) -> milvus_pb2.GetImportStateRequest:
     return milvus_pb2.GetImportStateRequest(task=int(params.job_id))
 
 
-def _progress(reply: Any, params: JobParams) -> GetImportProgressResponse:
-    message = parse_any_status(milvus_pb2.GetImportStateResponse, reply, MAX_PROGRESS_BYTES)
-    reason = check_status(message.status)
-    return GetImportProgressResponse(0, reason, decode_progress(message, params.job_id))
-
-
 def _snapshot(reply: Any, params: JobParams) -> Snapshot:
-    return take_snapshot(
-        milvus_pb2.GetImportStateResponse, reply, params.previous, params.job_id, decode_progress
-    )
+    message, reason = parse(milvus_pb2.GetImportStateResponse, reply, max_bytes=MAX_PROGRESS_BYTES)
+    return Snapshot(reply, message, params.job_id, decode_progress, reason)
 
 
 def _list_request(params: ListParams) -> milvus_pb2.ListImportTasksRequest:
@@ -120,52 +104,52 @@ def _list_request(params: ListParams) -> milvus_pb2.ListImportTasksRequest:
     )
 
 
-def _jobs(reply: Any, _: ListParams) -> list[ImportJob]:
+def _job_list(reply: Any, _: ListParams) -> JobList:
     """Return the jobs by id, which only Milvus 2.2 and 2.3 send."""
-    message = parse(milvus_pb2.ListImportTasksResponse, reply, max_entries=MAX_LISTED_JOBS)
+    message = parse(milvus_pb2.ListImportTasksResponse, reply, max_entries=MAX_LISTED_JOBS)[0]
     if any(not task.id for task in message.tasks):
-        raise ReplyError(_without_ids)
-    tasks = sorted(message.tasks, key=lambda task: task.id)
-    return [decode_progress(task, validate_listed_id(str(task.id))).job for task in tasks]
-
-
-def _without_ids(context: CallContext) -> UnsupportedServerError:
-    details = "the listed tasks have no ids"
-    return UnsupportedServerError(
-        f"{context.method} at {context.target}: {details}",
-        code=grpc.StatusCode.FAILED_PRECONDITION,
-        details=details,
-        hint=Hint.REST_FOR_JOB_LIST,
-        method=context.method,
-        service="public",
-        target=context.target,
+        raise UnsupportedServerError(
+            "the listed tasks have no ids",
+            code=grpc.StatusCode.FAILED_PRECONDITION,
+            details="the listed tasks have no ids",
+            hint=Hint.REST_FOR_JOB_LIST,
+        )
+    jobs = [decode_progress(task, str(task.id)) for task in message.tasks]
+    columns = (
+        [job.collection_name for job in jobs],
+        [str(job.state) for job in jobs],
+        [job.progress for job in jobs],
+        [job.reason for job in jobs],
     )
+    return listed([job.job_id for job in jobs], columns, validate_job_id)
 
 
 def _create_request(params: CreateParams) -> milvus_pb2.ImportRequest:
-    return milvus_pb2.ImportRequest(
+    request = milvus_pb2.ImportRequest(
         collection_name=params.collection_name,
         partition_name=params.partition_name,
         files=params.groups[0],
         options=[common_pb2.KeyValuePair(key=k, value=v) for k, v in params.options],
         db_name=params.db_name,
     )
+    validate_create_size(request.ByteSize())
+    return request
 
 
 def _job_id(reply: Any, _: CreateParams) -> str:
-    message = parse(milvus_pb2.ImportResponse, reply)
+    message = parse(milvus_pb2.ImportResponse, reply)[0]
     if not message.tasks:
-        raise bad_reply(EMPTY_REPLY)
+        raise reply_error(EMPTY_REPLY)
     return str(message.tasks[0])
 
 
-GET_IMPORT_STATE: Final = Method(
-    "public", MilvusServiceStub, "GetImportState", _progress_request, _progress
-)
-WATCH_STATE: Final = Method(
-    "public", MilvusServiceStub, "GetImportState", _progress_request, _snapshot
-)
-LIST_IMPORT_TASKS: Final = Method(
-    "public", MilvusServiceStub, "ListImportTasks", _list_request, _jobs
-)
-IMPORT: Final = Method("public", MilvusServiceStub, "Import", _create_request, _job_id, read=False)
+def _method(name: str, build: Any, read: Any, *, is_read: bool = True) -> Method[Any, Any]:
+    path, reply_type = f"{MilvusServiceStub.SERVICE}/{name}", MilvusServiceStub.METHODS[name][1]
+    return Method("public", name, path, build, read, is_read, reply_type)
+
+
+METHODS: Final[dict[Operation[Any, Any], Method[Any, Any]]] = {
+    GET_PROGRESS: _method("GetImportState", _progress_request, _snapshot),
+    LIST_JOBS: _method("ListImportTasks", _list_request, _job_list),
+    CREATE_JOB: _method("Import", _create_request, _job_id, is_read=False),
+}

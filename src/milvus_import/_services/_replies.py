@@ -1,61 +1,141 @@
-"""Parse replies, which are untrusted: their entries are limited first."""
+"""What replies hold, decoded on demand, and the parsing of gRPC's, which are untrusted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from google.protobuf.message import DecodeError, Message
 
-from .._failures._grpc import bad_reply
+from milvus_import_pb import internal_pb2
+
+from .._errors import ArgumentError
+from .._failures._grpc import EMPTY_REPLY, reply_error
 from .._failures._milvus import check_status
-from .._failures._texts import EMPTY_REPLY
 from .._hints import Hint
-from ._limits import exceeds_limits, is_well_formed
+from .._models import ImportJob, ImportState
+from .._text import shorten
 
 if TYPE_CHECKING:
     from .._models import ImportProgressData
 
-MAX_ENTRIES: Final = 100_000
+MAX_GROUPS: Final = 100_000
 """File groups of one job; Milvus accepts 1,024 by default (maxImportFileNumPerReq)."""
 MAX_LISTED_JOBS: Final = 1_000_000
 """Jobs of one list."""
 MAX_PROGRESS_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of one GetImportProgress or GetImportState reply."""
+"""Bytes of the reply with the progress of one job."""
 COUNTED_FROM: Final = 1024 * 1024
-"""Bytes from which the entries are counted before the reply is parsed."""
+"""Bytes from which the entries of a reply are counted before it is parsed."""
+COUNT_FACTOR: Final = 4
+"""How many times the limit the count may be: it is an upper bound, texts contain the byte too."""
+
+JobRow = tuple[str, "int | str", int, str]
+"""One job of a list: collection name, state by number or name, progress, reason."""
+
+STATES: Final[dict[int, ImportState]] = {
+    number: ImportState(name) for name, number in internal_pb2.ImportJobState.items()
+}
 
 _MessageT = TypeVar("_MessageT", bound=Message)
 
 
 @dataclass(slots=True, eq=False)
 class Snapshot:
-    """The progress of a job as it was received, decoded on demand."""
+    """The progress of a job as it was received."""
 
     reply: Any
-    """The reply as bytes, or as a message."""
+    """The reply as bytes, or as a message if the client has interceptors."""
     message: Any
     """The reply, parsed."""
-    decode: Callable[[], ImportProgressData]
-    """It must not refer to the previous snapshot: a watch would keep every reply."""
+    job_id: str
+    decoder: Callable[[Any, str], ImportProgressData]
+    reason: str = ""
+    """The reason of the status, usually ""."""
+
+    def decode(self) -> ImportProgressData:
+        """Return a new object, which belongs to the caller."""
+        return self.decoder(self.message, self.job_id)
+
+    def is_same(self, other: Snapshot | None) -> bool:
+        """Return whether another snapshot shows the same progress."""
+        return other is not None and (self.reply == other.reply or self.message == other.message)
 
 
-def take_snapshot(
-    reply_type: type[_MessageT],
-    reply: Any,
-    previous: Snapshot | None,
-    job_id: str,
-    decode: Callable[[_MessageT, str], ImportProgressData],
-) -> Snapshot:
-    """Return the snapshot of a reply, or the previous one if the progress is the same."""
-    if previous is not None and previous.reply == reply:
-        return previous
-    message = parse(reply_type, reply, max_bytes=MAX_PROGRESS_BYTES)
-    if previous is not None and previous.message == message:
-        return previous
-    return Snapshot(reply, message, partial(decode, message, job_id))
+@dataclass(slots=True, eq=False)
+class JobList:
+    """A list of jobs as it was received: their ids and columns, in the server's order."""
+
+    job_ids: Sequence[str]
+    columns: tuple[Sequence[Any], Sequence[Any], Sequence[Any], Sequence[Any]]
+    """Collection names, states, progresses and reasons."""
+    pages: int = 1
+    """The requests that the list took."""
+    _index: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._index = dict(zip(self.job_ids, range(len(self.job_ids)), strict=True))
+
+    def row(self, job_id: str) -> JobRow | None:
+        """Return the row of a job; None if the list does not have it."""
+        index = self._index.get(job_id)
+        if index is None:
+            return None
+        names, states, progresses, reasons = self.columns
+        return names[index], states[index], progresses[index], reasons[index]
+
+    def jobs(self) -> list[ImportJob]:
+        """Return all jobs, sorted by id."""
+        return [decode_row(id_, row) for id_ in sorted_ids(self._index) if (row := self.row(id_))]
+
+
+def listed(
+    job_ids: Sequence[str],
+    columns: tuple[Sequence[Any], Sequence[Any], Sequence[Any], Sequence[Any]],
+    validate: Callable[[str], str],
+) -> JobList:
+    """Return a list of jobs. Raises a reply error for lengths or ids that are not valid."""
+    if len(job_ids) > MAX_LISTED_JOBS:
+        raise reply_error(f"the reply lists more than {MAX_LISTED_JOBS:,} jobs")
+    if any(len(column) != len(job_ids) for column in columns):
+        raise reply_error("the reply's columns differ in length")
+    invalid = False
+    job_id = ""
+    try:
+        job_ids = [validate(job_id) for job_id in job_ids]
+    except (ArgumentError, TypeError):
+        invalid = True
+    if invalid:  # outside the except block: the error must not become the context
+        job_id = next(job_id for job_id in job_ids if not _is_valid(job_id, validate))
+        raise reply_error(f"the reply lists the job id {shorten(job_id)}, which is not valid")
+    return JobList(job_ids, columns)
+
+
+def _is_valid(job_id: str, validate: Callable[[str], str]) -> bool:
+    try:
+        validate(job_id)
+    except (ArgumentError, TypeError):
+        return False
+    return True
+
+
+def decode_row(job_id: str, row: JobRow) -> ImportJob:
+    """Return one row as a dataclass."""
+    collection_name, state, progress, reason = row
+    return ImportJob(job_id, collection_name, state_of(state), progress, reason)
+
+
+def state_of(state: int | str) -> ImportState:
+    """Return a state by its number or name; an unknown one is kept as text."""
+    known = STATES.get(state) if isinstance(state, int) else None
+    return known or ImportState(str(state))
+
+
+def sorted_ids(job_ids: Iterable[str]) -> list[str]:
+    """Return ids in order: decimal ids as numbers, others by length and text."""
+    return sorted(job_ids, key=lambda job_id: (len(job_id), job_id))
 
 
 def parse(
@@ -63,53 +143,68 @@ def parse(
     reply: Any,
     *,
     max_bytes: int | None = None,
-    max_entries: int = MAX_ENTRIES,
+    max_entries: int = MAX_GROUPS,
+) -> tuple[_MessageT, str]:
+    """Return the message of a reply, and the reason of its status.
+
+    A reply is already a message, without any limit, if the client has interceptors. Raises the
+    error of a status that is not Success, and a reply error for what cannot be parsed.
+    """
+    if not isinstance(reply, bytes):
+        if not reply.ByteSize():
+            raise reply_error(EMPTY_REPLY)
+        message: Any = reply
+    else:
+        message = _parse_bytes(reply_type, reply, max_bytes, max_entries)
+    return cast("_MessageT", message), check_status(message.status)
+
+
+def _parse_bytes(
+    reply_type: type[_MessageT], reply: bytes, max_bytes: int | None, max_entries: int
 ) -> _MessageT:
-    """Parse a reply. Raises ReplyError if that fails, or for a Status that is not Success."""
-    message = parse_any_status(reply_type, reply, max_bytes, max_entries)
-    check_status(cast("Any", message).status)
+    if not reply:
+        raise reply_error(EMPTY_REPLY)
+    if len(reply) > COUNTED_FROM:
+        check_size(len(reply), max_bytes)
+        for tag in _repeated_tags(reply_type.DESCRIPTOR):
+            check_count(reply.count(tag), max_entries)
+    message, text = None, ""
+    try:
+        message = reply_type.FromString(reply)
+    except DecodeError as error:
+        text = str(error)
+    if message is None:  # outside the except block: protobuf's error may quote the reply
+        hint = Hint.INVALID_UTF8 if "UTF-8" in text else None
+        raise reply_error("the reply could not be parsed", hint)
     return message
 
 
-def parse_any_status(
-    reply_type: type[_MessageT],
-    reply: Any,
-    max_bytes: int | None = None,
-    max_entries: int = MAX_ENTRIES,
-) -> _MessageT:
-    """Parse a reply, whatever its Status. Raises ReplyError if that fails.
+def check_size(size: int, limit: int | None) -> None:
+    """Raise a reply error if a reply has more bytes than allowed."""
+    if limit is not None and size > limit:
+        text = f"the reply of {size:,} bytes is larger than {limit:,}"
+        raise reply_error(text, Hint.REPLY_OVER_LIMIT)
 
-    ``max_entries`` limits each field. A reply is already a message, without any limit, if the
-    client has interceptors.
+
+def check_count(count: int, max_entries: int, factor: int = COUNT_FACTOR) -> None:
+    """Raise a reply error if a reply has more entries than allowed.
+
+    ``count`` is an upper bound that is found before parsing, which takes memory per entry.
     """
-    message: Any = reply
-    if not isinstance(reply, bytes):
-        if not reply.ByteSize():
-            raise bad_reply(EMPTY_REPLY)
-    else:
-        if not reply:
-            raise bad_reply(EMPTY_REPLY)
-        if len(reply) > COUNTED_FROM:
-            _check_limits(reply_type, reply, max_bytes, max_entries)
-        try:
-            message = reply_type.FromString(reply)
-        except DecodeError:
-            message = None
-    if message is None:  # outside the except block: protobuf's error may quote the reply
-        # protobuf reports the encoding as the cause only in its newest versions.
-        small = len(reply) <= COUNTED_FROM
-        is_text = small and is_well_formed(reply, reply_type.DESCRIPTOR)
-        raise bad_reply("the reply could not be parsed", Hint.INVALID_UTF8 if is_text else None)
-    parsed: _MessageT = message
-    return parsed
-
-
-def _check_limits(
-    reply_type: type[Message], reply: bytes, max_bytes: int | None, max_entries: int
-) -> None:
-    if max_bytes is not None and len(reply) > max_bytes:
-        text = f"the reply of {len(reply):,} bytes is larger than {max_bytes:,}"
-        raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
-    if exceeds_limits(reply, reply_type.DESCRIPTOR, max_entries):
+    if count > factor * max_entries:
         text = f"the reply has more than {max_entries:,} entries"
-        raise bad_reply(text, Hint.REPLY_OVER_LIMIT)
+        raise reply_error(text, Hint.REPLY_OVER_LIMIT)
+
+
+@lru_cache
+def _repeated_tags(descriptor: Any) -> tuple[bytes, ...]:
+    """Return the first byte of each repeated field of texts or messages, nested ones too."""
+    tags: set[bytes] = set()
+    for member in descriptor.fields:
+        if member.message_type is not None:
+            tags.update(_repeated_tags(member.message_type))
+        # protobuf 5.27 has only the label.
+        if getattr(member, "is_repeated", None) or getattr(member, "label", 0) == 3:
+            tag = member.number << 3 | 2
+            tags.add(bytes([tag if tag < 128 else tag & 0x7F | 0x80]))
+    return tuple(sorted(tags))

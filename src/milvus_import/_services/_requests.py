@@ -5,19 +5,16 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from os import PathLike
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TypedDict, cast
 
 from .._address import validate_text
 from .._errors import ArgumentError
 from .._options import pairs_of
 from .._text import shorten
-
-if TYPE_CHECKING:
-    from ._replies import Snapshot
 
 logger = logging.getLogger("milvus_import")
 
@@ -122,8 +119,6 @@ class JobParams:
 
     job_id: str
     db_name: str
-    previous: Snapshot | None = None
-    """The last snapshot of a watch; an equal reply is not decoded again."""
 
 
 @dataclass(slots=True)
@@ -132,8 +127,6 @@ class ListParams:
 
     collection_name: str
     db_name: str
-    wanted: Container[str] | None = None
-    """The jobs whose rows a watch needs; None for all."""
 
 
 @dataclass(slots=True, repr=False, eq=False)
@@ -250,13 +243,14 @@ def create_params(
     )
 
 
-def create_too_large_error(size: int) -> ArgumentError:
-    """Return the error of a serialized create request above ``MAX_CREATE_BYTES``."""
-    return ArgumentError(
-        f"files must make a request of at most {MAX_CREATE_BYTES} bytes (1.4 MiB), got {size}: "
-        "Milvus does not answer requests above the limit of its etcd, and then accepts no import "
-        "and no drop of the collection until it is restarted; start several jobs"
-    )
+def validate_create_size(size: int) -> None:
+    """Raise ArgumentError for a serialized create request above ``MAX_CREATE_BYTES``."""
+    if size > MAX_CREATE_BYTES:
+        raise ArgumentError(
+            f"files must make a request of at most {MAX_CREATE_BYTES} bytes (1.4 MiB), got {size}: "
+            "Milvus does not answer requests above the limit of its etcd, and then accepts no "
+            "import and no drop of the collection until it is restarted; start several jobs"
+        )
 
 
 def validate_idempotency_key(key: str) -> str:

@@ -1,44 +1,72 @@
-"""Milvus' REST API as a service: which path is called, and which options HTTP rules out."""
+"""The REST API for imports, ``/v2/vectordb/jobs/import/`` on port 19530 (Milvus 2.4+).
+
+Every reply is an envelope: ``{"code": 0, "data": {...}}``, or ``{"code": 100, "message": "..."}``.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, cast
 
 import grpc
 
-from .._address import credentials_text
-from .._connection._channel import (
-    validate_channel_options,
-    validate_interceptors,
-    validate_message_sizes,
-)
-from .._connection._http import HttpMethod, post
-from .._connection._http_channel import HttpCall, HttpChannel
-from .._errors import (
-    ArgumentError,
-    CallError,
-    MilvusImportError,
-    MilvusStatusError,
-    UnsupportedServerError,
-)
-from .._failures._context import ReplyError
-from .._failures._http import MISSING_ROUTE
+from .._connection._http import HttpConnection
+from .._connection._method import Method
+from .._errors import ArgumentError
+from .._failures._grpc import NOT_READY, call_error, reply_error
+from .._failures._http import http_status_error, is_missing_route, missing_route_error
+from .._failures._milvus import ReturnedStatus, status_error
 from .._hints import Hint
+from .._models import ImportProgressData, ImportProgressDetail
 from .._options import CallSettings, client_settings
 from .._text import shorten
-from ._rest_methods import METHODS
-from ._select import RETRY_DELAY, Services, may_retry, remaining_timeout, with_job
+from ._operations import (
+    ABORT_JOB,
+    COMMIT_JOB,
+    CREATE_JOB,
+    CREATE_JOB_OF_GROUPS,
+    GET_PROGRESS,
+    LIST_JOBS,
+)
+from ._replies import (
+    COUNTED_FROM,
+    MAX_GROUPS,
+    MAX_LISTED_JOBS,
+    MAX_PROGRESS_BYTES,
+    JobList,
+    Snapshot,
+    check_count,
+    check_size,
+    listed,
+    state_of,
+)
+from ._requests import validate_create_size, validate_job_id
+from ._select import MethodTable, Services
 
 if TYPE_CHECKING:
-    from .._address import Endpoint
+    from .._address import Endpoint, TLSConfig
+    from .._connection._http import HttpReply
+    from .._errors import MilvusImportError
+    from .._models import Service
     from .._options import RpcOptions
-    from ._arguments import ConnectionArguments
-    from ._select import Operation
+    from ._requests import CreateParams, JobParams, ListParams
 
-_PREFIX: Final = "/v2/vectordb/jobs/import/"
-_REST: Final = "with service='rest'"
+Code: Final = grpc.StatusCode
+Json = dict[str, Any]
+"""A JSON object."""
+
+DATABASE_HEADER: Final = "db-name"
+_UNEXPECTED: Final = 65535
+_UNAUTHENTICATED: Final = 1800
+_NO_PRIVILEGE: Final = frozenset({1400, 1401})
+_SERVER_TIMEOUT: Final = frozenset({408, 10001})
+_MAX_MEMBERS: Final = 12
+"""Members of one entry at most; Milvus sends 9."""
+_NUMBER: Final = r"-?[0-9]{1,19}"
+_INT64: Final = range(-(2**63), 2**63)
 # Headers that belong to the connection or to the body, or that the client sets itself.
 _RESERVED_HEADERS: Final = frozenset(
     {
@@ -55,181 +83,361 @@ _RESERVED_HEADERS: Final = frozenset(
     }
 )
 
-_ParamsT = TypeVar("_ParamsT")
-_ResultT = TypeVar("_ResultT")
-_ErrorT = TypeVar("_ErrorT", bound=MilvusImportError)
+
+class _Envelope(NamedTuple):
+    code: int
+    message: str
+    data: object
 
 
-def connect_rest(
-    arguments: ConnectionArguments, endpoint: Endpoint, database: str, defaults: RpcOptions
-) -> tuple[RestServices, CallSettings]:
-    """Return the service and the settings of its calls. Nothing is sent.
+def body_of(**members: object) -> bytes:
+    """Return a JSON body of the members that are not empty."""
+    return json.dumps(
+        {name: value for name, value in members.items() if value}, separators=(",", ":")
+    ).encode()
 
-    Raises ArgumentError for an option that REST does not support, ImportError without the extra.
+
+def read_data(reply: HttpReply, *, missing: Hint, entries: int = MAX_GROUPS) -> Json:
+    """Return ``data`` of a successful reply. Raises the error of any other.
+
+    ``missing`` is the hint where the server has no such path.
     """
-    validate_message_sizes(arguments.max_receive_bytes, arguments.max_send_bytes)
-    if validate_interceptors(arguments.interceptors):
-        raise ArgumentError(f"interceptors must be empty {_REST}: they are for gRPC only")
-    if validate_channel_options(arguments.channel_options):
-        raise ArgumentError(f"channel_options must be empty {_REST}: they are for gRPC only")
-    if endpoint.several:
-        raise ArgumentError(
-            f"uri must name one address {_REST}, got {shorten(arguments.uri)}: only gRPC "
-            "balances calls over several addresses"
+    envelope = _parse(reply, entries)
+    if envelope is None:
+        _raise_without_envelope(reply, missing)
+    # Milvus 2.4.0 to 2.4.5 send code 200 for success; in others it is "partition not found".
+    success = envelope.code == 0 or (envelope.code == 200 and envelope.data is not None)
+    if not success or not 200 <= reply.status < 300:
+        raise _envelope_error(envelope, reply)
+    return {} if envelope.data is None else as_object(envelope.data, "data")
+
+
+def as_object(value: object, name: str) -> Json:
+    """Return a JSON object. Raises a reply error for anything else."""
+    if not isinstance(value, dict):
+        raise _type_error(name, value)
+    return cast("Json", value)
+
+
+def objects(data: Json, name: str, limit: int) -> list[Json]:
+    """Return an array of objects; null is empty."""
+    value: object = data.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise _type_error(name, value)
+    entries = cast("list[object]", value)
+    check_count(len(entries), limit, factor=1)
+    return [as_object(entry, name) for entry in entries]
+
+
+def text(data: Json, name: str) -> str:
+    """Return a text; "" if it is missing."""
+    value: object = data.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise _type_error(name, value)
+    if value.isascii():
+        return value
+    # JSON may name half of a surrogate pair, which no encoding accepts.
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def number(data: Json, name: str) -> int:
+    """Return an int64, which some servers send as text; 0 if it is missing."""
+    value: object = data.get(name)
+    if value is None or value == "":
+        return 0
+    if isinstance(value, str) and re.fullmatch(_NUMBER, value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value not in _INT64:
+        raise _type_error(name, value)
+    return value
+
+
+def identifier(data: Json, name: str) -> str:
+    """Return a job id as text; "" if it is missing."""
+    value: object = data.get(name)
+    return (
+        str(value) if isinstance(value, int) and not isinstance(value, bool) else text(data, name)
+    )
+
+
+def _type_error(name: str, value: object) -> MilvusImportError:
+    kind = "null" if value is None else type(value).__name__
+    return reply_error(f"the reply is not valid: {name} has the wrong type {kind}")
+
+
+def _parse(reply: HttpReply, entries: int) -> _Envelope | None:
+    """Return the envelope, or None if the body is not one."""
+    body = reply.body
+    if len(body) > COUNTED_FROM:
+        # Each entry is an object with commas between its members.
+        check_count(body.count(b"{"), entries)
+        check_count(body.count(b",") + body.count(b"["), _MAX_MEMBERS * entries)
+    try:
+        value: object = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    members = cast("Json", value)
+    code, message = members.get("code"), members.get("message", "")
+    if isinstance(code, bool) or not isinstance(code, int) or code not in _INT64:
+        return None
+    if not isinstance(message, str):
+        message = json.dumps(message)
+    return _Envelope(code, text({"message": message}, "message"), members.get("data"))
+
+
+def _raise_without_envelope(reply: HttpReply, missing: Hint) -> NoReturn:
+    status, line, record = reply.status, reply.text, reply.record
+    if is_missing_route(status, reply.body):
+        raise missing_route_error(line, record, missing)
+    if not 200 <= status < 300:
+        raise http_status_error(status, line, record)
+    details = (
+        f"the response is not JSON from Milvus ({line})"
+        if reply.body
+        else f"the HTTP response has no body (HTTP {status})"
+    )
+    raise reply_error(details, http_status=status)
+
+
+def _envelope_error(envelope: _Envelope, reply: HttpReply) -> MilvusImportError:
+    """Return the error of an envelope that does not report success."""
+    code, message, status = envelope.code, envelope.message, reply.status
+    http_error = not 200 <= status < 300
+    generic = code == _UNEXPECTED or (http_error and (code in {0, 200} or 400 <= code <= 599))
+    generic = generic and not re.search(NOT_READY, message)
+    details, record = f"code {code}: {message}", reply.record
+    if code == _UNAUTHENTICATED or (generic and status == 401):
+        return call_error(Code.UNAUTHENTICATED, details, record, http_status=status)
+    if code in _NO_PRIVILEGE or (generic and (status == 403 or "permission deny" in message)):
+        return call_error(Code.PERMISSION_DENIED, details, record, http_status=status)
+    if code in _SERVER_TIMEOUT:
+        return call_error(
+            Code.DEADLINE_EXCEEDED, details, record, http_status=status, hint=Hint.SERVER_DEADLINE
         )
+    if generic and http_error:
+        line = f"HTTP {status}: {details}" if message else reply.text
+        return http_status_error(status, line, record, by_milvus=code == _UNEXPECTED)
+    return status_error(ReturnedStatus(code, 0, message, "", False, status, record))
+
+
+def decoder(service: Service) -> Callable[[Json, str], ImportProgressData]:
+    """Return the function that maps ``data`` onto the dataclasses."""
+
+    def decode_progress(data: Json, job_id: str) -> ImportProgressData:
+        details = [
+            ImportProgressDetail(
+                text(entry, "fileName"),
+                number(entry, "fileSize"),
+                number(entry, "progress"),
+                text(entry, "completeTime"),
+                text(entry, "state"),
+                number(entry, "importedRows"),
+                number(entry, "totalRows"),
+                text(entry, "reason"),
+            )
+            for entry in objects(data, "details", MAX_GROUPS)
+        ]
+        return ImportProgressData(
+            text(data, "collectionName"),
+            job_id,
+            text(data, "completeTime"),
+            state_of(state(data)),
+            number(data, "progress"),
+            number(data, "importedRows"),
+            number(data, "totalRows"),
+            text(data, "reason"),
+            number(data, "fileSize") or sum([detail.file_size for detail in details]),
+            details,
+            text(data, "createTime"),
+            service,
+        )
+
+    return decode_progress
+
+
+def state(data: Json) -> str:
+    """Return the name of the state. Raises a reply error if there is none."""
+    name = text(data, "state")
+    if not name:
+        raise reply_error("the reply has no state")
+    return name
+
+
+def snapshot(
+    reply: HttpReply, job_id: str, decode: Callable[[Json, str], ImportProgressData]
+) -> Snapshot:
+    """Return the progress in a reply."""
+    check_size(len(reply.body), MAX_PROGRESS_BYTES)
+    data = read_data(reply, missing=Hint.REST_NEEDS_2_4)
+    echo = identifier(data, "jobId")
+    if echo and echo != job_id:
+        raise reply_error(f"the reply is about another job, {shorten(echo)}")
+    decode(data, job_id)  # raises a reply error now rather than later
+    return Snapshot(reply.body, data, job_id, decode)
+
+
+def job_list(records: list[Json], validate: Callable[[str], str]) -> JobList:
+    """Return the records of a list."""
+    columns = (
+        [text(record, "collectionName") for record in records],
+        [state(record) for record in records],
+        [number(record, "progress") for record in records],
+        [text(record, "reason") for record in records],
+    )
+    return listed([identifier(record, "jobId") for record in records], columns, validate)
+
+
+def job_id_of(reply: HttpReply, validate: Callable[[str], str]) -> str:
+    """Return the id of a job that was created."""
+    job_id = identifier(read_data(reply, missing=Hint.REST_NEEDS_2_4), "jobId")
+    fault = f"the job id {shorten(job_id)}, which is not valid" if job_id else "no job id"
+    try:
+        return validate(job_id)
+    except ArgumentError:
+        pass
+    raise reply_error(f"the reply has {fault}")
+
+
+def _job_request(params: JobParams) -> bytes:
+    """Build a request with the job id alone: the server reads the database from the header."""
+    return body_of(jobId=params.job_id)
+
+
+_decode = decoder("rest")
+
+
+def _snapshot(reply: HttpReply, params: JobParams) -> Snapshot:
+    return snapshot(reply, params.job_id, _decode)
+
+
+def _list_request(params: ListParams) -> bytes:
+    return body_of(collectionName=params.collection_name, dbName=params.db_name) or b"{}"
+
+
+def _job_list(reply: HttpReply, _: ListParams) -> JobList:
+    data = read_data(reply, missing=Hint.REST_NEEDS_2_4, entries=MAX_LISTED_JOBS)
+    if "records" not in data:
+        raise reply_error("the reply has no list of jobs")
+    return job_list(objects(data, "records", MAX_LISTED_JOBS), validate_job_id)
+
+
+def _create_request(params: CreateParams) -> bytes:
+    body = body_of(
+        collectionName=params.collection_name,
+        files=params.groups,
+        dbName=params.db_name,
+        partitionName=params.partition_name,
+        options=dict(params.options),
+    )
+    validate_create_size(len(body))
+    return body
+
+
+def _created(reply: HttpReply, _: CreateParams) -> str:
+    return job_id_of(reply, validate_job_id)
+
+
+def _no_result(reply: HttpReply, _: JobParams) -> None:
+    read_data(reply, missing=Hint.REST_NEEDS_3_0)
+
+
+def _method(path: str, build: Any, read: Any, *, is_read: bool = True) -> Method[Any, Any]:
+    return Method("rest", path, path, build, read, is_read)
+
+
+_CREATE: Final = _method("create", _create_request, _created, is_read=False)
+METHODS: Final[MethodTable] = {
+    GET_PROGRESS: _method("describe", _job_request, _snapshot),
+    LIST_JOBS: _method("list", _list_request, _job_list),
+    CREATE_JOB: _CREATE,
+    CREATE_JOB_OF_GROUPS: _CREATE,
+    COMMIT_JOB: _method("commit", _job_request, _no_result, is_read=False),
+    ABORT_JOB: _method("abort", _job_request, _no_result, is_read=False),
+}
+OLD_METHODS: Final[MethodTable] = {GET_PROGRESS: _method("get_progress", _job_request, _snapshot)}
+"""Milvus 2.4.0 to 2.4.13 call ``describe`` by its older name."""
+
+
+def rest_settings(
+    endpoint: Endpoint, secret: str | None, secret_name: str, db_name: str, defaults: RpcOptions
+) -> CallSettings:
+    """Return the settings of a client. Raises ArgumentError for what HTTP rules out."""
     settings = client_settings(
         secure=endpoint.secure,
         fixed={
-            "authorization": _authorization(arguments),
-            RestServices.database_key: database,
+            "authorization": http_authorization(secret, secret_name),
+            DATABASE_HEADER: db_name,
         },
         defaults=defaults,
     )
-    _validate_settings(settings)
-    channel = HttpChannel(
-        endpoint, arguments.tls, arguments.max_receive_bytes, arguments.max_send_bytes
+    validate_http_settings(settings)
+    return settings
+
+
+def rest_services(
+    endpoint: Endpoint, tls: TLSConfig | None, max_receive_bytes: int, max_send_bytes: int
+) -> Services:
+    """Return the service. Nothing is sent. Raises ImportError without the extra."""
+    if endpoint.several:
+        raise ArgumentError(
+            "uri must name one address with service='rest', "
+            f"got {shorten(endpoint.target)}: only gRPC balances calls over several addresses"
+        )
+    connection = HttpConnection(endpoint, tls, max_receive_bytes, max_send_bytes)
+    return Services(
+        connection,
+        {"describe": METHODS, "get_progress": OLD_METHODS},
+        DATABASE_HEADER,
+        validate_http_settings,
     )
-    return RestServices(channel), settings
 
 
-class RestServices(Services):
-    """Calls the REST API, and remembers which name of ``describe`` the server supports."""
-
-    database_key = "db-name"
-
-    def __init__(self, channel: HttpChannel) -> None:
-        super().__init__(channel)
-        self.channel = channel
-        self._known: str | None = None
-        """The name of ``describe`` that worked last."""
-
-    async def call(
-        self,
-        operation: Operation[_ParamsT, _ResultT],
-        params: _ParamsT,
-        settings: CallSettings,
-    ) -> _ResultT:
-        """Call a method, under its older name if the server does not have the newer one.
-
-        What remains of the timeout is the deadline of the second request. A read is retried
-        once if its connection breaks. Raises MilvusStatusError for a status that is not success,
-        UnsupportedServerError if the server has no such method, and what ``post`` raises.
-        """
-        _validate_settings(settings)
-        method: HttpMethod[_ParamsT, _ResultT] = METHODS[operation.name]
-        names = self._names(method)
-        remaining = settings.timeout
-        retried = broken = False
-        while True:
-            if broken:  # outside the except clause: the error must not keep this one
-                broken = False
-                await self.pauses.sleep(RETRY_DELAY)
-            call = _call(method, names[0], params, remaining)
-            try:
-                reply = await post(self.channel, call, settings)
-            except CallError as error:
-                with_job(_with_hint_for_write(error, method), params)
-                if retried or not may_retry(error, method):
-                    raise
-                retried = broken = True
-                remaining = remaining_timeout(remaining, error, delay=RETRY_DELAY)
-                continue
-            try:
-                result = method.read_reply(reply, params)
-            except ReplyError as no_result:
-                invalid = no_result.make(call.context(self.channel, settings))
-            else:
-                self._succeeded(method, names[0])
-                return result
-            self._failed(method, names[0], invalid, reply.status)
-            del reply  # the error below must not keep it alive
-            if not (names[1:] and _is_missing_route(invalid)):
-                break
-            remaining = remaining_timeout(remaining, invalid)
-            del names[0]
-        try:
-            raise with_job(_with_hint_for_write(invalid, method), params)
-        finally:
-            del invalid
-
-    def _names(self, method: HttpMethod[Any, Any]) -> list[str]:
-        """Return the names of a method in the order in which they are called."""
-        return sorted(method.names, key=lambda name: name != self._known)
-
-    def _succeeded(self, method: HttpMethod[Any, Any], name: str) -> None:
-        self.channel.responded = True
-        if len(method.names) > 1:
-            self._known = name
-
-    def _failed(
-        self, method: HttpMethod[Any, Any], name: str, error: MilvusImportError, status: int
-    ) -> None:
-        """Record that Milvus responded, and complete the error."""
-        if isinstance(error, MilvusStatusError) and not error.transient:
-            self._succeeded(method, name)
-        if isinstance(error, CallError) and error.http_status is None:
-            error.http_status = status
-
-
-def _call(
-    method: HttpMethod[_ParamsT, Any], name: str, params: _ParamsT, remaining: float | None
-) -> HttpCall:
-    body = json.dumps(method.build(params), separators=(",", ":")).encode()
-    return HttpCall(name, _PREFIX + name, method.read, body, remaining)
-
-
-def _with_hint_for_write(error: _ErrorT, method: HttpMethod[Any, Any]) -> _ErrorT:
-    """Give the error of a write that may have run the hint how to repeat it."""
-    if isinstance(error, CallError) and error.may_have_run and not method.read:
-        created = "create" in method.names
-        hint = Hint.REPEAT_WITH_KEY if created else Hint.REST_REPEAT
-        error._hint = hint  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return error
-
-
-def _is_missing_route(error: MilvusImportError) -> bool:
-    """Return whether Milvus' router, not a gateway, has no such path."""
-    return isinstance(error, UnsupportedServerError) and MISSING_ROUTE in error.details
-
-
-def _authorization(arguments: ConnectionArguments) -> str | None:
+def http_authorization(secret: str | None, name: str) -> str | None:
     """Return the header: Bearer, or Basic if the token is not printable ASCII."""
-    secret = credentials_text(arguments.token, arguments.user, arguments.password)
     if secret is None:
         return None
-    if _is_header_value(secret):
+    if is_header_value(secret):
         return f"Bearer {secret}"
-    name = "token" if arguments.token else "user or password"
     try:
         encoded = base64.b64encode(secret.encode()).decode("ascii") if ":" in secret else None
     except UnicodeEncodeError:
         encoded = None  # its repr holds the secret, so it must not be the context of the error
     if encoded is None:
-        raise ArgumentError(f"{name} must be printable ASCII without spaces at its ends {_REST}")
+        raise ArgumentError(
+            f"{name} must be printable ASCII without spaces at its ends if service is 'rest'"
+        )
     return f"Basic {encoded}"
 
 
-def _validate_settings(settings: CallSettings) -> None:
-    """Raise ArgumentError for call options that REST does not support."""
+def is_header_value(value: str) -> bool:
+    """Return whether a text can be sent as the value of an HTTP header."""
+    return value.isascii() and value.isprintable() and value == value.strip()
+
+
+def validate_http_settings(settings: CallSettings) -> None:
+    """Raise ArgumentError for call options that HTTP rules out."""
+    only = "with service='rest': it is for gRPC only"
     if settings.wait_for_ready:
-        raise ArgumentError(f"wait_for_ready must be False or None {_REST}: it is for gRPC only")
+        raise ArgumentError(f"wait_for_ready must be False or None {only}")
     if settings.compression not in {None, grpc.Compression.NoCompression}:
-        raise ArgumentError(f"compression must be None {_REST}: it is for gRPC only")
+        raise ArgumentError(f"compression must be None {only}")
     if settings.call_credentials is not None:
-        raise ArgumentError(f"call_credentials must be None {_REST}: they are for gRPC only")
+        raise ArgumentError(f"call_credentials must be None {only}")
     for key, value in settings.metadata or ():
         if isinstance(value, bytes):
             raise ArgumentError(
-                f"metadata {key!r} must not end in -bin {_REST}: HTTP headers are text"
+                f"metadata {key!r} must not end in -bin with service='rest': HTTP headers are text"
             )
         if key in _RESERVED_HEADERS:
             hint = "; pass timeout=" if key == "request-timeout" else ""
-            raise ArgumentError(f"metadata key {key!r} is reserved {_REST}{hint}")
-        if not _is_header_value(value):
+            raise ArgumentError(f"metadata key {key!r} is reserved with service='rest'{hint}")
+        if not is_header_value(value):
             raise ArgumentError(
-                f"metadata {key!r} must have no spaces at the ends of its value {_REST}"
+                f"metadata {key!r} must have no spaces at the ends of its value with service='rest'"
             )
-
-
-def _is_header_value(text: str) -> bool:
-    return text.isascii() and text.isprintable() and text == text.strip()

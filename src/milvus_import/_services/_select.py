@@ -1,236 +1,227 @@
-"""Which gRPC service is called, and what happens if it does not implement the method."""
+"""One call: which service performs it, what is retried, and the completion of its error."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import grpc
 
-from .._connection._call import unary
-from .._connection._method import Method
-from .._errors import CallError, MilvusImportError, MilvusStatusError, UnsupportedServerError
-from .._failures._context import ReplyError
-from .._failures._grpc import connection_broke, lacks_grpc_status
+from .._errors import (
+    ArgumentError,
+    CallError,
+    MilvusImportError,
+    MilvusStatusError,
+    UnsupportedServerError,
+)
+from .._failures import complete
+from .._failures._grpc import call_error, connection_broke, lacks_grpc_status
+from .._failures._http import MISSING_ROUTE
 from .._failures._http_status import http_hint
 from .._hints import Hint
 from .._text import quote
-from . import _internal, _public
+from ._operations import CREATE_JOB, CREATE_JOB_OF_GROUPS, Operation
 
 if TYPE_CHECKING:
-    from .._connection._channel import LazyChannel
-    from .._connection._http import HttpMethod
     from .._connection._lazy import LazyConnection
-    from .._models import GetImportProgressResponse, ImportJob, Service
+    from .._connection._method import Method, ParamsT, ResultT
+    from .._models import Service
     from .._options import CallSettings
-    from ._replies import Snapshot
-    from ._requests import CreateParams, JobParams, ListParams
-    from ._rows import JobRow
 
 ServiceChoice = Literal["auto", "internal", "public", "rest"]
 """The service to call; "auto" tries the internal one, then the public one, and remembers."""
 
+MethodTable = Mapping[Operation[Any, Any], "Method[Any, Any]"]
+"""The methods of one service, or of one version of it."""
+
 RECHECK_INTERVAL = 10.0
 """Seconds after which a service that has worked before is tried first again."""
 RETRY_WITHIN = 1.0
-"""Seconds from the start of a call within which a broken connection is retried, once."""
+"""Seconds from the start of a call within which a read is retried whose connection broke."""
 RETRY_DELAY = 0.05
 """Seconds before that retry. Without them gRPC may send it on the same broken connection."""
 
-_ParamsT = TypeVar("_ParamsT")
-_ResultT = TypeVar("_ResultT")
-_ErrorT = TypeVar("_ErrorT", bound=MilvusImportError)
 
+class Services:
+    """The services behind one address, or the one service that was chosen.
 
-@dataclass(slots=True, frozen=True)
-class Operation(Generic[_ParamsT, _ResultT]):
-    """One operation of the client, and the method of each gRPC service that implements it.
-
-    The method of REST is in ``_rest_methods.METHODS``, which gRPC clients do not load.
+    They are tried in order. The next one is called after UNIMPLEMENTED, and the one that responded
+    is remembered.
     """
 
-    name: str
-    methods: Mapping[Service, Method[_ParamsT, _ResultT]]
-    unsupported_hint: Hint | None = None
-    """The hint if the chosen gRPC service has no such method."""
-
-
-GET_PROGRESS: Final[Operation[JobParams, GetImportProgressResponse]] = Operation(
-    "get_import_progress",
-    {"internal": _internal.GET_IMPORT_PROGRESS, "public": _public.GET_IMPORT_STATE},
-)
-WATCH_PROGRESS: Final[Operation[JobParams, Snapshot]] = Operation(
-    "watch",
-    {"internal": _internal.WATCH_PROGRESS, "public": _public.WATCH_STATE},
-)
-LIST_JOBS: Final[Operation[ListParams, list[ImportJob]]] = Operation(
-    "list_imports",
-    {"internal": _internal.LIST_IMPORTS, "public": _public.LIST_IMPORT_TASKS},
-)
-WATCH_LIST: Final[Operation[ListParams, dict[str, JobRow]]] = Operation(
-    "watch_all",
-    {"internal": _internal.WATCH_LIST},
-    Hint.REST_FOR_JOB_LIST,
-)
-CREATE_JOB: Final[Operation[CreateParams, str]] = Operation(
-    "create_import", {"internal": _internal.IMPORT_V2, "public": _public.IMPORT}
-)
-CREATE_JOB_OF_GROUPS: Final[Operation[CreateParams, str]] = Operation(
-    "create_import with several file groups",
-    {"internal": _internal.IMPORT_V2},
-    Hint.REST_FOR_MANY_GROUPS,
-)
-COMMIT_JOB: Final[Operation[JobParams, None]] = Operation("commit_import", {}, Hint.REST_FOR_COMMIT)
-ABORT_JOB: Final[Operation[JobParams, None]] = Operation("abort_import", {}, Hint.REST_FOR_COMMIT)
-
-
-class Services(ABC):
-    """The services behind one address."""
-
-    database_key: ClassVar[str]
-    """The metadata key or header that names the database."""
-
-    def __init__(self, channel: LazyConnection[Any]) -> None:
-        self._connection = channel
-        self.target = channel.endpoint.target
-        self.pauses = channel.pauses
-
-    @property
-    def responded(self) -> bool:
-        """Whether any call has had a successful response yet."""
-        return self._connection.responded
-
-    @property
-    def open(self) -> bool:
-        """Whether there is a connection that close() has to end."""
-        return self._connection.open
-
-    async def close(self) -> None:
-        """Reject new calls, wait up to a second for those in flight, then cancel them."""
-        await self._connection.close()
-
-    @abstractmethod
-    async def call(
-        self, operation: Operation[_ParamsT, _ResultT], params: _ParamsT, settings: CallSettings
-    ) -> _ResultT:
-        """Call one method and return its result."""
-
-
-class GrpcServices(Services):
-    """Calls the gRPC service that is available, and remembers which one responded."""
-
-    database_key = "dbname"
-
-    def __init__(self, channel: LazyChannel, choice: ServiceChoice) -> None:
-        super().__init__(channel)
-        self.channel = channel
-        self._auto = choice == "auto"
-        self._order: tuple[Service, ...] = ("internal", "public") if choice == "auto" else (choice,)
-        self._worked: set[Service] = set()
-        self._responded_last: Service | None = None
+    def __init__(
+        self,
+        connection: LazyConnection,
+        services: Mapping[str, MethodTable],
+        database_key: str,
+        validate_settings: Callable[[CallSettings], object] = bool,
+    ) -> None:
+        """``services``: the methods by service, in the order in which they are called."""
+        self.connection = connection
+        self.database_key = database_key
+        """The metadata key or header that names the database."""
+        self.validate_settings = validate_settings
+        self.quoted_token = False
+        """Whether the token or the password is in quotes, which are probably not part of it."""
+        self._services = services
+        self._order = self._first_order = tuple(services)
+        self._worked: set[str] = set()
+        self._responded_last = ""
         self._recheck_at = 0.0
 
     async def call(
-        self,
-        operation: Operation[_ParamsT, _ResultT],
-        params: _ParamsT,
-        settings: CallSettings,
-    ) -> _ResultT:
-        """Call the services in turn until one implements the method.
+        self, operation: Operation[ParamsT, ResultT], params: ParamsT, settings: CallSettings
+    ) -> ResultT:
+        """Call the services in turn until one implements the operation; return its result.
 
-        The next one is called after UNIMPLEMENTED, and for a read also after a response without a
-        gRPC status; what remains of the timeout is its deadline. A read is retried once if its
-        connection breaks. Raises MilvusStatusError for a Status that is not Success,
-        UnsupportedServerError if no service has the method, and what ``unary`` raises.
+        What remains of the timeout is the deadline of each further request. A read is retried if
+        its connection breaks within the first second. Raises ClientClosedError, CallError,
+        MilvusStatusError, UnsupportedServerError if no service has the method, and what an
+        interceptor raises.
         """
-        services = list(self._rechecked_order() if self._recheck_at else self._order)
+        self.validate_settings(settings)
+        started, retried = time.monotonic(), False
         remaining = settings.timeout
         unimplemented: list[CallError] = []
-        retried = broken = False
-        while services:
-            method = operation.methods.get(services[0])
-            if method is None:
-                del services[0]
-                continue
-            if broken:  # outside the except clause, as below
-                broken = False
-                await self.pauses.sleep(RETRY_DELAY)
+        names = [name for name in self._current_order() if operation in self._services[name]]
+        several = len(names) > 1
+        while names:
+            name = names[0]
+            method: Method[ParamsT, ResultT] = self._services[name][operation]
+            outcome = await self._attempt(method, params, settings, remaining)
+            if not isinstance(outcome, Exception):
+                if name != self._responded_last:
+                    self._remember(name, responded=True, several=several)
+                return outcome
             try:
-                reply = await unary(self.channel, method, method.build(params), settings, remaining)
-                result = method.read_reply(reply, params)
-            except ReplyError as no_result:
-                invalid = self._invalid(no_result, method, settings)
-            except CallError as error:
-                with_job(error, params)
-                if self._is_unimplemented(error, method):
-                    unimplemented.append(error.with_traceback(None))
-                    remaining = remaining_timeout(remaining, error)
-                    del services[0]
-                elif retried or not may_retry(error, method):
-                    raise
+                if isinstance(outcome, MilvusImportError):
+                    self._complete(outcome, operation, method, params, settings)
+                if isinstance(outcome, MilvusStatusError):
+                    self._remember(name, responded=not outcome.transient, several=several)
+                if not isinstance(outcome, CallError):
+                    raise outcome
+                if self._is_unimplemented(outcome, method):
+                    unimplemented.append(outcome)
+                    del names[0]
+                elif method.is_read and _may_retry(outcome, started, retried=retried):
+                    retried = True
+                    await asyncio.sleep(RETRY_DELAY)
                 else:
-                    retried = broken = True
-                    remaining = remaining_timeout(remaining, error, delay=RETRY_DELAY)
-                continue
-            else:
-                if method.service != self._responded_last:
-                    self._remember(method.service, responded=True)
-                return result
-            try:  # outside the except clause: the error must not keep the reply alive
-                raise with_job(invalid, params)
+                    raise outcome
             finally:
-                del invalid
-        raise with_job(self._unsupported(operation, unimplemented), params)
+                del outcome  # or the error and this frame would form a reference cycle
+            if settings.timeout is not None:
+                remaining = settings.timeout - (time.monotonic() - started)
+        raise self._unsupported_error(operation, unimplemented, params)
 
-    def _invalid(
-        self, no_result: ReplyError, method: Method[Any, Any], settings: CallSettings
-    ) -> MilvusImportError:
-        """Return the error of a reply without a result."""
-        error = no_result.make(method.context(self.channel, settings))
-        if isinstance(error, MilvusStatusError):
-            self._remember(method.service, responded=not error.transient)
-        return error
+    async def _attempt(
+        self,
+        method: Method[ParamsT, ResultT],
+        params: ParamsT,
+        settings: CallSettings,
+        timeout: float | None,
+    ) -> ResultT | Exception:
+        """Return the result of one request, or its error, which has no traceback and no context.
+
+        Raises ArgumentError for a request that is too large, and what opening the connection
+        raises.
+        """
+        in_flight = self.connection.open()
+        reply: Any = None
+        try:
+            if timeout is not None and timeout <= 0:
+                raise call_error(grpc.StatusCode.DEADLINE_EXCEEDED, "")
+            reply = await in_flight.run(self.connection.start(method, params, settings, timeout))
+            return reply if isinstance(reply, Exception) else method.read(reply, params)
+        except ArgumentError:
+            raise
+        except MilvusImportError as error:
+            if isinstance(error, CallError) and error.http_status is None:
+                status = getattr(reply, "status", None)  # of HTTP; a message may have one as well
+                error.http_status = status if isinstance(status, int) else None
+            return error.with_traceback(None)  # its frames hold the reply
+
+    def _complete(
+        self,
+        error: MilvusImportError,
+        operation: Operation[Any, Any],
+        method: Method[Any, Any],
+        params: Any,
+        settings: CallSettings,
+    ) -> None:
+        """Add to an error what only the call knows. This is the only place that does."""
+        connection, sent = self.connection, settings.metadata_by_key
+        complete(
+            error,
+            method=method.name,
+            service=method.service,
+            target=connection.endpoint.target,
+            secure=connection.endpoint.secure,
+            is_read=method.is_read,
+            timeout=settings.timeout,
+            responded=connection.responded,
+            authorized="authorization" in sent,
+            metadata_bytes=sum(len(key) + len(value) for key, value in settings.metadata or ()),
+            creates=operation in {CREATE_JOB, CREATE_JOB_OF_GROUPS},
+            job_id=getattr(params, "job_id", None),
+            quoted_token=self.quoted_token,
+            routed=bool(sent.keys() & {"cluster", "serverid"}),
+        )
 
     def _is_unimplemented(self, error: CallError, method: Method[Any, Any]) -> bool:
         """Return whether the error means that the next service is called."""
         if error.code is grpc.StatusCode.UNIMPLEMENTED:
-            return True
-        return self._auto and method.read and lacks_grpc_status(error)
+            # A gateway's 404 over HTTP does not mean that Milvus has no such path.
+            return method.reply_type is not None or MISSING_ROUTE in error.details
+        return len(self._order) > 1 and method.is_read and lacks_grpc_status(error)
 
-    def _rechecked_order(self) -> tuple[Service, ...]:
-        """Return the order: the internal service first again once RECHECK_INTERVAL is over.
+    def _current_order(self) -> tuple[str, ...]:
+        """Return the order: the first service first again once RECHECK_INTERVAL is over.
 
         It had worked before it returned UNIMPLEMENTED, which may have come from a gateway.
         """
-        if time.monotonic() >= self._recheck_at:
+        if self._recheck_at and time.monotonic() >= self._recheck_at:
             self._recheck_at = 0.0
-            self._order = ("internal", "public")
-            self._responded_last = None
+            self._order = self._first_order
+            self._responded_last = ""
         return self._order
 
-    def _remember(self, service: Service, *, responded: bool) -> None:
-        """Call this service first from now on; ``responded``: its response was successful."""
-        if responded:
-            self.channel.responded = True
-            self._worked.add(service)
-        self._responded_last = service if responded else None
-        if self._order[0] != service:
-            if "internal" in self._worked:
-                self._recheck_at = time.monotonic() + RECHECK_INTERVAL
-            self._order = (service, *(other for other in self._order if other != service))
+    def _remember(self, name: str, *, responded: bool, several: bool) -> None:
+        """Call this service first from now on, if ``several`` have the operation.
 
-    def _unsupported(self, operation: Operation[Any, Any], errors: list[CallError]) -> CallError:
-        """Return the error of a method that no service implements."""
-        target = self.target
-        if errors and errors[-1].code is not grpc.StatusCode.UNIMPLEMENTED:
-            return errors[-1]
-        texts = "; ".join(f"{error.service} service: {quote(error.details)}" for error in errors)
+        ``responded``: its response was a good answer.
+        """
+        if responded:
+            self.connection.responded = True
+            self._worked.add(name)
+        if not several:
+            return
+        self._responded_last = name if responded else ""
+        if self._order[0] != name:
+            if self._first_order[0] in self._worked:
+                self._recheck_at = time.monotonic() + RECHECK_INTERVAL
+            self._order = (name, *(other for other in self._order if other != name))
+
+    def _unsupported_error(
+        self, operation: Operation[Any, Any], errors: list[CallError], params: Any
+    ) -> CallError:
+        """Return the error of an operation that no service implements."""
         last = errors[-1] if errors else None
-        method = operation.name if last is None else last.method
-        missing = f"the {self._order[0]} service has no such method"
+        if last is not None and (
+            last.code is not grpc.StatusCode.UNIMPLEMENTED or last.service not in _GRPC
+        ):
+            return last
+        texts = "; ".join(f"{error.service} service: {quote(error.details)}" for error in errors)
+        service = last.service if last else self._order[0]
+        missing = (
+            "no gRPC service has such a method"
+            if len(self._first_order) > 1
+            else f"the {service} service has no such method"
+        )
+        method = last.method if last else operation.name
+        target = self.connection.endpoint.target
         return UnsupportedServerError(
             f"{method} at {target}: UNIMPLEMENTED ({texts or missing})",
             code=grpc.StatusCode.UNIMPLEMENTED,
@@ -239,15 +230,13 @@ class GrpcServices(Services):
             http_status=last.http_status if last else None,
             hint=operation.unsupported_hint or _unsupported_hint(errors),
             method=method,
-            service=last.service if last else self._order[0],
+            service=cast("Service", service),
             target=target,
+            job_id=getattr(params, "job_id", None),
         )
 
 
-def with_job(error: _ErrorT, params: object) -> _ErrorT:
-    """Add the job id of the call to its error, and return the error."""
-    error.job_id = getattr(params, "job_id", None)
-    return error
+_GRPC = ("internal", "public")
 
 
 def _unsupported_hint(errors: list[CallError]) -> Hint | None:
@@ -265,22 +254,10 @@ def _unsupported_hint(errors: list[CallError]) -> Hint | None:
     return Hint.USE_INTERNAL_PORT if errors[0].service == "internal" else Hint.USE_PUBLIC_PORT
 
 
-def remaining_timeout(
-    timeout: float | None, error: MilvusImportError, delay: float = 0.0
-) -> float | None:
-    """Return what remains of a timeout after a request that failed, and a delay."""
-    if timeout is None:
-        return None
-    record = error.record if isinstance(error, CallError) else None
-    return timeout - delay - (record.elapsed if record else 0.0)
+def _may_retry(error: CallError, started: float, *, retried: bool) -> bool:
+    """Return whether to retry a read: its connection broke within a second of its start.
 
-
-def may_retry(error: CallError, method: Method[Any, Any] | HttpMethod[Any, Any]) -> bool:
-    """Return whether to retry: a read whose connection broke within a second of its start."""
-    record = error.record
-    return (
-        method.read
-        and record is not None
-        and record.elapsed < RETRY_WITHIN
-        and connection_broke(error)
-    )
+    It is retried once, and again while the server never processed it (GOAWAY).
+    """
+    early = error.record is not None and time.monotonic() - started < RETRY_WITHIN
+    return early and connection_broke(error) and not (retried and error.may_have_run)

@@ -1,4 +1,1 @@
-"""Watches: when jobs are polled, which errors are retried, and when the wait ends.
-
-The watches poll a ``Source``. Only ``_source.py`` calls the services of a client.
-"""
+"""Following jobs: when they are polled, which errors are retried, and when a wait ends."""

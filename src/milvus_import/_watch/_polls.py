@@ -1,102 +1,300 @@
-"""Independent polls of many jobs: a poll that hangs delays only its own job."""
+"""The polls of one client: each is started when it is due, for all of its followers."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+import itertools
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final
 
-from .._connection._pauses import consume_exception
-from .._services._replies import Snapshot
+import grpc
 
-CONCURRENT_POLLS = 64
-"""Polls of one watch at a time; beyond it Milvus 2.3 gets slow, and may crash."""
-MAX_IN_FLIGHT = 256
-"""Polls of one watch in flight, those included that are older than one interval."""
+from .._connection._lazy import running_loop
+from .._errors import CallError, JobNotFoundError, MilvusImportError, UnsupportedServerError
+from .._failures import is_final
+from ._followers import SPARE, Follower, Group, closed_error
+from ._poll import NEVER, Poll
+from ._throttle import PollThrottle
 
-Finished = tuple[str, float, "asyncio.Task[Snapshot]"]
-"""A job id, when its poll started, and the poll."""
+if TYPE_CHECKING:
+    from .._options import CallSettings
+    from .._services._select import Services
+
+CONCURRENT_POLLS: Final = 64
+"""Polls of one client at a time; beyond it Milvus 2.3 gets slow, and may crash."""
+MAX_IN_FLIGHT: Final = 256
+"""Polls of one client in flight, those included that are older than one interval."""
+_EARLY: Final = 0.001
+"""Seconds by which a timer may be early."""
+# A reply that is too large, could not be parsed, or could not be marshalled by the server.
+REPLY_FAULTS: Final = frozenset(
+    {grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNKNOWN}
+)
 
 
 class Polls:
-    """Starts each job's poll when it is due, at most 64 at a time.
+    """Starts the polls of one client when they are due, at most 64 at a time.
 
-    A poll that takes longer than one interval no longer counts towards the 64.
+    A request that takes longer than one interval no longer counts towards the 64. No task outlives
+    a request; timers and tasks run in an empty context, because they serve several callers.
     """
 
-    def __init__(
-        self,
-        fetch: Callable[[str], Coroutine[Any, Any, Snapshot]],
-        interval: float,
-        on_finish: Callable[[], None],
-    ) -> None:
-        self._fetch = fetch
-        self._interval = interval
-        self._on_finish = on_finish
-        self._due: list[tuple[float, str]] = []
-        self._scheduled: set[str] = set()
-        self._running: dict[asyncio.Task[Snapshot], tuple[str, float]] = {}
-        self.finished: deque[Finished] = deque()
+    def __init__(self, services: Services, *, shared: bool, spacing: float = 0.0) -> None:
+        """``shared`` is False if the client has interceptors, which may depend on the caller."""
+        self.closed = False
+        self.changed_at = NEVER
+        """When the last commit or abort of this client ended."""
+        self.throttle = PollThrottle(spacing)
+        self._services = services
+        self._shared = shared
+        self._groups: dict[Any, Group] = {}
+        self._queue: list[tuple[float, int, Poll]] = []
+        self._numbers = itertools.count()
+        self._running: set[Poll] = set()
+        self._active: set[Follower] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
-    def schedule(self, job_id: str, due: float) -> None:
-        """Poll a job at this time of the event loop, unless it is already scheduled or running."""
-        if job_id not in self._scheduled:
-            self._scheduled.add(job_id)
-            heapq.heappush(self._due, (due, job_id))
+    def now(self) -> float:
+        """Return the time of the event loop."""
+        return asyncio.get_running_loop().time()
 
-    def start_due(self, now: float, wanted: Iterable[str]) -> float:
-        """Start the polls that are due; return when to call this again."""
-        started_after = now - self._interval
-        recent = sum(1 for _, started in self._running.values() if started > started_after)
-        while self._due and self._due[0][0] <= now:
-            if recent >= CONCURRENT_POLLS or len(self._running) >= MAX_IN_FLIGHT:
-                return self._next_start(started_after)
-            _, job_id = heapq.heappop(self._due)
-            if job_id not in wanted:
-                self._scheduled.discard(job_id)
+    def group(self, settings: CallSettings, interval: float, *, alone: bool) -> Group:
+        """Return the group of followers with these options; a new one if they poll alone."""
+        if alone or not self._shared or settings.on_finish or settings.call_credentials:
+            return Group(self, settings, interval)
+        key = (
+            interval,
+            settings.timeout,
+            settings.wait_for_ready,
+            settings.compression,
+            settings.metadata,
+        )
+        group = self._groups.get(key)
+        if group is None:
+            if len(self._groups) >= SPARE:
+                self._drop_old_groups()
+            group = self._groups[key] = Group(self, settings, interval)
+        return group
+
+    def enter(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop, to which the polls belong. Raises as the connection does."""
+        if self.closed:
+            raise closed_error()
+        loop = running_loop()
+        self._services.connection.open()
+        if self._loop is not loop:  # the connection's earlier loop is closed
+            self._loop, self._timer = loop, None
+            self._groups.clear()
+            self._queue.clear()
+            self._running.clear()
+        return loop
+
+    @property
+    def responded(self) -> bool:
+        """Whether the client has had a good answer yet."""
+        return self._services.connection.responded
+
+    def job_changed(self) -> None:
+        """Let followers that join later ignore the requests that were sent before."""
+        self.changed_at = self.now()
+
+    def activate(self, follower: Follower) -> None:
+        """Send what a follower waits for from now on."""
+        follower.active = True
+        self._active.add(follower)
+        for poll in follower.idle:
+            self.schedule(poll)
+        follower.idle.clear()
+        self.start_due()
+
+    def deactivate(self, follower: Follower, *, detach: bool) -> None:
+        """Send nothing for a follower that is not being awaited.
+
+        ``detach``: the requests that nobody is waiting for end without a caller.
+        """
+        follower.active = False
+        self._active.discard(follower)
+        if detach:
+            for poll in tuple(self._running):
+                if not poll.followed:
+                    self._detach(poll)
+        if not self._active:
+            self._set_timer(None)
+
+    def join(self, poll: Poll, follower: Follower) -> None:
+        """Add a follower: it takes the last reply if that is recent, or the next one."""
+        poll.followers.add(follower)
+        now = self.now()
+        if follower.may_take(poll, now):
+            follower.first_polls.discard(poll.job_id)
+            follower.arrived[poll] = None
+        elif not poll.errors:
+            poll.due = min(poll.due, now)
+        self.schedule(poll)
+        if follower.active:
+            self.start_due()
+
+    def leave(self, poll: Poll, follower: Follower) -> None:
+        """Remove a follower; with the last one, the request is detached."""
+        poll.followers.discard(follower)
+        follower.arrived.pop(poll, None)
+        follower.idle.discard(poll)
+        if not poll.followers and poll in self._running:
+            self._detach(poll)
+
+    def schedule(self, poll: Poll) -> None:
+        """Queue a poll for its due time, unless it is running."""
+        if poll not in self._running and (poll.queued_for is None or poll.due < poll.queued_for):
+            poll.queued_for = poll.due
+            heapq.heappush(self._queue, (poll.due, next(self._numbers), poll))
+
+    def start_due(self) -> None:
+        """Start the polls that are due, in the order of their due times; set the timer."""
+        now = self.now()
+        recent: int | None = None
+        next_start: float | None = None
+        while self._queue:
+            due, _, poll = self._queue[0]
+            if poll.queued_for != due or poll.due > due or not poll.followed:
+                self._drop_first(poll, due)
                 continue
-            self._start(job_id, now)
+            next_start = max(due, self.throttle.ready_at)
+            if next_start > now + _EARLY:
+                break
+            recent = self._count_recent(now) if recent is None else recent
+            if recent >= CONCURRENT_POLLS or len(self._running) >= MAX_IN_FLIGHT:
+                next_start = self._next_free(now)
+                break
+            heapq.heappop(self._queue)
+            poll.queued_for = None
+            self._start(poll, now)
             recent += 1
-        return self._due[0][0] if self._due else float("inf")
+        self._set_timer(next_start if self._queue else None)
 
-    def cancel(self) -> None:
-        """Stop: the RPCs in flight are detached and continue to their own deadlines."""
-        for task in self._running:
-            task.cancel()
-        self.abandon()
-
-    def abandon(self) -> list[str]:
-        """Drop all polls, and return the jobs that were scheduled or running."""
-        jobs = [*self._scheduled]
-        self._scheduled.clear()
-        self._running.clear()
-        self._due.clear()
-        self.finished.clear()
-        return jobs
-
-    def _next_start(self, started_after: float) -> float:
-        """Return when the oldest of the recent polls stops counting towards the 64."""
-        recent = [start for _, start in self._running.values() if start > started_after]
-        if len(self._running) >= MAX_IN_FLIGHT or not recent:
-            return float("inf")
-        return min(recent) + self._interval
-
-    def _start(self, job_id: str, now: float) -> None:
-        task = asyncio.get_running_loop().create_task(self._fetch(job_id))
-        self._running[task] = (job_id, now)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[Snapshot]) -> None:
-        consume_exception(task)
-        running = self._running.pop(task, None)
-        if running is None:
+    def _drop_first(self, poll: Poll, due: float) -> None:
+        """Drop the first entry of the queue: it is old, or nobody waits for the poll."""
+        heapq.heappop(self._queue)
+        if poll.queued_for != due:
             return
-        job_id, started = running
-        self._scheduled.discard(job_id)
-        if task.cancelled():  # with all tasks of the loop
-            self.schedule(job_id, started + self._interval)
-        else:
-            self.finished.append((job_id, started, task))
-        self._on_finish()
+        poll.queued_for = None
+        if poll.followed:
+            self.schedule(poll)  # it was postponed
+        for follower in tuple(poll.followers):
+            if follower.abandoned:
+                follower.leave()
+            else:
+                follower.idle.add(poll)
+
+    def close(self) -> None:
+        """End every follower with ClientClosedError, and detach the requests."""
+        self.closed = True
+        if self._loop is None or self._loop.is_closed():
+            return
+        for poll in tuple(self._running):
+            self._detach(poll)
+        for follower in self._active:
+            follower.wake()
+        self._set_timer(None)
+
+    def _start(self, poll: Poll, now: float) -> None:
+        self.throttle.on_start(now)
+        poll.request_sent = now
+        poll.attempt += 1
+        self._running.add(poll)
+        request = running_loop().create_task(self._send(poll, poll.attempt), context=Context())
+        poll.request = request if poll in self._running else None  # an eager task may have ended
+
+    async def _send(self, poll: Poll, attempt: int) -> None:
+        """Send one request. Never raises; nobody else awaits this task."""
+        outcome: Any
+        try:
+            outcome = await self._services.call(poll.operation, poll.params, poll.group.settings)
+        except asyncio.CancelledError:
+            if poll.attempt == attempt:  # cancelled from outside, with all tasks of the loop
+                self._ended(poll)
+                poll.due = poll.request_sent + poll.group.interval
+                self.schedule(poll)
+                self.start_due()
+            return
+        except Exception as error:  # noqa: BLE001 - it is raised by each follower
+            outcome = error.with_traceback(None)
+        if poll.attempt == attempt:
+            self._ended(poll)
+            self._process(poll, outcome)
+
+    def _ended(self, poll: Poll) -> None:
+        poll.request = None
+        self._running.discard(poll)
+
+    def _process(self, poll: Poll, outcome: Any) -> None:
+        """Keep the reply, decide when the next request is due, and notify the followers."""
+        now, interval = self.now(), poll.group.interval
+        error = outcome if isinstance(outcome, Exception) else None
+        poll.due = poll.request_sent + interval
+        if isinstance(error, MilvusImportError) and not isinstance(error, JobNotFoundError):
+            if error.rate_limited:
+                self.throttle.on_rate_limit(now)
+            if error.retry_after:
+                self.throttle.wait(now, error.retry_after)
+            poll.due = now + poll.retry_delay(error)
+            poll.slot = None
+        elif error is None or isinstance(error, JobNotFoundError):
+            self.throttle.on_success()
+            poll.errors = poll.rate_limits = 0
+            if poll.slot is not None:
+                poll.due, poll.slot = poll.slot + interval, None
+        if error is None:
+            poll.reply, poll.sent = outcome, poll.request_sent
+        elif poll.shared_list is not None and ends_list(error):
+            poll.shared_list.turn_off()
+        for follower in tuple(poll.followers):
+            if follower.abandoned:
+                follower.leave()
+            else:
+                follower.notify(poll, error)
+        self.schedule(poll)
+        self.start_due()
+
+    def _detach(self, poll: Poll) -> None:
+        request = poll.request
+        self._ended(poll)
+        poll.attempt += 1
+        poll.due = NEVER
+        for follower in poll.followers:
+            follower.idle.add(poll)
+        if request is not None:
+            request.cancel()
+
+    def _count_recent(self, now: float) -> int:
+        return sum(1 for poll in self._running if poll.request_sent > now - poll.group.interval)
+
+    def _next_free(self, now: float) -> float | None:
+        """Return when the oldest of the recent requests stops counting towards the 64."""
+        ends = [poll.request_sent + poll.group.interval for poll in self._running]
+        later = [end for end in ends if end > now]
+        return None if len(self._running) >= MAX_IN_FLIGHT or not later else min(later)
+
+    def _set_timer(self, due: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None and self._loop is not None and not self._loop.is_closed():
+            self._timer = self._loop.call_at(due, self.start_due, context=Context())
+
+    def _drop_old_groups(self) -> None:
+        now = self.now()
+        for key in [key for key, group in self._groups.items() if group.is_old(now)]:
+            del self._groups[key]
+
+
+def ends_list(error: Exception) -> bool:
+    """Return whether lists are not requested again for some time after this error."""
+    return isinstance(error, UnsupportedServerError) or (
+        isinstance(error, MilvusImportError)
+        and (
+            is_final(error)
+            or (isinstance(error, CallError) and error.code in REPLY_FAULTS and not error.transient)
+        )
+    )

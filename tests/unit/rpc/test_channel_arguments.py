@@ -9,7 +9,7 @@ import pytest
 
 from milvus_import import ArgumentError, ImportClient, TLSConfig
 from milvus_import._address import parse_uri
-from milvus_import._connection._channel import channel_arguments, validate_interceptors
+from milvus_import._connection._grpc import channel_arguments, validate_interceptors
 
 MIB = 1024 * 1024
 
@@ -94,7 +94,7 @@ def test_invalid_message_size_is_named(
     sizes: tuple[Any, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
-        channel_arguments(parse_uri("http://milvus"), *sizes)
+        ImportClient("http://milvus", max_receive_bytes=sizes[0], max_send_bytes=sizes[1])
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_invalid_message_size_is_named(
 )
 def test_invalid_channel_options_raise_type_error(options: Any, message: str) -> None:
     with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
-        arguments_of("http://milvus", options)
+        ImportClient("http://milvus", channel_options=options)
     tls = TLSConfig(server_name="milvus.example")  # which adds an argument
     with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
         ImportClient("https://milvus", tls=tls, channel_options=options)

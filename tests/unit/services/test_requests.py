@@ -14,6 +14,7 @@ import pytest
 
 from milvus_import import ArgumentError
 from milvus_import._services import _internal, _public
+from milvus_import._services._operations import CREATE_JOB, GET_PROGRESS, LIST_JOBS
 from milvus_import._services._requests import (
     MAX_CREATE_BYTES,
     BucketCredentials,
@@ -23,9 +24,9 @@ from milvus_import._services._requests import (
     ListParams,
     Volume,
     create_params,
-    create_too_large_error,
     validate_cloud_job_id,
     validate_collection,
+    validate_create_size,
     validate_database,
     validate_idempotency_key,
     validate_job_id,
@@ -430,7 +431,7 @@ def test_options_are_sent_as_strings_in_the_given_order() -> None:
     ]
     for given in (options, dict(options), iter(options), [list(pair) for pair in options]):
         create = params(options=given)
-        for method in (_internal.IMPORT_V2, _public.IMPORT):
+        for method in (_internal.METHODS[CREATE_JOB], _public.METHODS[CREATE_JOB]):
             request: Any = method.build(create)
             assert [(option.key, option.value) for option in request.options] == sent
 
@@ -467,16 +468,16 @@ def test_unknown_option_is_logged_once_and_sent(caplog: pytest.LogCaptureFixture
 def test_str_is_a_file_group_and_sequence_is_a_file_group(files: Any, groups: Any) -> None:
     create = params(files=files)
     assert create.groups == groups
-    request: Any = _internal.IMPORT_V2.build(create)
+    request: Any = _internal.METHODS[CREATE_JOB].build(create)
     assert [list(file.paths) for file in request.files] == groups
 
 
 def test_public_service_receives_the_files_of_one_group() -> None:
-    request: Any = _public.IMPORT.build(params(files=[["id.npy", "v.npy"]]))
+    request: Any = _public.METHODS[CREATE_JOB].build(params(files=[["id.npy", "v.npy"]]))
     assert list(request.files) == ["id.npy", "v.npy"]
 
 
-@pytest.mark.parametrize("method", [_internal.IMPORT_V2, _public.IMPORT])
+@pytest.mark.parametrize("method", [_internal.METHODS[CREATE_JOB], _public.METHODS[CREATE_JOB]])
 def test_names_of_an_import_request_are_sent(method: Any) -> None:
     request = method.build(params(partition_name="p", db_name="shop"))
     assert (request.collection_name, request.partition_name) == ("books", "p")
@@ -488,9 +489,10 @@ def test_repr_of_an_import_request_shows_no_option() -> None:
 
 
 def test_error_of_a_request_that_is_too_large_names_the_rule_and_the_reason() -> None:
-    error = create_too_large_error(MAX_CREATE_BYTES + 1)
-    assert type(error) is ArgumentError
-    assert str(error).startswith(
+    validate_create_size(MAX_CREATE_BYTES)
+    with pytest.raises(ArgumentError) as raised:
+        validate_create_size(MAX_CREATE_BYTES + 1)
+    assert str(raised.value).startswith(
         "files must make a request of at most 1468006 bytes (1.4 MiB), got 1468007: Milvus does not"
     )
 
@@ -585,13 +587,13 @@ def test_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
 
 
 def test_request_for_the_progress_of_a_job_names_the_job() -> None:
-    native: Any = _internal.GET_IMPORT_PROGRESS.build(JobParams(JOB, "shop"))
+    native: Any = _internal.METHODS[GET_PROGRESS].build(JobParams(JOB, "shop"))
     assert (native.jobID, native.db_name) == (JOB, "shop")
-    public: Any = _public.GET_IMPORT_STATE.build(JobParams(JOB, "shop"))
+    public: Any = _public.METHODS[GET_PROGRESS].build(JobParams(JOB, "shop"))
     assert public.task == int(JOB)
 
 
-@pytest.mark.parametrize("method", [_internal.LIST_IMPORTS, _public.LIST_IMPORT_TASKS])
+@pytest.mark.parametrize("method", [_internal.METHODS[LIST_JOBS], _public.METHODS[LIST_JOBS]])
 def test_request_for_a_job_list_names_collection_and_database(method: Any) -> None:
     request = method.build(ListParams("books", "shop"))
     assert (request.collection_name, request.db_name) == ("books", "shop")

@@ -1,0 +1,305 @@
+"""The gRPC half: one channel, and one request that is a unary call. Only this module calls gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+import grpc.aio
+
+from .._errors import ArgumentError, ClientClosedError
+from .._failures._grpc import call_error
+from .._models import CallRecord
+from .._text import shorten
+from . import _process
+from ._in_flight import Job, Request
+from ._lazy import LazyConnection, report
+
+if TYPE_CHECKING:
+    from .._address import Endpoint
+    from .._errors import MilvusImportError
+    from .._options import CallSettings
+    from ._method import Method
+
+ChannelOption = tuple[str, Any]
+"""The name and the value of a gRPC channel argument."""
+
+OVERDUE = 0.2
+"""Seconds after its deadline from which a call counts as one that gRPC will not end."""
+INTERCEPTED = "an interceptor delayed the call beyond its deadline"
+
+
+class GrpcConnection(LazyConnection):
+    """A channel, opened at the first call, with its stubs."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        options: list[ChannelOption],
+        credentials: grpc.ChannelCredentials | None,
+        interceptors: Sequence[grpc.aio.ClientInterceptor],
+    ) -> None:
+        super().__init__(endpoint)
+        self.interceptors = tuple(interceptors)
+        self._options = options
+        self._credentials = credentials
+        self._channel: grpc.aio.Channel | None = None
+        self._stubs: dict[str, grpc.aio.UnaryUnaryMultiCallable[Any, Any]] = {}
+
+    def start(
+        self, method: Method[Any, Any], params: Any, settings: CallSettings, timeout: float | None
+    ) -> Request:
+        """Send the request of a method."""
+        stub = self._stubs.get(method.path) or self._stub(method)
+        call = stub(
+            method.build(params),
+            timeout=timeout,
+            metadata=settings.metadata,
+            credentials=settings.call_credentials,
+            wait_for_ready=settings.wait_for_ready,
+            compression=settings.compression,
+        )
+        return _Call(self, method, settings, call, timeout)
+
+    def _stub(self, method: Method[Any, Any]) -> grpc.aio.UnaryUnaryMultiCallable[Any, Any]:
+        channel = self._channel
+        assert channel is not None, "the connection is open"  # noqa: S101 - for the type checkers
+        stub = self._stubs[method.path] = channel.unary_unary(
+            f"/{method.path}",
+            request_serializer=_serialize,
+            # Replies are untrusted: their entries are limited before they are parsed.
+            response_deserializer=method.reply_type.FromString if self.interceptors else None,
+        )
+        return stub
+
+    def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
+        if _process.forked_with_open_channel:
+            raise _process.fork_error(self.fork_consequence)
+        target, options, interceptors = self.endpoint.target, self._options, self.interceptors
+        self._channel = (
+            grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+            if self._credentials is None
+            else grpc.aio.secure_channel(
+                target, self._credentials, options=options, interceptors=interceptors
+            )
+        )
+        _process.channel_opened(self._channel)
+
+    async def _disconnect(self) -> None:
+        channel = self._channel
+        self._forget()
+        if channel is not None:
+            await channel.close()
+            _process.channel_closed(channel)
+
+    def _forget(self) -> None:
+        self._channel = None
+        self._stubs.clear()
+
+
+def _serialize(request: Any) -> bytes:
+    data: bytes = request.SerializeToString()
+    return data
+
+
+async def _await_reply(call: grpc.aio.UnaryUnaryCall[Any, Any]) -> Any:
+    return await call
+
+
+class _Call(Request):
+    """A call of gRPC."""
+
+    __slots__ = ("awaitable", "call", "connection", "method", "on_finish", "started", "timeout")
+
+    def __init__(
+        self,
+        connection: GrpcConnection,
+        method: Method[Any, Any],
+        settings: CallSettings,
+        call: grpc.aio.UnaryUnaryCall[Any, Any],
+        timeout: float | None,
+    ) -> None:
+        self.connection = connection
+        self.method = method
+        self.on_finish = settings.on_finish
+        self.call = call
+        self.awaitable: Awaitable[Any] = call
+        self.job = cast("Job", call)
+        self.timeout = timeout
+        self.started = time.monotonic()
+        self.due = math.inf if timeout is None else self.started + timeout + OVERDUE
+        self.postponed = False
+        # A call that never started reports its end only to those who await it: an interceptor may
+        # have added metadata that gRPC rejects. A task always ends.
+        if timeout is None or connection.interceptors:
+            task = asyncio.ensure_future(_await_reply(call))
+            task.add_done_callback(_consume_exception)
+            self.job = self.awaitable = task
+
+    async def outcome(self, *, overdue: bool) -> Any:  # noqa: PLR0911 - one for each way to end
+        """Return the reply, or the error of a call that failed, was overdue or was cancelled."""
+        if overdue:
+            return await self._given_up()
+        call = self.call
+        try:
+            if call.cancelled():
+                return self._failed(grpc.StatusCode.CANCELLED, *await _status_details(call))
+            reply = await self.awaitable  # it has ended: this does not suspend
+        except grpc.aio.AioRpcError as error:
+            error.__traceback__ = None  # a task keeps the error, and the error keeps this frame
+            return self._failed(
+                error.code(),
+                error.details() or "",
+                error.initial_metadata(),
+                error.trailing_metadata(),
+            )
+        except grpc.aio.BaseError as error:
+            error.__traceback__ = None
+            return self._not_started(error)
+        except asyncio.CancelledError:
+            text = "cancelled inside gRPC or an interceptor"
+            return self._failed(grpc.StatusCode.CANCELLED, text)
+        except Exception as error:  # noqa: BLE001 - an interceptor raised it; re-raised
+            if isinstance(error, KeyError) and isinstance(error.args[0], int):
+                # grpcio below 1.80 has no name for the status code.
+                return self._failed(grpc.StatusCode.UNKNOWN, f"status code {error.args[0]}")
+            # Without the first two frames, which hold the call.
+            frames = error.__traceback__ and error.__traceback__.tb_next
+            return error.with_traceback(frames and frames.tb_next)
+        if reply is None:
+            return self._failed(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
+        if self.on_finish is not None:
+            self._report(grpc.StatusCode.OK, *await _status_details(call))
+        return reply
+
+    async def _given_up(self) -> MilvusImportError:
+        if self.timeout is None:
+            return self._failed(grpc.StatusCode.CANCELLED, "ended without its caller")
+        if self.connection.interceptors:
+            return self._failed(grpc.StatusCode.DEADLINE_EXCEEDED, INTERCEPTED)
+        text = "gRPC neither started nor ended the call"
+        return self._failed(grpc.StatusCode.DEADLINE_EXCEEDED, text)
+
+    def _not_started(self, error: Exception) -> MilvusImportError:
+        if self.connection.closed:
+            # Interceptors may have sent requests before they failed.
+            ran = bool(self.connection.interceptors)
+            return ClientClosedError(
+                "the client was closed before the call started", may_have_run=ran
+            )
+        name = type(error).__name__  # its text may quote the request
+        return self._failed(grpc.StatusCode.INTERNAL, f"gRPC did not start the call ({name})")
+
+    def _failed(
+        self,
+        code: grpc.StatusCode,
+        details: str,
+        initial: grpc.aio.Metadata | None = None,
+        trailing: grpc.aio.Metadata | None = None,
+    ) -> MilvusImportError:
+        """Report the record and return the error."""
+        record = self._report(code, details, initial, trailing)
+        if code is grpc.StatusCode.CANCELLED and self.connection.closed:
+            return ClientClosedError("the client was closed during the call", may_have_run=True)
+        return call_error(code, details, record)
+
+    def _report(
+        self,
+        code: grpc.StatusCode,
+        details: str,
+        initial: grpc.aio.Metadata | None,
+        trailing: grpc.aio.Metadata | None,
+    ) -> CallRecord:
+        record = CallRecord(
+            self.method.service,
+            self.method.path,
+            code,
+            details,
+            tuple(initial or ()),
+            tuple(trailing or ()),
+            time.monotonic() - self.started,
+        )
+        report(self.on_finish, record)
+        return record
+
+
+async def _status_details(
+    call: grpc.aio.UnaryUnaryCall[Any, Any],
+) -> tuple[str, grpc.aio.Metadata, grpc.aio.Metadata]:
+    """Return the status text and the metadata of a call that has ended."""
+    initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
+    return await call.details() or "", initial, trailing
+
+
+def _consume_exception(task: asyncio.Task[Any]) -> None:
+    """Keep asyncio from logging the exception as never retrieved."""
+    if not task.cancelled():
+        task.exception()
+
+
+def channel_arguments(
+    endpoint: Endpoint,
+    max_receive_bytes: int,
+    max_send_bytes: int,
+    extra: Iterable[ChannelOption] = (),
+) -> list[ChannelOption]:
+    """Return the channel arguments; those in ``extra`` override others of the same name."""
+    options: dict[str, Any] = {
+        "grpc.max_receive_message_length": max_receive_bytes,
+        "grpc.max_send_message_length": max_send_bytes,
+        "grpc.lb_policy_name": "round_robin" if endpoint.several else "pick_first",
+        # Reconnects 0.3-0.7 s after the server is back; with gRPC's defaults, up to 19 s.
+        "grpc.initial_reconnect_backoff_ms": 200,
+        "grpc.max_reconnect_backoff_ms": 1000,
+        # A silently dropped connection is detected in 25 s instead of never. Milvus accepts a ping
+        # every 5 s; one is only sent with a call in flight and nothing received since.
+        "grpc.keepalive_time_ms": 10_000,
+        "grpc.keepalive_timeout_ms": 15_000,
+        "grpc.http2.ping_timeout_ms": 15_000,
+    }
+    if endpoint.loopback:
+        options["grpc.enable_http_proxy"] = 0
+    return list((options | dict(extra)).items())
+
+
+def validate_message_sizes(max_receive_bytes: int, max_send_bytes: int) -> None:
+    """Raise TypeError or ArgumentError unless both are 1 to 2**31-1."""
+    for name, size in (("receive", max_receive_bytes), ("send", max_send_bytes)):
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise TypeError(f"max_{name}_bytes must be an int, got {shorten(size)}")
+        if not 0 < size < 2**31:
+            raise ArgumentError(f"max_{name}_bytes must be 1 to 2**31-1, got {size}")
+
+
+def validate_interceptors(interceptors: object) -> tuple[grpc.aio.ClientInterceptor, ...]:
+    """Return the interceptors as a tuple. Raises TypeError for any other object."""
+    if not isinstance(interceptors, Iterable):
+        raise TypeError(f"interceptors must be a sequence, got {shorten(interceptors)}")
+    validated: list[grpc.aio.ClientInterceptor] = []
+    for interceptor in cast("Iterable[object]", interceptors):
+        if not isinstance(interceptor, grpc.aio.ClientInterceptor):
+            kind = type(interceptor).__name__
+            raise TypeError(
+                f"interceptors must hold grpc.aio.UnaryUnaryClientInterceptor objects, got {kind}"
+            )
+        validated.append(interceptor)
+    return tuple(validated)
+
+
+def validate_channel_options(extra: object) -> list[ChannelOption]:
+    """Return the pairs. Raises TypeError for anything else."""
+    if isinstance(extra, (str, bytes)) or not isinstance(extra, Iterable):
+        raise TypeError(f"channel_options must be a sequence of pairs, got {shorten(extra)}")
+    options: list[ChannelOption] = []
+    for option in cast("Iterable[object]", extra):
+        pair = cast("ChannelOption", option)
+        if not isinstance(option, tuple) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise TypeError(
+                "channel_options must hold pairs of name and value; one entry is not a pair"
+            )
+        options.append(pair)
+    return options

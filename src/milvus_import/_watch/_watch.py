@@ -1,0 +1,238 @@
+"""Follow one job: watch and wait."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, NoReturn, Self
+
+from .._errors import (
+    ImportFailedError,
+    JobNotFoundError,
+    MilvusImportError,
+    WaitTimeoutError,
+    hint_of,
+)
+from .._failures._milvus import failed_job_hint
+from .._models import ImportJob, ImportProgressData, ImportState
+from .._options import Until, WatchSettings, has_reached, reject_awaitable
+from .._services._operations import LIST_JOBS
+from .._services._replies import decode_row
+from .._text import quote
+from ._retry import RetryPolicy
+from ._time_limit import SingleConsumer, TimeLimit
+
+if TYPE_CHECKING:
+    from .._services._replies import JobList, Snapshot
+    from ._followers import Follower
+    from ._poll import Poll
+
+logger = logging.getLogger("milvus_import")
+
+_MAX_REASONS = 10
+
+
+class ImportWatch(AsyncIterator[ImportProgressData]):
+    """Each change of a job's progress, ending with the first Completed or Failed.
+
+    Returned by ``ImportClient.watch``. It polls only inside ``async for``. What it yields belongs
+    to the caller.
+    """
+
+    def __init__(
+        self,
+        job_id: str,
+        follower: Follower,
+        settings: WatchSettings,
+        until: Until | None = None,
+    ) -> None:
+        """``until`` is that of a wait for which the rows of a list suffice until the job ends."""
+        self._job_id = job_id
+        self._follower = follower
+        self._until: Until | None = until
+        self._outage = RetryPolicy(settings, lambda: follower.group.polls.responded)
+        self._limit = TimeLimit(settings.timeout)
+        self._consumer = SingleConsumer()
+        self._last: Snapshot | None = None
+        self._row: ImportJob | None = None
+        """The state in the last list, if that is newer."""
+        self._ended = False
+        self._missing = False
+
+    def __del__(self) -> None:
+        self._follower.abandoned = True
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ImportProgressData:
+        """Return the next change.
+
+        Raises WaitTimeoutError when the timeout expires, JobNotFoundError, and the last error if
+        it is not retried; RuntimeError while another task awaits this watch.
+        """
+        with self._consumer:
+            while not self._ended:
+                progress = await self._next()
+                if progress is not None:
+                    if progress.done:
+                        self._end()
+                    return progress
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End the watch; ``__anext__`` then raises StopAsyncIteration.
+
+        RuntimeError while another task awaits this watch.
+        """
+        with self._consumer:
+            self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._follower.leave()
+
+    async def _next(self) -> ImportProgressData | None:
+        """Process what arrives next. Return None if nothing changed or the error is retried."""
+        follower = self._follower
+        if not await follower.news(self._limit.remaining()):
+            self._time_out()
+        self._limit.polled = True
+        while follower.errors:
+            poll, error = follower.errors.pop(0)
+            self._failed(poll, error)
+        progress = None
+        for poll in tuple(follower.arrived):
+            del follower.arrived[poll]
+            if poll.operation is LIST_JOBS:
+                self._list_arrived(poll.reply)
+            else:
+                progress = self._reply_arrived(poll.reply)
+        return progress
+
+    def _reply_arrived(self, snapshot: Snapshot) -> ImportProgressData | None:
+        self._outage.on_success()
+        self._missing = False
+        self._row = None
+        if self._until is not None:
+            self._follower.list_decides(self._job_id)
+        if snapshot.is_same(self._last):
+            return None
+        self._last = snapshot
+        return snapshot.decode()
+
+    def _list_arrived(self, jobs: JobList) -> None:
+        """Record the state. A job that has ended, or is missing, is polled singly."""
+        row = jobs.row(self._job_id)
+        until: Until = self._until or "completed"
+        if row is not None:
+            self._outage.on_success()
+            self._row = decode_row(self._job_id, row)
+            state = self._row.state
+            if not state.done and not has_reached(state, until):
+                self._missing = False
+                if state is ImportState.UNCOMMITTED:
+                    warn_waiting_for_commit(self._job_id)
+                return
+        self._follower.poll_job(self._job_id)
+
+    def _failed(self, poll: Poll, error: Exception) -> None:
+        """Return if the error is retried. A known job must be missing twice in a row."""
+        if not isinstance(error, JobNotFoundError):
+            self._outage.on_error(error, poll.request_sent, known=bool(self._last or self._row))
+            return
+        if (self._last is None and self._row is None) or self._missing:
+            raise missing_job_error(error, last_progress(self._last))
+        self._missing = True
+        self._outage.on_success()
+        if self._until is not None:
+            self._follower.list_decides(self._job_id)
+
+    def _time_out(self) -> NoReturn:
+        cause, progress = self._outage.last_error, last_progress(self._last)
+        seen = self._row or progress
+        raise not_ended_error(self._job_id, seen, progress, cause, self._limit) from cause
+
+
+async def wait_for(
+    watch: ImportWatch, until: Until, on_progress: Callable[[ImportProgressData], object] | None
+) -> ImportProgressData:
+    """Follow a watch until the job has reached ``until``."""
+    warned = False
+    try:
+        async for progress in watch:
+            failed = progress.state is ImportState.FAILED
+            reached, waits = has_reached(progress.state, until), progress.state
+            error = import_failed_error(progress) if failed else None
+            if on_progress is not None:
+                reject_awaitable("on_progress", on_progress(progress))
+            if error is not None:
+                raise error
+            if reached:
+                return progress
+            if waits is ImportState.UNCOMMITTED and not warned:
+                warned = True
+                warn_waiting_for_commit(progress.job_id)
+    finally:
+        await watch.aclose()
+    raise AssertionError("a watch ends only after Completed or Failed")
+
+
+def last_progress(snapshot: Snapshot | None) -> ImportProgressData | None:
+    """Return the last progress, decoded again: the caller may have changed the last object."""
+    return None if snapshot is None else snapshot.decode()
+
+
+def warn_waiting_for_commit(job_id: str) -> None:
+    """Log why this wait may never end."""
+    logger.warning(
+        "import job %s is Uncommitted: call commit_import (service='rest'), or pass "
+        "until='uncommitted' to return in this state",
+        job_id,
+    )
+
+
+def missing_job_error(
+    error: JobNotFoundError, progress: ImportProgressData | None
+) -> JobNotFoundError:
+    """Return a copy of the error for one follower, with the last progress that it saw."""
+    copied = copy.copy(error)
+    copied.progress = progress
+    return copied
+
+
+def not_ended_error(
+    job_id: str,
+    seen: ImportProgressData | ImportJob | None,
+    progress: ImportProgressData | None,
+    cause: MilvusImportError | None,
+    limit: TimeLimit,
+) -> WaitTimeoutError:
+    """Return the error of a job that was still running when the timeout expired."""
+    state = f"its last state was {seen.state} at {seen.progress} %" if seen else "no response yet"
+    why = f". The last error: {cause.message}" if cause else ""
+    return WaitTimeoutError(
+        f"import job {job_id} was not finished after {limit}; {state}; the job continues{why}",
+        progress=progress,
+        job_id=job_id,
+        hint=None if cause is None else hint_of(cause),
+    )
+
+
+def import_failed_error(progress: ImportProgressData) -> ImportFailedError:
+    """Return the error of a failed job, with its reason and those of its files."""
+    reasons = [progress.reason] if progress.reason else []
+    failed = [detail for detail in progress.details if detail.reason]
+    for detail in failed[:_MAX_REASONS]:
+        if not any(detail.reason in known for known in reasons):
+            reasons.append(f"{detail.file_name} {detail.reason}")
+    if len(failed) > _MAX_REASONS:
+        reasons.append(f"and {len(failed) - _MAX_REASONS} more files")
+    text = "; ".join(quote(reason) for reason in reasons) or "no reason given"
+    hints = (failed_job_hint(reason) for reason in reasons)
+    return ImportFailedError(
+        f"import job {progress.job_id} failed: {text}",
+        progress=progress,
+        hint=next((hint for hint in hints if hint is not None), None),
+    )

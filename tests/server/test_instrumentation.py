@@ -1,0 +1,50 @@
+"""Callers that leave during an RPC, with what instruments grpc.aio from outside.
+
+OpenTelemetry, Sentry and Datadog add interceptors to every channel of the process. Each runs in a
+process of its own, so that no other test is instrumented.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import anyio
+import pytest
+from instrumenting import INSTRUMENTATIONS, installed
+
+pytestmark = pytest.mark.anyio
+
+PROGRAM = [sys.executable, "-P", "-m", "leaving"]
+
+
+async def leave(instrumentation: str, service: str, guard: float) -> tuple[dict[str, Any], str]:
+    """Return what tests/support/leaving.py prints to stdout, and to stderr."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with anyio.fail_after(2 * guard):
+        done = await anyio.run_process([*PROGRAM, instrumentation, service], env=environment)
+    return json.loads(done.stdout), done.stderr.decode()
+
+
+def test_every_instrumentation_is_installed() -> None:
+    # ddtrace has wheels only for Linux, and not yet for Python 3.15.
+    missing = {*INSTRUMENTATIONS} - {*installed()}
+    assert missing <= (
+        {"ddtrace"} if sys.version_info >= (3, 15) or sys.platform != "linux" else set()
+    )
+
+
+@pytest.mark.parametrize("service", ["internal", "public"])
+@pytest.mark.parametrize("instrumentation", installed())
+async def test_a_cancelled_caller_leaves_and_the_server_completes_the_call(
+    instrumentation: str, service: str, guard: float
+) -> None:
+    found, logged = await leave(instrumentation, service, guard)
+    assert {name: end for name, end in found["ends"].items() if end != "left"} == {}
+    assert len(found["ends"]) == 32
+    assert found["resets"] == []
+    assert found["held"].keys() <= found["completed"].keys()
+    assert all(found["completed"][method] >= count for method, count in found["held"].items())
+    assert logged == ""

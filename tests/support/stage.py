@@ -1,0 +1,151 @@
+"""Serves recorded responses to one client per service, and calls its public methods."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import web
+from recordings import PAGE_404, Recording, Service
+from replay import PROXY, PUBLIC, Replay, ok
+from times import GUARD, SCALE
+
+from milvus_import import ImportClient
+from milvus_import_pb import internal_pb2, milvus_pb2
+
+_TOKEN = "root:Milvus"
+_SILENCE = 0.2 * SCALE
+"""The timeout of a call that receives no response."""
+_NO_CONNECTION = frozenset({"refused", "reset", "silent"})
+_WITH_OWN_CLIENT = _NO_CONNECTION | {"http 404", "grpc UNIMPLEMENTED"}
+_PAGE_404 = web.reply(PAGE_404.encode(), 404, "Content-Type: text/plain")
+_COMPLETED: dict[Service, Any] = {
+    "internal": ok(internal_pb2.GetImportProgressResponse(state=internal_pb2.Completed)),
+    "public": ok(milvus_pb2.GetImportStateResponse(row_count=1)),
+    "rest": web.reply({"code": 0, "data": {"jobId": "1", "state": "Completed"}}),
+}
+_PROGRESS = {"internal": PROXY + "GetImportProgress", "public": PUBLIC + "GetImportState"}
+
+
+class Stage:
+    """``async with Stage() as stage``; servers and clients are started when they are needed.
+
+    Each client has had a successful response, so that no result depends on the order of the calls.
+    Where a client that has had one would not be in that situation, ``client()`` returns a new one.
+    """
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self._clients: dict[tuple[Service, bool], ImportClient] = {}
+        self._grpc: Replay | None = None
+        self._web: web.Web | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    @asynccontextmanager
+    async def client(self, recording: Recording) -> AsyncGenerator[ImportClient, None]:
+        """Yield a client whose next calls receive the recorded response."""
+        kind = recording.failure.kind if recording.failure else ""
+        if kind in _NO_CONNECTION:
+            async with _no_response(kind) as uri, _connect(uri, recording) as client:
+                yield client
+        elif kind in _WITH_OWN_CLIENT or recording.path.endswith("get_progress"):
+            uri = await self._serve(recording)
+            async with _connect(uri, recording) as client:
+                yield client
+        else:
+            client = await self._shared_client(recording)
+            await self._serve(recording)
+            yield client
+
+    async def paths(self) -> list[str]:
+        """Return the paths of the requests to REST since the last call of this method."""
+        server = await self._rest_server()
+        paths = [request.path for request in server.requests]
+        server.requests.clear()
+        return paths
+
+    async def _shared_client(self, recording: Recording) -> ImportClient:
+        key = (recording.service, recording.authorized)
+        if key not in self._clients:
+            response = _COMPLETED[recording.service]
+            if recording.rest:
+                rest = await self._rest_server()
+                rest.replies[:] = [response]
+                uri = rest.uri
+            else:
+                server = await self._grpc_server()
+                server.replies = {_PROGRESS[recording.service]: response}
+                uri = server.uri
+            client = await self._stack.enter_async_context(_connect(uri, recording))
+            await client.get_import_progress("1", timeout=GUARD)
+            self._clients[key] = client
+        return self._clients[key]
+
+    async def _serve(self, recording: Recording) -> str:
+        """Make a server respond as recorded; return its URI."""
+        if recording.rest:
+            rest = await self._rest_server()
+            older = recording.path.endswith("get_progress")
+            rest.replies[:] = [_PAGE_404] * older + [recording.http_response]
+            rest.requests.clear()
+            return rest.uri
+        server = await self._grpc_server()
+        server.replies = {recording.path: recording.grpc_reply}
+        return server.uri
+
+    async def _grpc_server(self) -> Replay:
+        if self._grpc is None:
+            self._grpc = await self._stack.enter_async_context(Replay({}))
+        return self._grpc
+
+    async def _rest_server(self) -> web.Web:
+        if self._web is None:
+            self._web = await self._stack.enter_async_context(web.serving(_PAGE_404))
+        return self._web
+
+
+async def call(client: ImportClient, recording: Recording) -> Any:
+    """Call the method of the client that sends such a request."""
+    silent = recording.failure is not None and recording.failure.kind == "silent"
+    timeout = _SILENCE if silent else GUARD
+    if recording.call == "list_imports":
+        return await client.list_imports(recording.collection, timeout=timeout)
+    if recording.call == "create_import":
+        return await client.create_import("books", ["/data/files/a.json"], timeout=timeout)
+    if recording.call == "commit_import":
+        return await client.commit_import(recording.job_id, timeout=timeout)
+    if recording.call == "abort_import":
+        return await client.abort_import(recording.job_id, timeout=timeout)
+    return await client.get_import_progress(
+        recording.job_id, metadata=recording.metadata, timeout=timeout
+    )
+
+
+def _connect(uri: str, recording: Recording) -> ImportClient:
+    token = _TOKEN if recording.authorized else ""
+    return ImportClient(uri, service=recording.service, token=token)
+
+
+@asynccontextmanager
+async def _no_response(kind: str) -> AsyncGenerator[str, None]:
+    """Yield the URI of a port that refuses, resets, or accepts and sends nothing."""
+    if kind == "refused":
+        with socket.socket() as bound:  # reserves the port and does not listen
+            bound.bind(("127.0.0.1", 0))
+            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        return
+    async with web.serving(web.CLOSE if kind == "reset" else web.HANG) as server:
+        yield server.uri
