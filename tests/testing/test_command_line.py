@@ -86,3 +86,10 @@ async def test_help_names_every_option(guard: float) -> None:
     assert "--internal-port" in text
     assert "(default: 19529)" in text
     assert "0 takes a free port" in " ".join(text.split())
+
+
+async def test_port_out_of_range_is_an_error(guard: float) -> None:
+    async with asyncio.timeout(guard), running("--port", "99999") as process:
+        _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert b"a port is a number from 0 to 65535, got '99999'" in errors

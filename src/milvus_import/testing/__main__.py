@@ -37,14 +37,20 @@ def _parser() -> argparse.ArgumentParser:
     free = "; 0 takes a free port"
     add("--version", "Milvus version", choices=get_args(Version), default="2.6")
     add("--token", "required credentials, as 'root:Milvus'; without it none are required")
-    add("--port", f"port of the public gRPC service{free}", type=int, default=19530)
-    add("--internal-port", f"port of the internal gRPC service{free}", type=int, default=19529)
-    add("--rest-port", f"port of the REST API{free}", type=int, default=9091)
-    add("--cloud-port", f"port of the simulated Zilliz Cloud{free}", type=int, default=0)
+    add("--port", f"port of the public gRPC service{free}", type=_port, default=19530)
+    add("--internal-port", f"port of the internal gRPC service{free}", type=_port, default=19529)
+    add("--rest-port", f"port of the REST API{free}", type=_port, default=9091)
+    add("--cloud-port", f"port of the simulated Zilliz Cloud{free}", type=_port, default=0)
     add("--import-seconds", "duration of created jobs", type=float, default=10.0)
     add("--fail-imports", "let created jobs fail with this reason", metavar="REASON")
     add("--max-jobs", "job limit: the number of unfinished jobs", type=int, metavar="N")
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:  # gRPC would take another port
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, got {text!r}")
+    return int(text)
 
 
 async def _serve(options: argparse.Namespace) -> int:
@@ -67,7 +73,7 @@ async def _serve(options: argparse.Namespace) -> int:
     server.fail_imports, server.max_jobs = options.fail_imports, options.max_jobs
     try:
         await server.start()
-    except (OSError, RuntimeError, OverflowError) as error:
+    except (OSError, RuntimeError) as error:
         sys.stderr.write(f"The server cannot listen: {error}. Choose other ports.\n")
         return 1
     for name in ("public", "internal", "rest", "cloud"):
