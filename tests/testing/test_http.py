@@ -7,7 +7,6 @@ import contextlib
 import gzip
 import http.client
 import json
-import ssl
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -16,7 +15,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 import anyio.lowlevel
 import pytest
-from certificates import make_certificates
 from http_calls import PREFIX, post, send
 
 from milvus_import import ImportClient
@@ -184,34 +182,6 @@ async def test_reset_is_recorded_if_the_client_closes_before_the_response(
 
 
 # ------------------------------------------------------------------------------------ TLS
-
-
-async def test_tls_and_mutual_tls() -> None:
-    certificates = make_certificates()
-    trusting = ssl.create_default_context(cadata=certificates.ca.decode())
-    async with FakeMilvus(tls=certificates.server) as fake:
-        assert fake.rest_uri.startswith("https://")
-        assert (await send(fake.rest_uri, PREFIX + "list", b"{}", context=trusting)).status == 200
-        with pytest.raises(ssl.SSLError):
-            await send(fake.rest_uri, PREFIX + "list", context=ssl.create_default_context())
-        plain = f"http://127.0.0.1:{fake.rest_port}"
-        with pytest.raises((ConnectionError, http.client.HTTPException)):
-            await send(plain, PREFIX + "list")
-    async with FakeMilvus(tls=certificates.server, client_ca=certificates.ca) as fake:
-        with pytest.raises((ssl.SSLError, ConnectionError)):
-            await send(fake.rest_uri, PREFIX + "list", context=trusting)
-        assert not fake.received
-
-
-async def test_mutual_tls_with_a_client_certificate(tmp_path: anyio.Path) -> None:
-    certificates = make_certificates()
-    context = ssl.create_default_context(cadata=certificates.ca.decode())
-    key, certificate = certificates.client
-    path = anyio.Path(tmp_path) / "client.pem"
-    await path.write_bytes(key + certificate)
-    context.load_cert_chain(path)
-    async with FakeMilvus(tls=certificates.server, client_ca=certificates.ca) as fake:
-        assert (await send(fake.rest_uri, PREFIX + "list", b"{}", context=context)).status == 200
 
 
 # --------------------------------------------------------------------------------- faults
