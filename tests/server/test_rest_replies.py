@@ -212,18 +212,10 @@ async def test_plain_http_to_a_tls_port() -> None:
         (200, {"code": 1400, "message": "x"}, AccessDeniedError, False),
         (200, {"code": 1401, "message": "x"}, AccessDeniedError, False),
         (403, {"code": 65535, "message": "x"}, AccessDeniedError, False),
-        (
-            200,
-            {"code": 65535, "message": "PrivilegeImport: permission deny"},
-            AccessDeniedError,
-            False,
-        ),
-        (
-            403,
-            {"code": 2, "message": "service unavailable: Proxy is not ready yet"},
-            MilvusStatusError,
-            True,
-        ),
+        (200, {"code": 65535, "message": "PrivilegeImport: permission deny"}, AccessDeniedError,
+         False),
+        (403, {"code": 2, "message": "service unavailable: Proxy is not ready yet"},
+         MilvusStatusError, True),
         (403, {"code": 65535, "message": "Milvus Proxy is not ready yet"}, MilvusStatusError, True),
         (408, {"code": 408}, DeadlineExceededError, True),
         (408, {"code": 10001, "message": "request timeout"}, DeadlineExceededError, True),
@@ -239,7 +231,7 @@ async def test_plain_http_to_a_tls_port() -> None:
         (200, {"code": -1, "message": ["not", "text"]}, MilvusStatusError, False),
         (400, {"code": 100, "message": "collection not found"}, MilvusStatusError, False),
     ],
-)
+)  # fmt: skip
 async def test_code_decides_before_the_http_status(
     status: int, envelope: dict[str, Any], kind: type[MilvusImportError], transient: bool
 ) -> None:

@@ -42,23 +42,16 @@ RESPONSES = [
     ("denied", 403, b'{"code": 65535, "message": "rpc error: code = PermissionDenied desc = P'),
     ("empty", 200, b""),
     ("garbage", 200, b"\xff\xff\xff\xff"),
-    (
-        "job-limit",
-        200,
-        b'{"code": 2101, "message": "failed to broadcast import: failed to validate',
-    ),
+    ("job-limit", 200,
+     b'{"code": 2101, "message": "failed to broadcast import: failed to validate'),
     ("legacy", 200, b'{"code": 65535, "message": "old server says no"}'),
     ("no-collection", 200, b'{"code": 100, "message": "collection not found'),
     ("not-ready", 200, b'{"code": 1, "message": "state code: Abnormal: service not ready"}'),
-    (
-        "proxy-not-ready",
-        200,
-        b'{"code": 2, "message": "service unavailable: internal: Milvus P',
-    ),
+    ("proxy-not-ready", 200, b'{"code": 2, "message": "service unavailable: internal: Milvus P'),
     ("rate-limit", 200, b'{"code": 8, "message": "rate limit exceeded[rate=12.5]"}'),
     ("unavailable", 200, b'{"code": 65535, "message": "rpc error: code = Unavailable desc = t'),
     ("unimplemented", 404, b"404 page not found"),
-]
+]  # fmt: skip
 """Fault, HTTP status, start of the body."""
 
 

@@ -195,13 +195,10 @@ async def test_created_jobs_fail_with_fail_imports(fake: FakeMilvus) -> None:
             ),
         ),
         ("2.5", 2100, "The number of jobs has reached the limit"),
-        (
-            "2.6",
-            2101,
-            "failed to broadcast import: failed to validate import request: The number of jobs has",
-        ),
+        ("2.6", 2101,
+         "failed to broadcast import: failed to validate import request: The number of jobs has"),
     ],
-)
+)  # fmt: skip
 async def test_job_limit_counts_unfinished_jobs(
     fake: FakeMilvus, version: Any, code: int, text: str
 ) -> None:

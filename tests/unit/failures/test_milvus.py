@@ -304,10 +304,7 @@ def test_code_or_text_decides_the_hint(status: dict[str, Any], hint: Hint | None
         ("The specified bucket does not exist", Hint.JOB_FILE_PATH),
         ("unsupported file type: '/a.txt': importing data failed", Hint.FILE_TYPE),
         ("unexpected file type, files=[a.txt]", Hint.FILE_TYPE),
-        (
-            "there is no file corresponding to field 'vector', please ensure...",
-            Hint.JOB_NPY_NAMES,
-        ),
+        ("there is no file corresponding to field 'vector', please ensure...", Hint.JOB_NPY_NAMES),
         ("no file for field: pk, files: [a.npy]", Hint.JOB_NPY_NAMES),
         ("expected type string, but got large_utf8", Hint.JOB_LARGE_STRINGS),
         ("the root key should be 'rows', but get 'data'", Hint.JOB_JSON_LAYOUT),
@@ -343,7 +340,7 @@ def test_code_or_text_decides_the_hint(status: dict[str, Any], hint: Hint | None
         ("", None),
         ("the dim 4 is not equal to schema dim 8", None),
     ],
-)
+)  # fmt: skip
 def test_reason_of_a_failed_job_decides_its_hint(reason: str, hint: Hint | None) -> None:
     assert failed_job_hint(reason) is hint
     assert failed_job_hint(" " * 9000 + reason) is None  # only the first 8 kB are searched
