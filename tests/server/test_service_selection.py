@@ -221,19 +221,21 @@ async def test_auto_notices_an_upgrade_from_2_3_without_a_new_client(
 class SwitchableGateway:
     """Routes both services; the internal one responds UNIMPLEMENTED while ``routed`` is False."""
 
-    def __init__(self) -> None:
+    def __init__(self, details: str) -> None:
         self.routed = True
+        self._details = details
 
     def __call__(self, path: str, _: bytes) -> Reply:
         if path == GET_PROGRESS and not self.routed:
-            return Reply(grpc.StatusCode.UNIMPLEMENTED, "")
+            return Reply(grpc.StatusCode.UNIMPLEMENTED, self._details)
         return (INTERNAL_REPLIES | PUBLIC_REPLIES)[path]
 
 
+@pytest.mark.parametrize("details", ["unknown method", "Received http2 header with status: 404"])
 async def test_auto_returns_to_the_internal_service_after_a_passing_unimplemented(
-    monkeypatch: pytest.MonkeyPatch,
+    details: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gateway = SwitchableGateway()
+    gateway = SwitchableGateway(details)
     now = 1000.0
     monkeypatch.setattr(_select, "time", SimpleNamespace(monotonic=lambda: now))
     async with Replay(gateway) as server, ImportClient(server.uri) as client:
