@@ -198,12 +198,6 @@ async def test_compressed_response_is_an_error(encoding: str) -> None:
     assert "Turn off" in error.hint
 
 
-async def test_plain_http_to_a_tls_port() -> None:
-    text = b"Client sent an HTTP request to an HTTPS server.\n"
-    error = await error_of(web.reply(text, 400, "content-type: text/plain"))
-    assert error.hint == "Use https://: the server uses TLS."
-
-
 @pytest.mark.parametrize(
     ("status", "envelope", "kind", "transient"),
     [
@@ -367,18 +361,3 @@ async def test_request_larger_than_max_send_bytes_is_not_sent() -> None:
         assert not server.requests
     assert not caught.value.may_have_run
     assert "max_send_bytes" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    "fault", ["http-408", "http-500", "http-502-html", "http-503-html", "http-504-html",
-              "http-truncated", "http-close", "http-empty-200", "http-html-200"]
-)  # fmt: skip
-async def test_hint_of_a_create_that_may_have_run_warns_of_a_second_job(
-    fake: FakeMilvus, fault: str
-) -> None:
-    fake.inject(fault)
-    async with ImportClient(fake.rest_uri, service="rest") as client:
-        with pytest.raises(CallError) as caught:
-            await client.create_import("books", ["a.parquet"])
-    assert caught.value.may_have_run
-    assert caught.value.hint.startswith("Call list_imports before you create the job again")
