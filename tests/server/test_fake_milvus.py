@@ -290,15 +290,6 @@ def test_start_needs_asyncio() -> None:
         trio.run(serve)
 
 
-async def test_two_servers_are_independent(fake: FakeMilvus) -> None:
-    async with FakeMilvus() as other:
-        job = other.add_job()
-        assert fake.internal_port != other.internal_port
-        async with ImportClient(fake.internal_uri) as client:
-            with pytest.raises(JobNotFoundError):
-                await client.get_import_progress(job.job_id)
-
-
 async def test_received_records_a_reset(fake: FakeMilvus, scale: float) -> None:
     job = fake.add_job()
     fake.inject("hang")
