@@ -199,7 +199,7 @@ class Polls:
         self._set_timer(None)
 
     def _start(self, poll: Poll, now: float) -> None:
-        self.throttle.on_start(now)
+        self.throttle.on_requests(now)
         poll.request_sent = now
         poll.attempt += 1
         self._running.add(poll)
@@ -247,6 +247,7 @@ class Polls:
                 poll.due, poll.slot = poll.slot + interval, None
         if error is None:
             poll.reply, poll.sent = outcome, poll.request_sent
+            self.throttle.on_requests(now, getattr(outcome, "pages", 1) - 1)
         elif poll.shared_list is not None and ends_list(error):
             poll.shared_list.turn_off()
         for follower in tuple(poll.followers):
