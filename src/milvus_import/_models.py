@@ -16,9 +16,9 @@ from ._text import EXCERPT
 if TYPE_CHECKING:
     import grpc
 
-Service = Literal["internal", "public", "rest"]
+Service = Literal["internal", "public", "rest", "cloud"]
 """The service that responded: ``milvus.proto.proxy.Proxy`` (internal),
-``milvus.proto.milvus.MilvusService`` (public), or the REST API."""
+``milvus.proto.milvus.MilvusService`` (public), the REST API, or Zilliz Cloud."""
 
 _FILE_BOUNDARY = r"(?i)(?<=\.npy) |(?<=\.csv) |(?<=\.json) |(?<=\.parquet) "
 _SHOWN_ENTRIES = 3

@@ -22,6 +22,7 @@ LAYERS = (
     {"_services"},
     {"_watch"},
     {"_client"},
+    {"_once"},
     {"__init__"},
     {"_cli", "testing"},
     {"__main__", "progress"},

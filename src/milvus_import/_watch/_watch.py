@@ -14,6 +14,7 @@ from .._errors import (
     WaitTimeoutError,
     hint_of,
 )
+from .._failures._complete import cloud_hint
 from .._failures._milvus import failed_job_hint
 from .._models import ImportJob, ImportProgressData, ImportState
 from .._options import Until, WatchSettings, has_reached, reject_awaitable
@@ -246,8 +247,9 @@ def import_failed_error(progress: ImportProgressData) -> ImportFailedError:
         reasons.append(f"and {len(failed) - _MAX_REASONS} more files")
     text = "; ".join(quote(reason) for reason in reasons) or "no reason given"
     hints = (failed_job_hint(reason) for reason in reasons)
+    hint = next((hint for hint in hints if hint is not None), None)
     return ImportFailedError(
         f"import job {progress.job_id} failed: {text}",
         progress=progress,
-        hint=next((hint for hint in hints if hint is not None), None),
+        hint=cloud_hint(hint, progress.service, "", responded=True),
     )
