@@ -243,19 +243,6 @@ async def test_close_ends_a_call_in_flight_without_cancelling_its_caller(
     assert [record.code for record in records] == [Code.CANCELLED]
 
 
-@pytest.mark.parametrize(
-    "metadata",
-    [{"Bad Key": "x"}, {"": "x"}, {":authority": "x"}, {"key": "\n"}, {"key": "ü"}, {"grpc-x": ""}],
-)
-async def test_metadata_that_grpc_rejects_raises_before_anything_is_sent(
-    metadata: dict[str, str], fake: FakeMilvus, job_id: str
-) -> None:
-    async with ImportClient(fake.internal_uri) as client:
-        with pytest.raises(ValueError, match="metadata"):
-            await client.get_import_progress(job_id, metadata=metadata)
-    assert fake.received == []
-
-
 @on_each_path
 async def test_a_call_that_grpc_never_starts_is_given_up(
     path: str, fake: FakeMilvus, job_id: str, scale: float

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,7 +19,6 @@ from watching import FaultLog, add_scripted, expected, ids, job_changes, uri_of
 
 from milvus_import import (
     AccessDeniedError,
-    ArgumentError,
     CallError,
     ClientClosedError,
     ImportClient,
@@ -168,26 +166,6 @@ async def test_what_watch_all_yields_may_be_changed_by_the_caller(
     assert not step.done()  # the reply has not changed
     job.state, job.progress = "Completed", 100
     assert (await step).done
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        ({"job_ids": "1"}, TypeError),
-        ({"job_ids": [1]}, TypeError),
-        ({"job_ids": ["x"]}, ArgumentError),
-        ({"job_ids": ["1"], "collection_name": "books"}, ArgumentError),
-        ({"collection_name": 1}, TypeError),
-        ({"timeout": math.nan}, ArgumentError),
-        ({"interval": 0}, ArgumentError),
-    ],
-)
-async def test_wrong_arguments_of_watch_all_raise_before_anything_is_sent(
-    fake: FakeMilvus, client: ImportClient, arguments: dict[str, Any], error: type[Exception]
-) -> None:
-    with pytest.raises(error):
-        client.watch_all(**arguments)
-    assert fake.received == []
 
 
 # Leaving the loop and continuing.
