@@ -387,6 +387,7 @@ async def test_close_ends_a_call_in_flight_and_not_its_caller(fake: FakeMilvus) 
     await client.close()
 
 
+@pytest.mark.real_delays
 async def test_close_waits_for_a_response_that_is_on_its_way(fake: FakeMilvus) -> None:
     fake.inject(Fault(delay=0.2))
     client = connect(fake.rest_uri)
