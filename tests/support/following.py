@@ -37,7 +37,7 @@ RUNNING = ("Pending", "Importing", "IndexBuilding", "Uncommitted")
 ENDS = ("Completed", "Completed", "Completed", "Failed")
 
 
-class Boom(Exception):
+class CallbackError(Exception):
     """Raised by a callback of one follower."""
 
 
@@ -116,7 +116,7 @@ class Run:
         loop = asyncio.get_running_loop()
         self.started = loop.time()
         self.timeout: float | None = None
-        self.boom_at = -1
+        self.raises_at = -1
         self.retries = 0
         live = world.live
         if kind in {"watch", "wait", "wait-progress"}:
@@ -127,7 +127,7 @@ class Run:
             self.timeout = rng.choice([0.0, *(rng.uniform(0.5, 60.0) for _ in range(4))])
             self.timeout *= world.unit
         if rng.random() < 0.1:
-            self.boom_at = rng.randrange(1, 4)
+            self.raises_at = rng.randrange(1, 4)
         self.until: Any = "completed" if rng.random() < 0.8 else "uncommitted"
         self.max_outage = None if rng.random() < 0.8 else 3.0 * world.unit
         self.task = asyncio.create_task(self._run())
@@ -156,8 +156,8 @@ class Run:
         assert earlier is None or not earlier.state.done, f"{self.kind}: a state after the end"
         self.seen[job.job_id] = version
         self.last[job.job_id] = job
-        if self.boom_at >= 0 and len(self.seen) >= self.boom_at:
-            raise Boom
+        if self.raises_at >= 0 and len(self.seen) >= self.raises_at:
+            raise CallbackError
 
     def check_is_current(self) -> None:
         """Check in a calm moment that the last state of each job has been delivered."""
@@ -178,16 +178,16 @@ class Run:
         elapsed = asyncio.get_running_loop().time() - self.started
         assert outage <= elapsed + self.world.unit * 2, f"{self.kind}: {outage} of {elapsed}"
         self.retries += 1
-        if self.boom_at == 3 and self.retries >= 3:
-            raise Boom
+        if self.raises_at == 3 and self.retries >= 3:
+            raise CallbackError
 
     async def _run(self) -> str:
         """Follow until the end; return how it ended."""
         try:
             await self._follow()
-        except Boom:
-            assert self.boom_at >= 0
-            return "boom"
+        except CallbackError:
+            assert self.raises_at >= 0
+            return "callback"
         except LeftError:
             return "left"
         except asyncio.CancelledError:
@@ -384,7 +384,7 @@ def cancel_one_request(rng: random.Random) -> None:
 
 def left_behind(client: ImportClient, runs: Sequence[Run] = ()) -> dict[str, Any]:
     """Return what the polls of a client still hold although nobody follows."""
-    polls: Any = client._polls
+    polls: Any = vars(client)["_polls"]
     polls.start_due()  # the watches that were garbage-collected leave now
     groups = list(polls._groups.values())
     lists = [shared for group in groups for shared in group._lists.values()]
