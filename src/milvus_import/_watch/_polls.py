@@ -75,6 +75,7 @@ class Polls:
             settings.compression,
             settings.metadata,
         )
+        self._forget_closed_loop()
         group = self._groups.get(key)
         if group is None:
             drop_old(self._groups, lambda group: group.is_old)
@@ -87,13 +88,24 @@ class Polls:
             raise closed_error()
         loop = running_loop()
         self._services.connection.open()
-        if self._loop is not loop:  # the connection's earlier loop is closed
-            self._loop, self._timer = loop, None
-            self._groups.clear()
-            self._queue.clear()
-            self._running.clear()
-            self._active.clear()
+        self._forget_closed_loop()
+        self._loop = loop
         return loop
+
+    def _forget_closed_loop(self) -> None:
+        """Forget the polls of an earlier event loop: its tasks and timers ended with it."""
+        if self._loop is None or not self._loop.is_closed():
+            return
+        for poll in self._running:
+            poll.request = None
+            poll.attempt += 1
+        for _, _, poll in self._queue:
+            poll.queued_for = None
+        for follower in self._active:
+            follower.active = False
+        for kept in (self._groups, self._queue, self._running, self._active):
+            kept.clear()
+        self._loop = self._timer = None
 
     @property
     def responded(self) -> bool:
