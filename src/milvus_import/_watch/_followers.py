@@ -102,7 +102,7 @@ class SharedList:
         self._polls.leave(self.poll, follower)
 
     def decide(self) -> None:
-        """Use the list from 16 jobs on, and no longer below 8."""
+        """Use the list from 16 jobs on, and no longer below 8, or where it has too many pages."""
         used = self._polls.now() >= self._off_until and self._has_jobs(
             max(LIST_BELOW if self.used else LIST_FROM, 2 * self._pages() + 1)
         )

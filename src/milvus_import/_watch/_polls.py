@@ -247,7 +247,9 @@ class Polls:
                 poll.due, poll.slot = poll.slot + interval, None
         if error is None:
             poll.reply, poll.sent = outcome, poll.request_sent
-            self.throttle.on_requests(now, getattr(outcome, "pages", 1) - 1)
+            if poll.shared_list is not None:
+                self.throttle.on_requests(now, outcome.pages - 1)
+                poll.shared_list.decide()
         elif poll.shared_list is not None and ends_list(error):
             poll.shared_list.turn_off()
         for follower in tuple(poll.followers):
