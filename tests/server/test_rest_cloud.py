@@ -70,8 +70,14 @@ def our_frames(error: BaseException) -> list[str]:
     """Return the frames of this package in the traceback of an error, with their variables."""
     folder = str(Path(milvus_import.__file__).parent)
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
-    assert shown.__cause__ is None
-    return [f"{f.name}: {f.locals}" for f in shown.stack if f.filename.startswith(folder)]
+    stacks = [shown.stack, *([shown.__cause__.stack] if shown.__cause__ else [])]
+    assert shown.__context__ is None or shown.__suppress_context__
+    return [
+        f"{frame.name}: {frame.locals}"
+        for stack in stacks
+        for frame in stack
+        if frame.filename.startswith(folder)
+    ]
 
 
 def sent(fake: FakeMilvus) -> Any:
@@ -195,7 +201,7 @@ def test_other_services_reject_the_cluster(service: Any, name: str) -> None:
     [
         ({"files": ["a.json"]}, ArgumentError, "files must be URLs of objects, .* got 'a.json'"),
         ({"storage": Volume("v")}, ArgumentError, f"files must be paths in the volume.*'{URL}'"),
-        ({"idempotency_key": "7"}, ArgumentError, "idempotency_key must be empty .*'cloud'"),
+        ({"idempotency_key": "7"}, ArgumentError, "idempotency_key must be None .*'cloud'"),
         ({"storage": "v"}, TypeError, "storage must be BucketCredentials, a Volume or None"),
         ({"storge": None}, TypeError, "did you mean storage="),
     ],
@@ -216,7 +222,7 @@ async def test_create_rejects(
 
 async def test_storage_is_for_the_cloud_only(fake: FakeMilvus) -> None:
     async with ImportClient(fake.rest_uri, service="rest") as client:
-        with pytest.raises(ArgumentError, match="storage must be empty unless service='cloud'"):
+        with pytest.raises(ArgumentError, match="storage must be None unless service='cloud'"):
             await client.create_import("books", ["a.json"], storage=BUCKET)
         await client.create_import("books", ["a.json"], storage=None)
     assert len(fake.received) == 1
@@ -231,12 +237,14 @@ async def test_commit_and_abort_are_rejected(fake: FakeMilvus, cloud: ImportClie
 
 @pytest.mark.parametrize("job_id", ["", "a b", "j" * 257, "\u00e4"])
 async def test_job_id_that_is_not_valid(fake: FakeMilvus, cloud: ImportClient, job_id: str) -> None:
-    for call in (cloud.get_import_progress, cloud.wait, lambda job_id: cloud.wait_all([job_id])):
-        with pytest.raises(ArgumentError, match="job_id must be 1 to 256 characters of printable"):
-            await call(job_id)
-    for watch in (cloud.watch, lambda job_id: cloud.watch_all([job_id])):
-        with pytest.raises(ArgumentError, match="job_id must be 1 to 256 characters of printable"):
-            watch(job_id)
+    message = "job_id must be 1 to 256 characters of printable"
+    for call in (cloud.get_import_progress(job_id), cloud.wait(job_id), cloud.wait_all([job_id])):
+        with pytest.raises(ArgumentError, match=message):
+            await call
+    with pytest.raises(ArgumentError, match=message):
+        cloud.watch(job_id)
+    with pytest.raises(ArgumentError, match=message):
+        cloud.watch_all([job_id])
     assert not fake.received
 
 
@@ -351,9 +359,8 @@ async def test_list_filters_by_the_collection_and_completes_the_progress() -> No
 
 async def test_timeout_bounds_all_pages() -> None:
     async with web.serving(page("a", count=3), web.HANG) as server, connect(server.uri) as client:
-        with pytest.raises(MilvusImportError, match="no response within 0.5 s") as caught:
+        with pytest.raises(MilvusImportError, match=r"no response within 0\.5 s"):
             await client.list_imports(timeout=0.5)
-        assert not caught.value.may_have_run
         assert len(server.requests) == 2
 
 
@@ -362,7 +369,7 @@ async def test_error_of_a_later_page(fake: FakeMilvus, cloud: ImportClient) -> N
         fake.add_job()
     fault = FAULTS["http-502-html"]
     fake.choose_fault = lambda received: fault if received.request["currentPage"] == 2 else None
-    with pytest.raises(UnavailableError, match="^list at .* HTTP 502"):
+    with pytest.raises(UnavailableError, match=r"^list at .*HTTP 502"):
         await cloud.list_imports()
 
 
@@ -399,7 +406,7 @@ async def test_wait_all_of_250_jobs_lists_pages(fake: FakeMilvus, cloud: ImportC
 
     def complete(_: object) -> None:
         nonlocal lists
-        lists = sum(1 for received in fake.received if received.method == "list")
+        lists = lists or sum(1 for received in fake.received if received.method == "list")
         for job in fake.jobs.values():
             job.state, job.progress = "Completed", 100
 
@@ -652,4 +659,4 @@ async def test_variables_of_the_cloud_do_not_concern_other_services(fake: FakeMi
     ended = await run("get", "7", "--uri", fake.rest_uri, **rest)
     assert ended.code == 0
     ended = await run("get", "7", "--uri", fake.rest_uri, "--cluster-id", "x", **rest)
-    assert (ended.code, "cluster_id must be empty" in ended.err) == (2, True)
+    assert (ended.code, "" if "must be empty" in ended.err else ended.err) == (2, "")

@@ -20,6 +20,7 @@ from ._throttle import PollThrottle
 if TYPE_CHECKING:
     from .._options import CallSettings
     from .._services._select import Services
+    from ._followers import SharedList
 
 CONCURRENT_POLLS: Final = 64
 """Polls of one client at a time; beyond it Milvus 2.3 gets slow, and may crash."""
@@ -247,11 +248,8 @@ class Polls:
                 poll.due, poll.slot = poll.slot + interval, None
         if error is None:
             poll.reply, poll.sent = outcome, poll.request_sent
-            if poll.shared_list is not None:
-                self.throttle.on_requests(now, outcome.pages - 1)
-                poll.shared_list.decide()
-        elif poll.shared_list is not None and ends_list(error):
-            poll.shared_list.turn_off()
+        if poll.shared_list is not None:
+            self._list_ended(poll.shared_list, now, outcome)
         for follower in tuple(poll.followers):
             if follower.abandoned:
                 follower.leave()
@@ -259,6 +257,14 @@ class Polls:
                 follower.notify(poll, error)
         self.schedule(poll)
         self.start_due()
+
+    def _list_ended(self, shared_list: SharedList, now: float, outcome: Any) -> None:
+        """Count the pages of a list as requests, and decide whether it is requested again."""
+        if not isinstance(outcome, Exception):
+            self.throttle.on_requests(now, outcome.pages - 1)
+            shared_list.decide()
+        elif ends_list(outcome):
+            shared_list.turn_off()
 
     def _detach(self, poll: Poll) -> None:
         request = poll.request
