@@ -163,7 +163,7 @@ class ImportClient:
             _reject_credentials(token, user or password)
         else:
             _reject(cloud, "unless service='cloud'")
-        if service in {"rest", "cloud"}:
+        if service == "rest" or service == "cloud":  # noqa: PLR1714 - it narrows the type
             from ._services import _cloud, _rest  # noqa: PLC0415 - aiohttp is an extra
 
             grpc_only = {"interceptors": checked, "channel_options": arguments}

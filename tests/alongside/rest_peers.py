@@ -181,12 +181,13 @@ async def equals_the_client_on_the_cloud(server: Any, peers: Any) -> None:
         assert theirs == ours, (theirs, ours)
         compared.extend(f"body {name}" for name in ours)
 
-    def members_equal(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    def members_equal(data: dict[str, Any], ours: dict[str, Any]) -> None:
         """Compare each member of an answer: null is "" or 0, InProgress of a job is Importing."""
-        for name, value in theirs.items():
+        for name, value in data.items():
             expected = "Importing" if name == "state" and value == "InProgress" else value
             if name == "details":
-                for their_part, our_part in zip(value, ours[name], strict=True):
+                parts: list[dict[str, Any]] = data["details"]
+                for their_part, our_part in zip(parts, ours[name], strict=True):
                     assert (their_part | {"completeTime": None}).items() <= (
                         our_part | {"completeTime": None, "reason": our_part.get("reason")}
                     ).items(), (their_part, our_part)
@@ -248,7 +249,7 @@ def with_numbers(data: dict[str, Any]) -> dict[str, Any]:
     names = {"progress", "importedRows", "totalRows", "fileSize"}
     return {
         name: [with_numbers(part) for part in value]
-        if isinstance(value, list)
+        if name == "details"
         else int(value)
         if name in names
         else value

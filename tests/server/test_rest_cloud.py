@@ -56,7 +56,8 @@ JOB = "job-0000000000000000000ab"
 
 
 def connect(uri: str, **arguments: Any) -> ImportClient:
-    return ImportClient(uri, service="cloud", **({"token": KEY, "cluster_id": CLUSTER} | arguments))
+    given: dict[str, Any] = {"token": KEY, "cluster_id": CLUSTER} | arguments
+    return ImportClient(uri, service="cloud", **given)
 
 
 @pytest.fixture
@@ -200,7 +201,7 @@ def test_other_services_reject_the_cluster(service: Any, name: str) -> None:
     ("arguments", "error", "message"),
     [
         ({"files": ["a.json"]}, ArgumentError, "files must be URLs of objects, .* got 'a.json'"),
-        ({"storage": Volume("v")}, ArgumentError, f"files must be paths in the volume.*'{URL}'"),
+        ({"storage": Volume("v")}, ArgumentError, f"files must be paths in the volume.* '{URL}'"),
         ({"idempotency_key": "7"}, ArgumentError, "idempotency_key must be None .*'cloud'"),
         ({"storage": "v"}, TypeError, "storage must be BucketCredentials, a Volume or None"),
         ({"storge": None}, TypeError, "did you mean storage="),
@@ -393,8 +394,9 @@ def test_every_job_is_listed_once_whatever_the_pages(sizes: list[int], with_coun
         result, requests = read(Reply(records), result), requests + 1
         if not isinstance(result, NextPage):
             break
-    assert [job.job_id for job in result.jobs()] == [f"job-{n}" for n in range(sum(sizes))]
-    assert result.pages == requests == len(sizes) + (not with_count)
+    jobs: Any = result
+    assert [job.job_id for job in jobs.jobs()] == [f"job-{n}" for n in range(sum(sizes))]
+    assert jobs.pages == requests == len(sizes) + (not with_count)
 
 
 # ------------------------------------------------------------------------------ following

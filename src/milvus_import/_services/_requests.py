@@ -238,12 +238,11 @@ def _validate_sources(params: CreateParams) -> None:
     for path in (path for group in params.groups for path in group):
         if ("://" in path) is in_volume:
             rule = (
-                "must be paths in the volume with storage=Volume(...)"
+                "paths in the volume if storage is a Volume"
                 if in_volume
-                else "must be URLs of objects, such as 's3://bucket/a.parquet', with "
-                "service='cloud', or paths with storage=Volume(...)"
+                else "URLs of objects, such as 's3://bucket/a.parquet', unless storage is a Volume"
             )
-            raise ArgumentError(f"files {rule}, got {shorten(without_query(path))}")
+            raise ArgumentError(f"files must be {rule}, got {shorten(without_query(path))}")
 
 
 def without_query(url: str) -> str:
