@@ -59,8 +59,6 @@ from ._services._requests import (
     validate_idempotency_key,
     validate_job_id,
     validate_job_ids,
-    validate_sources,
-    validate_storage,
 )
 from ._services._select import ServiceChoice, Services
 from ._text import shorten
@@ -165,7 +163,7 @@ class ImportClient:
             _reject_credentials(token, user or password)
         else:
             _reject(cloud, "unless service='cloud'")
-        if service in {"rest", "cloud"}:
+        if service == "rest" or service == "cloud":  # noqa: PLR1714 - it narrows the type
             from ._services import _cloud, _rest  # noqa: PLC0415 - aiohttp is an extra
 
             grpc_only = {"interceptors": checked, "channel_options": arguments}
@@ -343,24 +341,25 @@ class ImportClient:
             MilvusStatusError: Milvus rejected the request (JobLimitError: too many jobs).
             CallError: The RPC failed; see ``may_have_run``.
         """
-        if self._on_cloud:
-            _reject({"idempotency_key": idempotency_key}, _NOT_ON_CLOUD)
-        else:
-            _reject({"storage": validate_storage(storage)}, "unless service='cloud'")
-        params = create_params(
-            collection_name,
-            files,
-            partition_name=partition_name,
-            db_name=self._database(db_name),
-            options=options,
-            storage=storage,
-        )
-        if self._on_cloud:
-            validate_sources(params)
+        try:
+            params = create_params(
+                collection_name,
+                files,
+                partition_name=partition_name,
+                db_name=self._database(db_name),
+                options=options,
+                storage=storage,
+                cloud=self._on_cloud,
+            )
+        except (ArgumentError, TypeError) as error:
+            del options, files, storage
+            raise error.with_traceback(None) from None
         # They may hold secrets, and error reporters show the variables of frames.
         del options, files, storage
         settings = self._with_database(merge(self._settings, call, _CREATE_PARAMETERS), db_name)
         if idempotency_key is not None:
+            if self._on_cloud:
+                raise ArgumentError(f"idempotency_key must be None {_NOT_ON_CLOUD}")
             key = validate_idempotency_key(idempotency_key)
             settings = with_metadata(settings, "idempotency-key", key)
         await yield_to_loop()  # a caller that is already cancelled must not start a job

@@ -316,7 +316,7 @@ async def test_list_of_a_server_without_progress_and_reason() -> None:
         ImportClient(server.uri, service="rest") as client,
     ):
         (job,) = await client.list_imports()
-    assert (job.progress, job.reason, job.state) == (0, "", "InProgress")
+    assert (job.progress, job.reason, job.state) == (0, "", "Importing")
 
 
 # Sizes.

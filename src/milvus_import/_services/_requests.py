@@ -232,18 +232,17 @@ def validate_storage(storage: Storage | None) -> Storage | None:
     return storage
 
 
-def validate_sources(params: CreateParams) -> None:
+def _validate_sources(params: CreateParams) -> None:
     """Raise ArgumentError unless the files are paths in the volume, or else URLs of objects."""
     in_volume = isinstance(params.storage, Volume)
     for path in (path for group in params.groups for path in group):
         if ("://" in path) is in_volume:
             rule = (
-                "must be paths in the volume with storage=Volume(...)"
+                "paths in the volume if storage is a Volume"
                 if in_volume
-                else "must be URLs of objects, such as 's3://bucket/a.parquet', with "
-                "service='cloud', or paths with storage=Volume(...)"
+                else "URLs of objects, such as 's3://bucket/a.parquet', unless storage is a Volume"
             )
-            raise ArgumentError(f"files {rule}, got {shorten(without_query(path))}")
+            raise ArgumentError(f"files must be {rule}, got {shorten(without_query(path))}")
 
 
 def without_query(url: str) -> str:
@@ -259,9 +258,10 @@ def create_params(
     db_name: str,
     options: ImportOptionsLike | None,
     storage: Storage | None = None,
+    cloud: bool = False,
 ) -> CreateParams:
-    """Validate every part of an import request."""
-    return CreateParams(
+    """Validate every part of an import request. ``cloud``: to Zilliz Cloud."""
+    params = CreateParams(
         validate_name(collection_name, "collection_name"),
         _validate_files(files),
         validate_name(partition_name, "partition_name", empty=True),
@@ -269,6 +269,11 @@ def create_params(
         _validate_options(options),
         validate_storage(storage),
     )
+    if cloud:
+        _validate_sources(params)
+    elif storage is not None:
+        raise ArgumentError("storage must be None unless service='cloud'")
+    return params
 
 
 def validate_create_size(size: int) -> None:
