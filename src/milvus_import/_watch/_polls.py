@@ -57,8 +57,8 @@ class Polls:
         self._timer: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
-        """Return the time of the event loop."""
-        return asyncio.get_running_loop().time()
+        """Return the time of the event loop. Raises RuntimeError without asyncio."""
+        return running_loop().time()
 
     def group(self, settings: CallSettings, interval: float, *, alone: bool) -> Group:
         """Return the group of followers with these options; a new one if they poll alone."""

@@ -65,6 +65,8 @@ class FollowedJobs:
         self._listed_ends: dict[str, ImportJob] = {}
         """The end of each job that a list has reported, until it is polled."""
         self._missing: set[str] = set()
+        self._returned: set[str] = set()
+        """Jobs that were missing, and were found again."""
         self._outages: dict[str, RetryPolicy] = {}
         self._error: Exception | None = None
         """An error that is raised after the changes that arrived with it."""
@@ -138,11 +140,11 @@ class FollowedJobs:
             changed = self._rows.get(job_id) != row
             self._rows[job_id] = row
             if not changed and job_id not in self._listed_ends:
-                self._missing.discard(job_id)
+                self._found(job_id)
                 return
             job = decode_row(job_id, row)
             if self._until is None or not self._has_ended(job.state):
-                self._missing.discard(job_id)
+                self._found(job_id)
                 self._update(job)
                 return
             self._listed_ends[job_id] = job
@@ -159,7 +161,7 @@ class FollowedJobs:
 
     def _reply_arrived(self, job_id: str, snapshot: Snapshot) -> None:
         self._outages.pop(job_id, None)
-        self._missing.discard(job_id)
+        self._found(job_id)
         previous = self.snapshots.get(job_id)
         if not snapshot.is_same(previous):
             self.snapshots[job_id] = snapshot
@@ -176,7 +178,8 @@ class FollowedJobs:
                 self.follower.list_decides(job_id)
             else:
                 progress = self._last_progress(job_id, error.service or "internal")
-                self._end_with(job_id, missing_job_error(error, progress))
+                returned = job_id in self._returned
+                self._end_with(job_id, missing_job_error(error, progress, returned=returned))
             return
         try:
             self._outage(job_id).on_error(error, poll.request_sent, known=known)
@@ -187,6 +190,11 @@ class FollowedJobs:
             ):
                 raise
             self._end_with(job_id, raised)
+
+    def _found(self, job_id: str) -> None:
+        if job_id in self._missing:
+            self._missing.discard(job_id)
+            self._returned.add(job_id)
 
     def _outage(self, job_id: str) -> RetryPolicy:
         policy = self._outages.get(job_id)
