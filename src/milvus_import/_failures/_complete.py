@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -29,12 +30,16 @@ if TYPE_CHECKING:
 Code: Final = grpc.StatusCode
 
 _LARGE_METADATA: Final = 4000
-"""Bytes of metadata that some gateways do not accept."""
+"""Bytes of metadata that some gateways do not accept by default."""
+_VERY_LARGE_METADATA: Final = 8000
+"""Bytes from which they are the cause if a gateway reports only an internal error, as HAProxy."""
+_SMALL_METADATA: Final = 2000
+"""Bytes of metadata that every gateway accepts, unless its buffers are very small."""
 _DEADLINE_TEXTS: Final = frozenset({"", DEADLINE_TEXT, "context deadline exceeded"})
 _ADMIN_PRIVILEGES: Final = r"PrivilegeGetImportProgress|PrivilegeListImport\b"
 # What gRPC tried last: an address, or a name that it could not resolve.
 _TRIED: Final = (
-    r"(?:last error: \w+: ipv[46]:|errors resolving |resolution failed for )(\S+:([0-9]+)): "
+    r"(?:last error: \w+: ipv[46]:|(errors resolving |resolution failed for ))(\S+:(\w+)): "
 )
 _TRY_AGAIN: Final = frozenset(
     {
@@ -51,6 +56,11 @@ _CONNECTION_ROWS: Final = (
     Row(None, r"Connection refused", Hint.CHECK_ADDRESS),
     Row(None, r"failed to connect", Hint.RESTARTING_OR_HTTPS),
 )
+# The hints of invalid replies, before and after a good one.
+_INVALID_REPLIES: Final[Mapping[Hint | None, Hint | None]] = {
+    Hint.CHECK_IS_MILVUS: None,
+    Hint.REST_ROUTE: Hint.GATEWAY_ERROR,
+}
 _REST_HINTS: Final = {
     Hint.CHECK_IS_MILVUS: Hint.REST_CHECK_PORT,
     Hint.GATEWAY_ROUTE: Hint.REST_ROUTE,
@@ -141,8 +151,8 @@ def cloud_hint(
 def is_final(error: MilvusImportError) -> bool:
     """Return whether no later request for a known job can succeed."""
     if isinstance(error, CallError):
-        too_large = error.code is Code.RESOURCE_EXHAUSTED and not error.transient
-        if too_large or re.search(NO_ROOM_FOR_METADATA, excerpt(error.details)):
+        too_large = error.code is Code.RESOURCE_EXHAUSTED
+        if too_large or hint_of(error) is Hint.GATEWAY_METADATA_SIZE:
             return not error.transient
         return error.code is Code.PERMISSION_DENIED or error.http_status == 403
     return isinstance(error, JobNotFoundError) or (
@@ -161,10 +171,13 @@ def _apply_metadata_size(error: CallError, hint: Hint | None, size: int) -> Hint
     """Return the hint. Only large metadata of the call itself is a permanent error."""
     if error.http_status == 400 and size > _LARGE_METADATA:
         return Hint.GATEWAY_METADATA_SIZE
+    if hint is Hint.GATEWAY_CLOSED and size > _VERY_LARGE_METADATA:
+        error.transient = False
+        return Hint.GATEWAY_METADATA_SIZE
     if error.transient and re.search(NO_ROOM_FOR_METADATA, excerpt(error.details)):
         # The connection ended with all its calls: the metadata of another one may be too large.
         error.transient = size <= _LARGE_METADATA
-        return Hint.RECONNECT if error.transient else Hint.GATEWAY_METADATA_SIZE
+        return Hint.RECONNECT if size <= _SMALL_METADATA else Hint.GATEWAY_METADATA_SIZE
     return hint
 
 
@@ -215,8 +228,10 @@ def _hint(
         return _connection_hint(error, secure=secure, responded=responded)
     if status is not None and hint is http_hint(status, secure=True):
         hint = http_hint(status, secure=secure)
-    if hint is Hint.CHECK_IS_MILVUS and error.code is Code.INTERNAL and responded:
-        return None
+    if error.code is Code.INTERNAL and responded and hint in _INVALID_REPLIES:
+        # After a good response, another server's is an outage, such as a page for maintenance.
+        error.transient = error.transient or hint is Hint.REST_ROUTE
+        return _INVALID_REPLIES[hint]
     if hint is Hint.BROKEN_OR_NOT_GRPC and responded:
         return Hint.RECONNECT
     if rest and hint is Hint.GRANT_PRIVILEGE and re.search(_ADMIN_PRIVILEGES, error.details):
@@ -251,18 +266,22 @@ def _deadline_hint(
 def _connection_hint(error: CallError, *, secure: bool, responded: bool) -> Hint:
     details, target = excerpt(error.details), error.target or ""
     tried = re.search(_TRIED, details)
-    if tried and not re.search(rf":{tried[2]}(,|$)", target):
-        return Hint.UNSET_PROXY
+    if tried:
+        # Names are compared as they are; addresses may be those of any name, so only the ports.
+        own = re.escape(tried[2]) if tried[1] else f":{tried[3]}"
+        if not re.search(f"{own}(,|$)", target):
+            return Hint.UNSET_PROXY
     if responded:
         return Hint.RECONNECT
     if error.service in _HTTP:
         # A server that requires a client certificate may reset the connection without a reason.
-        return Hint.RESTARTING_OR_CERTIFICATE if secure else Hint.REST_CHECK_PORT
+        other = Hint.RESTARTING_OR_CERTIFICATE if secure else Hint.REST_CHECK_PORT
+        return Hint.REST_PROXY if "through the proxy" in details else other
     hint = meaning(_CONNECTION_ROWS, None, details).hint
     if hint is Hint.CHECK_ADDRESS:
         # gRPC reports only the last address, and localhost also resolves to ::1. Not
         # urllib.parse.unquote, whose import takes 2 % of the time of this package's.
-        address = tried[1].replace("%5B", "[").replace("%5D", "]") if tried else ""
+        address = tried[2].replace("%5B", "[").replace("%5D", "]") if tried else ""
         if address not in target or "," in target:
             return Hint.REFUSED_OR_TLS if secure else Hint.REFUSED_OR_HTTPS
     if hint is Hint.RESTARTING_OR_HTTPS and secure:

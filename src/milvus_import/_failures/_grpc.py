@@ -56,7 +56,9 @@ _NO_CONNECTION: Final = (
     r"(?i)failed to connect|connections to all backends failing|name resolution|DNS resolution"
     r"|errors resolving|empty address list"
 )
-_NO_STATUS: Final = r"No status received|Data frame with END_STREAM flag"
+_NO_STATUS: Final = (
+    r"No status received|Data frame with END_STREAM flag|http2 header with status: 2[0-9]{2}\b"
+)
 # RFC 9113, 6.8: a stream above the last id of a GOAWAY was not processed. If the socket was closed
 # as well, the text may be about a stream that was.
 _NOT_PROCESSED: Final = r"^(?!.*[Ss]ocket closed)Stream removed \(GOAWAY received; Error code: 0\b"

@@ -205,7 +205,7 @@ def _raise_without_envelope(reply: HttpReply, missing: Hint) -> NoReturn:
         if reply.body
         else f"the HTTP response has no body (HTTP {status})"
     )
-    raise reply_error(details, http_status=status)
+    raise reply_error(details, Hint.REST_ROUTE, http_status=status)
 
 
 def _envelope_error(envelope: _Envelope, reply: HttpReply) -> MilvusImportError:

@@ -13,9 +13,11 @@ from .._errors import (
     MilvusImportError,
     WaitTimeoutError,
     hint_of,
+    set_hint,
 )
 from .._failures._complete import cloud_hint
 from .._failures._milvus import failed_job_hint
+from .._hints import Hint
 from .._models import ImportJob, ImportProgressData, ImportState
 from .._options import Until, WatchSettings, has_reached, reject_awaitable
 from .._services._operations import LIST_JOBS
@@ -66,6 +68,8 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
         self._ended = False
         self._missing = False
         self._warned = False
+        self._returned = False
+        """Whether the job was missing, and was found again."""
 
     def __del__(self) -> None:
         self._follower.abandon()
@@ -121,6 +125,7 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
         snapshot: Snapshot = poll.reply
         self._polled = poll.sent
         self._outage.on_success()
+        self._returned |= self._missing
         self._missing = False
         self._row = None
         if self._until is not None:
@@ -143,6 +148,7 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
             state = self._row.state
             if not state.done and not has_reached(state, until):
                 self._outage.on_success()
+                self._returned |= self._missing
                 self._missing = False
                 self._follower.list_decides(self._job_id)
                 if state is ImportState.UNCOMMITTED and not self._warned:
@@ -158,7 +164,7 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
             outage.on_error(error, since, known=bool(self._last or self._row))
             return
         if (self._last is None and self._row is None) or self._missing:
-            raise missing_job_error(error, last_progress(self._last))
+            raise missing_job_error(error, last_progress(self._last), returned=self._returned)
         self._missing = True
         self._outage.on_success()
         if self._until is not None:
@@ -210,11 +216,16 @@ def warn_waiting_for_commit(job_id: str) -> None:
 
 
 def missing_job_error(
-    error: JobNotFoundError, progress: ImportProgressData | None
+    error: JobNotFoundError, progress: ImportProgressData | None, *, returned: bool
 ) -> JobNotFoundError:
-    """Return a copy of the error for one follower, with the last progress that it saw."""
+    """Return a copy of the error for one follower, with the last progress that it saw.
+
+    ``returned``: the job was missing before, and was found again.
+    """
     copied = copy.copy(error)
     copied.progress = progress
+    if returned:
+        set_hint(copied, Hint.SEVERAL_SERVERS)
     return copied
 
 

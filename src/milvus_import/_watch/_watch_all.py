@@ -70,6 +70,8 @@ class FollowedJobs:
         """When the last list was requested."""
         self._polled: dict[str, float] = {}
         """When the last single poll was sent of each job that had one."""
+        self._returned: set[str] = set()
+        """Jobs that were missing, and were found again."""
         self._outages: dict[str, RetryPolicy] = {}
         self._error: Exception | None = None
         """An error that is raised after the changes that arrived with it."""
@@ -145,7 +147,7 @@ class FollowedJobs:
             changed = self._rows.get(job_id) != row or job_id in self._polled
             self._rows[job_id] = row
             if not (changed or job_id in self._listed_ends or job_id in self._outages):
-                self._missing.discard(job_id)
+                self._found(job_id)
                 return
             job = decode_row(job_id, row)
             if self._until is None or not self._has_ended(job.state):
@@ -161,7 +163,7 @@ class FollowedJobs:
         """Poll a job no longer singly: the list reports its state, and is more recent."""
         self._polled.pop(job_id, None)
         self._listed_ends.pop(job_id, None)
-        self._missing.discard(job_id)
+        self._found(job_id)
         self._outages.pop(job_id, None)
         self.follower.list_decides(job_id)
 
@@ -176,7 +178,7 @@ class FollowedJobs:
         """Record a state, unless it is older than the last list. An end counts in any case."""
         job_id, snapshot = poll.job_id, poll.reply
         self._outages.pop(job_id, None)
-        self._missing.discard(job_id)
+        self._found(job_id)
         if job_id not in self._polled or not snapshot.is_same(self.snapshots.get(job_id)):
             job = snapshot.decode().job
             if poll.sent >= self._listed or self._has_ended(job.state):
@@ -196,7 +198,8 @@ class FollowedJobs:
                 self.follower.list_decides(job_id)
             else:
                 progress = self._last_progress(job_id, error.service or "internal")
-                self._end_with(job_id, missing_job_error(error, progress))
+                returned = job_id in self._returned
+                self._end_with(job_id, missing_job_error(error, progress, returned=returned))
             return
         try:
             self._outage(job_id).on_error(error, since, known=known)
@@ -207,6 +210,11 @@ class FollowedJobs:
             ):
                 raise
             self._end_with(job_id, raised)
+
+    def _found(self, job_id: str) -> None:
+        if job_id in self._missing:
+            self._missing.discard(job_id)
+            self._returned.add(job_id)
 
     def _outage(self, job_id: str) -> RetryPolicy:
         policy = self._outages.get(job_id)
