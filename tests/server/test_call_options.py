@@ -276,13 +276,6 @@ async def test_compression_compresses_the_request(
     assert [path for file in request.files for path in file.paths] == files
 
 
-async def test_the_server_accepts_a_compressed_request(fake: FakeMilvus) -> None:
-    files = [f"imports/2026/part-{number}.parquet" for number in range(500)]
-    async with ImportClient(fake.internal_uri, compression=Gzip) as client:
-        job_id = await client.create_import("books", files)
-    assert len(fake.jobs[job_id].files) == 500
-
-
 class Passport(grpc.AuthMetadataPlugin):
     """A new token for each RPC."""
 

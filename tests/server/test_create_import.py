@@ -24,7 +24,6 @@ from milvus_import.testing import FakeMilvus
 pytestmark = pytest.mark.anyio
 
 both_services = pytest.mark.parametrize("client", ["internal", "public"], indirect=True)
-only_public = pytest.mark.parametrize("client", ["public"], indirect=True)
 IMPORT = {"internal": "ImportV2", "public": "Import"}
 
 

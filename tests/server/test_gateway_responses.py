@@ -157,14 +157,6 @@ async def test_auto_reads_from_the_public_service_if_the_internal_one_is_not_rou
         assert (await client.get_import_progress(JOB)).service == "public"
 
 
-async def test_envoy_that_routes_neither_service_hints_at_the_routes() -> None:
-    async with h2_server(lambda _: grpc_status(12)) as server, ImportClient(server.uri) as client:
-        with pytest.raises(UnsupportedServerError) as caught:
-            await client.get_import_progress(JOB)
-        assert len(server.paths) == 2
-    assert caught.value.hint == Hint.GATEWAY_ROUTE.python
-
-
 @pytest.mark.parametrize("name", [name for name in ROWS if name != "envoy: unrouted path"])
 async def test_a_write_is_sent_once(name: str) -> None:
     async with h2_server(lambda _: ROWS[name][0]) as server, ImportClient(server.uri) as client:

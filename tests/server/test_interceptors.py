@@ -146,23 +146,6 @@ async def test_errors_and_records_are_the_same_with_interceptors(
         assert ("x-cost", "3") in record.trailing_metadata
 
 
-async def test_a_client_with_interceptors_can_be_cancelled(
-    fake: FakeMilvus, job_id: str, scale: float
-) -> None:
-    fake.inject("hang")
-    async with ImportClient(fake.internal_uri, interceptors=[Tagging()]) as client:
-        with anyio.move_on_after(0.2 * scale) as scope:
-            await client.get_import_progress(job_id)
-        assert scope.cancelled_caught
-        assert (await client.get_import_progress(job_id)).data.progress == 40
-
-
-def test_an_object_that_is_no_interceptor_is_a_type_error() -> None:
-    for nonsense in (object(), Tagging):
-        with pytest.raises(TypeError, match="UnaryUnaryClientInterceptor"):
-            ImportClient("localhost", interceptors=[nonsense])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
-
-
 # -------------------------------------------------------------------------- OpenTelemetry
 
 

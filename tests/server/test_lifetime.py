@@ -177,24 +177,6 @@ def test_two_threads_that_make_the_first_call_at_the_same_time_bind_the_client_o
         asyncio.run(process.kill())
 
 
-def test_one_client_per_thread() -> None:
-    process = FakeProcess(JOB)
-    asyncio.run(process.start())
-
-    async def call() -> int:
-        async with ImportClient(process.internal_uri, rpc_timeout=GUARD) as client:
-            await asyncio.gather(*[client.get_import_progress(JOB_ID) for _ in range(20)])
-            final = await client.get_import_progress(JOB_ID)
-            return final.data.progress
-
-    try:
-        with ThreadPoolExecutor(4) as pool:
-            futures = [pool.submit(asyncio.run, call()) for _ in range(4)]
-            assert [future.result(GUARD) for future in futures] == [40] * 4
-    finally:
-        asyncio.run(process.kill())
-
-
 @pytest.mark.parametrize("form", ["list", "generator", "zip"])
 async def test_channel_options_may_be_an_iterator(form: str, server: FakeMilvus) -> None:
     """Options that are read twice would be lost: the receive limit would not apply."""

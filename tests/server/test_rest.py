@@ -87,15 +87,6 @@ async def test_unknown_job_raises_job_not_found(client: ImportClient) -> None:
     assert error.to_dict()["http_status"] == 200
 
 
-async def test_twenty_file_groups_in_one_job(milvus: FakeMilvus, client: ImportClient) -> None:
-    groups = [[f"{index}/id.npy", f"{index}/vector.npy"] for index in range(20)]
-    job_id = await client.create_import("books", groups)
-    assert milvus.received[-1].request["files"] == groups
-    assert len(milvus.received) == 1
-    final = await client.wait(job_id, interval=0.05, timeout=GUARD)
-    assert len(final.details) == 20
-
-
 async def test_two_phase_import_is_created_waited_for_and_committed(
     milvus: FakeMilvus, client: ImportClient
 ) -> None:
@@ -119,14 +110,6 @@ async def test_two_phase_import_is_aborted(client: ImportClient) -> None:
     with pytest.raises(MilvusStatusError) as rejected:
         await client.commit_import(job_id)
     assert rejected.value.job_id == job_id
-
-
-async def test_watch_yields_each_change(milvus: FakeMilvus, client: ImportClient) -> None:
-    milvus.add_job(job_id=JOB, collection_name="books", seconds=0.4)
-    states = [progress.state async for progress in client.watch(JOB, interval=0.02)]
-    assert states[-1] is ImportState.COMPLETED
-    assert len(states) > 2
-    assert len({call.method for call in milvus.received}) == 1
 
 
 async def test_watch_keeps_only_the_last_reply(milvus: FakeMilvus, client: ImportClient) -> None:
@@ -161,14 +144,6 @@ async def test_list_is_sorted_and_of_one_collection(
     assert milvus.received[-1].request == {"collectionName": "books", "dbName": "default"}
     assert milvus.received[-1].values("db-name") == ["default"]
     assert len(await client.list_imports()) == 12
-
-
-async def test_idempotency_key_returns_the_same_job(
-    milvus: FakeMilvus, client: ImportClient
-) -> None:
-    milvus.idempotency_keys = True
-    first = await client.create_import("books", ["a.json"], idempotency_key="import-1")
-    assert await client.create_import("books", ["a.json"], idempotency_key="import-1") == first
 
 
 async def test_on_finish_receives_a_record_without_secrets(

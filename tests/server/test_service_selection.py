@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import grpc
 import pytest
 from gateways import TrailerStrippingRelay, scripted_gateway
-from network import closed_port, gateway_port
+from network import gateway_port
 from replay import PROXY, PUBLIC, Replay, Reply, ok
 
 from milvus_import import (
@@ -20,7 +20,6 @@ from milvus_import import (
     MilvusStatusError,
     ServiceChoice,
     UnauthenticatedError,
-    UnavailableError,
     UnsupportedServerError,
 )
 from milvus_import._services import _select
@@ -221,19 +220,21 @@ async def test_auto_notices_an_upgrade_from_2_3_without_a_new_client(
 class SwitchableGateway:
     """Routes both services; the internal one responds UNIMPLEMENTED while ``routed`` is False."""
 
-    def __init__(self) -> None:
+    def __init__(self, details: str) -> None:
         self.routed = True
+        self._details = details
 
     def __call__(self, path: str, _: bytes) -> Reply:
         if path == GET_PROGRESS and not self.routed:
-            return Reply(grpc.StatusCode.UNIMPLEMENTED, "")
+            return Reply(grpc.StatusCode.UNIMPLEMENTED, self._details)
         return (INTERNAL_REPLIES | PUBLIC_REPLIES)[path]
 
 
+@pytest.mark.parametrize("details", ["unknown method", "Received http2 header with status: 404"])
 async def test_auto_returns_to_the_internal_service_after_a_passing_unimplemented(
-    monkeypatch: pytest.MonkeyPatch,
+    details: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gateway = SwitchableGateway()
+    gateway = SwitchableGateway(details)
     now = 1000.0
     monkeypatch.setattr(_select, "time", SimpleNamespace(monotonic=lambda: now))
     async with Replay(gateway) as server, ImportClient(server.uri) as client:
@@ -418,30 +419,6 @@ async def test_check_raises_if_the_server_is_not_ready(
     async with ImportClient(fake.internal_uri) as client:
         with pytest.raises(error):
             await client.check()
-
-
-async def test_check_raises_if_nothing_listens() -> None:
-    with closed_port() as port:
-        async with ImportClient(f"127.0.0.1:{port}") as client:
-            with pytest.raises(UnavailableError, match="Check host and port"):
-                await client.check()
-
-
-@pytest.mark.parametrize("service", ["internal", "public"])
-async def test_status_errors_name_the_service(fake: FakeMilvus, service: str) -> None:
-    uri = fake.internal_uri if service == "internal" else fake.public_uri
-    async with ImportClient(uri) as client:
-        with pytest.raises(JobNotFoundError, match="import job does not exist") as missing:
-            await client.get_import_progress("7")
-        fake.inject("rate-limit")
-        with pytest.raises(MilvusStatusError) as limited:
-            await client.get_import_progress("7")
-    assert (missing.value.service, missing.value.code) == (service, 2101)
-    assert (limited.value.service, limited.value.code, limited.value.retriable) == (
-        service,
-        8,
-        True,
-    )
 
 
 # ------------------------------------------------------------------------------- Milvus 2.3

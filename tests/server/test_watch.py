@@ -71,12 +71,12 @@ async def run(client: ImportClient, method: str, job_id: str, **options: Any) ->
 # The changes that a watch yields.
 
 
-@pytest.mark.parametrize("service", ["internal", "public"])
+@pytest.mark.parametrize("service", ["internal", "public", "rest"])
 async def test_watch_yields_each_change_once_and_ends_with_the_job(
-    fake: FakeMilvus, service: str, guard: float
+    fake: FakeMilvus, service: Any, guard: float
 ) -> None:
     job = fake.add_job(script=SCRIPT)
-    async with ImportClient(uri_of(fake, service)) as client:
+    async with ImportClient(uri_of(fake, service), service=service) as client:
         seen = await changes(client.watch(job.job_id, interval=TICK, timeout=guard))
     assert seen == CHANGES
     assert job.reply_count == len(SCRIPT)

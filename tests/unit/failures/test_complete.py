@@ -96,16 +96,12 @@ def test_call_is_set_and_the_message_names_it() -> None:
         (call_error(Code.CANCELLED, ""), "CANCELLED"),
         (reply_error("the reply has no job id"), "the reply has no job id"),
         (ClientClosedError("the client was closed during the call"), "the client was closed"),
-        (
-            UnsupportedServerError("the internal service has no such method"),
-            "the internal service has no such method",
-        ),
-        (
-            status_error(ReturnedStatus(100, 0, "not\nfound", "", retriable=False)),
-            "Milvus returned the status code 100: not found",
-        ),
+        (UnsupportedServerError("the internal service has no such method"),
+         "the internal service has no such method"),
+        (status_error(ReturnedStatus(100, 0, "not\nfound", "", retriable=False)),
+         "Milvus returned the status code 100: not found"),
     ],
-)
+)  # fmt: skip
 def test_second_completion_changes_nothing(error: MilvusImportError, message: str) -> None:
     first = completed(error, job_id="7").to_dict()
     assert str(first["message"]).startswith(f"GetImportState at {TARGET}: {message}")
@@ -128,26 +124,14 @@ def test_error_of_an_argument_is_left_as_it_is() -> None:
         ("Deadline Exceeded", 0.1, None, "no response"),
         ("", 10.0, 10.0, "no response within 10 s"),
         ("context deadline exceeded", 9.5, 10.0, "no response within 10 s"),
-        (
-            "context deadline exceeded",
-            8.5,
-            10.0,
-            "DEADLINE_EXCEEDED after 8.5 s (context deadline exceeded)",
-        ),
-        (
-            "context deadline exceeded",
-            0.1,
-            None,
-            "DEADLINE_EXCEEDED after 0.1 s (context deadline exceeded)",
-        ),
-        (
-            "an interceptor delayed the call beyond its deadline",
-            2.0,
-            10.0,
-            "no response within 10 s (an interceptor delayed the call beyond its deadline)",
-        ),
+        ("context deadline exceeded", 8.5, 10.0,
+         "DEADLINE_EXCEEDED after 8.5 s (context deadline exceeded)"),
+        ("context deadline exceeded", 0.1, None,
+         "DEADLINE_EXCEEDED after 0.1 s (context deadline exceeded)"),
+        ("an interceptor delayed the call beyond its deadline", 2.0, 10.0,
+         "no response within 10 s (an interceptor delayed the call beyond its deadline)"),
     ],
-)
+)  # fmt: skip
 def test_deadline_of_the_server_is_distinguished_from_the_deadline_of_the_call(
     details: str, elapsed: float, timeout: float | None, message: str
 ) -> None:
