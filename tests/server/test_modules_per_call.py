@@ -11,7 +11,7 @@ import pytest
 
 import milvus_import
 from milvus_import import ImportClient, MilvusImportError
-from milvus_import.testing import FakeMilvus, Fault
+from milvus_import.testing import FakeMilvus
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +40,7 @@ async def modules_of_one_call(client: ImportClient, job_id: str) -> set[str]:
     try:
         await client.get_import_progress(job_id)
     except MilvusImportError as error:
-        assert str(error)
+        str(error)
     finally:
         sys.setprofile(previous)
     return {module for module in modules if not module.startswith("testing/")}

@@ -21,7 +21,6 @@ from ._throttle import PollThrottle
 if TYPE_CHECKING:
     from .._options import CallSettings
     from .._services._select import Services
-    from ._followers import SharedList
 
 CONCURRENT_POLLS: Final = 64
 """Polls of one client at a time; beyond it Milvus 2.3 gets slow, and may crash."""
