@@ -35,7 +35,7 @@ async def test_the_code_of_the_page_runs(
         fake.version, uri = "3.0", fake.rest_uri
     if "on_retry" in block:
         fake.inject("not-ready")
-    source = block.replace("http://localhost:19530", uri).replace("timeout(0.5)", "timeout(20)")
+    source = block.replace("http://localhost:19530", uri)
     async with ImportClient(fake.internal_uri) as client:
         await run(
             source,

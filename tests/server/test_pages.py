@@ -57,39 +57,11 @@ async def test_metrics_count_the_rpcs_of_a_wait(fake: FakeMilvus) -> None:
             prometheus_client.REGISTRY.unregister(names[metric])
 
 
-async def test_a_stalled_job_is_reported_and_followed_to_its_end(
-    fake: FakeMilvus, capsys: pytest.CaptureFixture[str], guard: float
-) -> None:
-    source = block("recipes.md", "async def follow(", "").replace("timeout=60", "timeout=0.05")
-    names: dict[str, Any] = {}
-    exec(source, names)  # noqa: S102 - our own pages
-    job = fake.add_job(state="Importing", progress=40)
-    async with ImportClient(fake.internal_uri) as client:
-        following = asyncio.create_task(names["follow"](client, job.job_id))
-        with anyio.fail_after(guard):
-            while "no change for" not in capsys.readouterr().out:  # noqa: ASYNC110 - it is printed
-                await anyio.sleep(0.02)
-            job.state, job.progress = "Completed", 100
-            await following
-    assert "Completed 100%" in capsys.readouterr().out
-
-
 async def test_file_groups(fake: FakeMilvus) -> None:
     async with ImportClient(fake.internal_uri) as client:
         await run(block("services.md", "one .npy file per field", ""), client=client)
     groups = [[file.name for file in job.files] for job in fake.jobs.values()]
     assert groups == [["a.parquet"], ["id.npy vector.npy"], ["a.parquet", "b.parquet"]]
-
-
-@pytest.mark.parametrize(
-    "function", [pytest.param("import_batches", id="rest"), "import_batches_one_by_one"]
-)
-async def test_batches_of_a_bulk_writer(fake: FakeMilvus, function: str) -> None:
-    uri = fake.rest_uri if function == "import_batches" else fake.public_uri
-    await define("services.md", function, uri)(BATCHES)
-    assert {job.peek(fake.clock()).state for job in fake.jobs.values()} == {"Completed"}
-    names = [file.name for job in fake.jobs.values() for file in job.files]
-    assert names == ["1.parquet", "2.parquet"]
 
 
 async def test_translation_of_an_orm_program(
@@ -104,14 +76,6 @@ async def test_translation_of_a_bulk_writer_program_rest(
 ) -> None:
     await define("migrating.md", "run_import", fake.rest_uri)(BATCHES)
     assert capsys.readouterr().out == "[1.parquet] 1000\n[2.parquet] 1000\n"
-
-
-async def test_translation_of_a_go_program(
-    fake: FakeMilvus, capsys: pytest.CaptureFixture[str]
-) -> None:
-    job = fake.add_job(state="Importing", progress=40)
-    await define("migrating.md", "print_progress", fake.internal_uri)(job.job_id)
-    assert capsys.readouterr().out == "Importing 40\n"
 
 
 async def test_a_rate_limit_is_429(fake: FakeMilvus) -> None:
