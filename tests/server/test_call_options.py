@@ -14,8 +14,8 @@ import anyio
 import grpc
 import pytest
 from certificates import make_certificates
+from frames import Connection, frame_port
 from pages import code_blocks, run, table
-from sent import catcher
 
 from milvus_import import (
     ArgumentError,
@@ -261,11 +261,17 @@ async def test_compression_compresses_the_request(
     defaults: RpcOptions, options: CallOptions, *, compressed: bool
 ) -> None:
     files = [f"imports/2026/part-{number}.parquet" for number in range(500)]
-    async with catcher() as port, ImportClient(port.uri, **defaults) as client:
-        with pytest.raises(CallError):  # it takes the request and hangs up
+    sent: list[bytes] = []
+
+    def hang_up(connection: Connection) -> None:
+        sent.append(connection.request)
+        connection.end()
+
+    async with frame_port(hang_up) as port, ImportClient(port.uri, **defaults) as client:
+        with pytest.raises(CallError):
             await client.create_import("books", files, **options)
-    assert port.compressed is compressed
-    message = gzip.decompress(port.message) if compressed else port.message
+    assert bool(sent[0][0]) is compressed  # a flag, four bytes of length, the message
+    message = gzip.decompress(sent[0][5:]) if compressed else sent[0][5:]
     request = internal_pb2.ImportRequest.FromString(message)
     assert [path for file in request.files for path in file.paths] == files
 

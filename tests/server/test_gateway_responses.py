@@ -18,7 +18,6 @@ from milvus_import import (
     DeadlineExceededError,
     ImportClient,
     MilvusImportError,
-    UnauthenticatedError,
     UnavailableError,
     UnsupportedServerError,
 )
@@ -156,20 +155,3 @@ async def test_a_write_is_sent_once(name: str) -> None:
         with pytest.raises(CallError):
             await client.create_import("books", ["a.parquet"])
         assert len(server.paths) == 1
-
-
-@pytest.mark.parametrize(
-    ("token", "hint"),
-    [("root:Milvus", Hint.GATEWAY_STRIPS_AUTHORIZATION), (None, Hint.PASS_TOKEN)],
-)
-async def test_a_token_that_did_not_arrive_has_another_hint_than_none(
-    token: str | None, hint: Hint
-) -> None:
-    missing = grpc_status(16, "missing authorization in header")
-    async with (
-        h2_server(lambda _: missing) as server,
-        ImportClient(server.uri, service="public", token=token) as client,
-    ):
-        with pytest.raises(UnauthenticatedError) as raised:
-            await client.get_import_progress(JOB)
-    assert raised.value.hint == hint.python

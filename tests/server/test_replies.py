@@ -226,18 +226,6 @@ async def test_get_import_progress_of_a_job_with_20000_files() -> None:
     assert (len(data.details), data.file_size) == (20_000, sum(range(20_000)))
 
 
-async def test_a_reply_above_max_receive_bytes_names_the_limit() -> None:
-    reply = native(state=3, reason="x" * 10_000)
-    async with (
-        Replay({PROXY + "GetImportProgress": ok(reply)}) as server,
-        ImportClient(server.uri, max_receive_bytes=5_000) as client,
-    ):
-        with pytest.raises(CallError, match="max_receive_bytes") as caught:
-            await client.get_import_progress(JOB)
-        assert len(server.received) == 1
-    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
 PERCENT, REASON = "progress_percent", "failed_reason"
 
 

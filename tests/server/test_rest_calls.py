@@ -128,17 +128,6 @@ async def test_random_cancellation_loses_neither_the_cancellation_nor_a_record(
     assert not any(received.reset for received in fake.received)
 
 
-async def test_cancelled_watch_leaves_its_poll_to_end(fake: FakeMilvus, scale: float) -> None:
-    fake.inject(Fault(delay=RESPONSE * scale), times=None)
-    records: list[CallRecord] = []
-    async with connect(fake.rest_uri) as client:
-        with anyio.move_on_after(LEAVE * scale) as scope:
-            await client.wait(JOB, on_finish=records.append)
-        assert scope.cancelled_caught
-        await until(lambda: records, GUARD * scale)
-    assert [received.reset for received in fake.received] == [False]
-
-
 async def test_detached_read_ends_at_its_own_deadline(fake: FakeMilvus, scale: float) -> None:
     fake.inject("http-hang")
     records: list[CallRecord] = []
@@ -343,12 +332,22 @@ async def test_unknown_host_is_named() -> None:
     assert caught.value.hint.startswith("Check the host name")
 
 
-async def test_server_that_does_not_speak_http() -> None:
-    reply = b"\x00\x00\x12\x04\x00\x00\x00\x00\x00 not HTTP\r\n\r\n"
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"\x00\x00\x12\x04\x00\x00\x00\x00\x00 not HTTP\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
+    ],
+    ids=["HTTP/2", "SSH", "invalid length"],
+)
+async def test_server_that_does_not_speak_http(reply: bytes) -> None:
     async with web.serving(reply) as server, connect(server.uri) as client:
         with pytest.raises(CallError) as caught:
             await client.get_import_progress(JOB)
-    assert "not valid HTTP" in str(caught.value)
+    assert type(caught.value) is CallError
+    assert "the response is not valid HTTP/1.1: " in str(caught.value)
+    assert not caught.value.transient
     assert "19529" in caught.value.hint
 
 
@@ -388,6 +387,7 @@ async def test_close_ends_a_call_in_flight_and_not_its_caller(fake: FakeMilvus) 
     await client.close()
 
 
+@pytest.mark.real_delays
 async def test_close_waits_for_a_response_that_is_on_its_way(fake: FakeMilvus) -> None:
     fake.inject(Fault(delay=0.2))
     client = connect(fake.rest_uri)

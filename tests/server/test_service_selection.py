@@ -447,39 +447,6 @@ async def test_status_errors_name_the_service(fake: FakeMilvus, service: str) ->
 # ------------------------------------------------------------------------------- Milvus 2.3
 
 
-@pytest.mark.parametrize(
-    ("state", "progress", "expected"),
-    [
-        ("Pending", 0, ("Pending", 0, 0)),
-        ("Importing", 0, ("Importing", 0, 0)),
-        ("Importing", 56, ("Importing", 56, 0)),
-        ("Importing", 90, ("Importing", 90, 0)),
-        ("IndexBuilding", 90, ("Importing", 90, 1000)),  # ImportPersisted: written, not yet final
-        ("Completed", 100, ("Completed", 100, 1000)),
-        ("Failed", 18, ("Failed", 18, 0)),
-    ],
-)
-async def test_get_import_progress_of_2_3_has_more_fields(
-    fake: FakeMilvus, state: str, progress: int, expected: tuple[str, int, int]
-) -> None:
-    fake.version = "2.3"
-    reason = "the file 'a.json' size is zero" if state == "Failed" else ""
-    job = fake.add_job(state=state, progress=progress, reason=reason)
-    async with ImportClient(fake.public_uri) as client:
-        data = (await client.get_import_progress(job.job_id)).data
-    assert (data.state, data.progress, data.imported_rows) == expected
-    assert (data.collection_name, data.reason, data.service) == ("books", reason, "public")
-    assert data.created_at is not None
-
-
-async def test_job_not_found_of_2_3_is_recognised(fake: FakeMilvus) -> None:
-    fake.version = "2.3"
-    async with ImportClient(fake.public_uri) as client:
-        with pytest.raises(JobNotFoundError, match="key not found") as caught:
-            await client.get_import_progress("7")
-    assert (caught.value.code, caught.value.error_code) == (1000, 1)
-
-
 # --------------------------------------------------------- what the gRPC services cannot do
 
 

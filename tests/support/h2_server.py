@@ -62,6 +62,10 @@ class H2Server:
     port: int = 0
 
     @property
+    def requests(self) -> int:
+        return len(self.paths)
+
+    @property
     def uri(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 

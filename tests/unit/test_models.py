@@ -277,6 +277,7 @@ def test_repr_of_a_response_with_many_files_is_short() -> None:
 
 def test_repr_cuts_long_texts() -> None:
     reason = "x" * 1_000_000
+    assert len(repr(replace(RECORD, details=reason))) < 10_000
     for model in (JOB, DATA, DETAIL):
         assert len(repr(replace(model, reason=reason))) < 10_000
         assert f"reason={'x' * 8192!r}..." in repr(replace(model, reason=reason))

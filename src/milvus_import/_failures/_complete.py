@@ -55,6 +55,26 @@ _REST_HINTS: Final = {
     Hint.CHECK_IS_MILVUS: Hint.REST_CHECK_PORT,
     Hint.GATEWAY_ROUTE: Hint.REST_ROUTE,
 }
+_CLOUD_HINTS: Final = {
+    **dict.fromkeys(
+        (
+            *(Hint.REST_CHECK_ADDRESS, Hint.REST_CHECK_PORT, Hint.REST_CHECK_REACHABLE),
+            *(Hint.REST_ROUTE, Hint.REST_NEEDS_2_4, Hint.RESTARTING_OR_CERTIFICATE),
+            *(Hint.CHECK_HOST_NAME, Hint.REST_NEEDS_ADMIN),
+        ),
+        Hint.CLOUD_ADDRESS,
+    ),
+    **dict.fromkeys(
+        (Hint.PASS_TOKEN, Hint.CHECK_CREDENTIALS, Hint.CHECK_OR_FORWARD_CREDENTIALS),
+        Hint.CLOUD_API_KEY,
+    ),
+    **dict.fromkeys((Hint.JOB_FILE_PATH, Hint.JOB_BUCKET_KEYS), Hint.CLOUD_FILES),
+    Hint.REPEAT_WITH_KEY: Hint.CLOUD_REPEAT,
+    Hint.CREATE_DEADLINE: Hint.CLOUD_REPEAT,
+}
+_CLOUD_TARGET: Final = re.compile(r"(^|[./])cloud\.zilliz\.com(\.cn)?(:[0-9]+)?$").search
+_HTTP: Final = frozenset({"rest", "cloud"})
+"""The services over HTTP."""
 
 
 def complete(
@@ -99,12 +119,23 @@ def complete(
     if error.may_have_run and not is_read:
         # Check first, instead of trying again.
         is_call = isinstance(error, CallError)
-        if hint in _TRY_AGAIN or (is_call and (hint is None or service == "rest")):
-            again = creates or service != "rest"
+        if hint in _TRY_AGAIN or (is_call and (hint is None or service in _HTTP)):
+            again = creates or service not in _HTTP
             hint = Hint.REPEAT_WITH_KEY if again else Hint.REST_REPEAT
-    set_hint(error, hint)
+    set_hint(error, cloud_hint(hint, service, target, responded=responded))
     error.message = f"{method} at {target}: {error.message or _message(error, timeout)}"
     error.args = (error.message,)
+
+
+def cloud_hint(
+    hint: Hint | None, service: Service, target: str, *, responded: bool = False
+) -> Hint | None:
+    """Return the hint for Zilliz Cloud, or for its address with another service."""
+    if service != "cloud":
+        return Hint.SWITCH_TO_CLOUD if _CLOUD_TARGET(target) else hint
+    if hint is None and not responded and not _CLOUD_TARGET(target):
+        return Hint.CLOUD_ADDRESS
+    return None if hint is None else _CLOUD_HINTS.get(hint, hint)
 
 
 def is_final(error: MilvusImportError) -> bool:
@@ -177,7 +208,7 @@ def _hint(
     error: CallError, hint: Hint | None, timeout: float | None, *, secure: bool, responded: bool
 ) -> Hint | None:
     """Return the hint, or a more likely one for this call and its client."""
-    status, rest = error.http_status, error.service == "rest"
+    status, rest = error.http_status, error.service in _HTTP
     if hint is None and error.code is Code.DEADLINE_EXCEEDED:
         return _deadline_hint(error, timeout, secure=secure, responded=responded)
     if hint is None and error.code is Code.UNAVAILABLE and status is None:
@@ -205,7 +236,7 @@ def _credentials_hint(hint: Hint | None, *, authorized: bool, quoted: bool) -> H
 def _deadline_hint(
     error: CallError, timeout: float | None, *, secure: bool, responded: bool
 ) -> Hint:
-    rest = error.service == "rest"
+    rest = error.service in _HTTP
     if not rest and _ended_by_server(error, timeout):
         return Hint.SERVER_DEADLINE
     if error.method == "Import":
@@ -224,7 +255,7 @@ def _connection_hint(error: CallError, *, secure: bool, responded: bool) -> Hint
         return Hint.UNSET_PROXY
     if responded:
         return Hint.RECONNECT
-    if error.service == "rest":
+    if error.service in _HTTP:
         # A server that requires a client certificate may reset the connection without a reason.
         return Hint.RESTARTING_OR_CERTIFICATE if secure else Hint.REST_CHECK_PORT
     hint = meaning(_CONNECTION_ROWS, None, details).hint

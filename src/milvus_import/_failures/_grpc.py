@@ -134,6 +134,7 @@ _ROWS: Final = (
     Row({Code.INTERNAL}, r"error unmarshalling request", None, None, False),
     Row({Code.UNKNOWN}, r"^$", Hint.GATEWAY_NO_TEXT),
     Row({Code.DEADLINE_EXCEEDED}, r"interceptor", Hint.INTERCEPTOR_SLOW),
+    Row(_LOGIN, r"^code 21119\b", Hint.CLOUD_API_KEY),
     Row(_LOGIN, r"missing authorization", Hint.PASS_TOKEN),
     Row(_LOGIN, r"invalid token format", Hint.PASS_PLAIN_TOKEN),
     Row(_LOGIN, r"auth check failure", Hint.CHECK_CREDENTIALS),

@@ -13,7 +13,7 @@ import grpc
 
 from .._errors import set_hint
 from .._hints import Hint
-from .._text import EXCERPT, quote
+from .._text import EXCERPT, quote, without_queries
 from ._grpc import call_error
 from ._http_status import http_code
 from ._table import Row, meaning
@@ -100,7 +100,7 @@ def transport_error(code: grpc.StatusCode, details: str, record: CallRecord) -> 
 
 def response_text(status: int, reason: str, content_type: str, body: bytes) -> str:
     """Return an HTTP response as one line; an HTML page is reduced to its title."""
-    text = body[:EXCERPT].decode("utf-8", "replace")
+    text = without_queries(body[:EXCERPT].decode("utf-8", "replace"))
     title = re.search(r"(?is)<title>(.*?)</title>", text)
     if title:
         text = title[1].strip().removeprefix(str(status))

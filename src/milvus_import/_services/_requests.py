@@ -127,6 +127,8 @@ class ListParams:
 
     collection_name: str
     db_name: str
+    only_one: bool = False
+    """Whether one job is enough, where a list has pages."""
 
 
 @dataclass(slots=True, repr=False, eq=False)
@@ -195,6 +197,18 @@ def validate_name(name: str, argument: str, *, empty: bool = False) -> str:
     return name
 
 
+def validate_identifier(argument: str, value: str) -> str:
+    """Return an identifier of Zilliz Cloud; "" for none."""
+    if not isinstance(value, str):
+        raise TypeError(f"{argument} must be a str, got {shorten(value)}")
+    if not re.fullmatch(r"[!-~]{0,256}", value):
+        raise ArgumentError(
+            f"{argument} must be at most 256 characters of printable ASCII without spaces, "
+            f"got {shorten(value)}"
+        )
+    return value
+
+
 def validate_collection(name: str | None) -> str:
     """Return a collection's name; "" for all collections."""
     if name == "":
@@ -216,6 +230,20 @@ def validate_storage(storage: Storage | None) -> Storage | None:
         kind = type(storage).__name__
         raise TypeError(f"storage must be BucketCredentials, a Volume or None, got {kind}")
     return storage
+
+
+def validate_sources(params: CreateParams) -> None:
+    """Raise ArgumentError unless the files are paths in the volume, or else URLs of objects."""
+    in_volume = isinstance(params.storage, Volume)
+    for path in (path for group in params.groups for path in group):
+        if ("://" in path) is in_volume:
+            rule = (
+                "must be paths in the volume with storage=Volume(...)"
+                if in_volume
+                else "must be URLs of objects, such as 's3://bucket/a.parquet', with "
+                "service='cloud', or paths with storage=Volume(...)"
+            )
+            raise ArgumentError(f"files {rule}, got {shorten(without_query(path))}")
 
 
 def without_query(url: str) -> str:
@@ -284,7 +312,9 @@ def _validate_files(files: Files) -> list[list[str]]:
 
 def _validate_group(name: str, group: Sequence[FilePath]) -> list[str]:
     if isinstance(group, bytes) or not isinstance(group, Sequence):
-        raise TypeError(f"{name} must be a path or a sequence of paths, got {shorten(group)}")
+        raise TypeError(
+            f"{name} must be a path or a sequence of paths, got {without_query(shorten(group))}"
+        )
     if not group:
         raise ArgumentError(f"{name} must not be an empty group")
     return [_validate_path(name, path) for path in group]
@@ -301,7 +331,9 @@ def _validate_path(name: str, path: FilePath) -> str:
                 f"got {shorten(without_query(posix))}"
             )
     if not isinstance(text, str):
-        raise TypeError(f"{name} must hold paths, each a str or a PurePath, got {shorten(path)}")
+        raise TypeError(
+            f"{name} must hold paths, each a str or a PurePath, got {without_query(shorten(path))}"
+        )
     if not validate_text(name, text, secret=True):
         raise ArgumentError(f"{name} must not hold an empty path")
     return text

@@ -23,6 +23,7 @@ class Poll:
 
     __slots__ = (
         "attempt",
+        "change",
         "due",
         "errors",
         "followers",
@@ -32,6 +33,7 @@ class Poll:
         "queued_for",
         "rate_limits",
         "reply",
+        "reply_change",
         "request",
         "request_sent",
         "sent",
@@ -55,10 +57,13 @@ class Poll:
         """The last good reply, undecoded."""
         self.sent = NEVER
         """When the request of that reply was sent."""
+        self.reply_change = 0
         self.request: asyncio.Task[None] | None = None
         self.request_sent = NEVER
         self.attempt = 0
         """Counts the requests, so that the outcome of a detached one is ignored."""
+        self.change = 0
+        """The commits and aborts of this client that had ended when the last request was sent."""
         self.due = NEVER
         """When the next request is sent, if a follower is being awaited."""
         self.queued_for: float | None = None
@@ -71,6 +76,11 @@ class Poll:
     def job_id(self) -> str:
         """The job; "" for a list."""
         return getattr(self.params, "job_id", "")
+
+    @property
+    def requests(self) -> int:
+        """How many requests one round takes: the pages of a list."""
+        return getattr(self.reply, "pages", 1)
 
     @property
     def followed(self) -> bool:
