@@ -74,7 +74,6 @@ def run_celery() -> None:
         names = recipe("Celery", at(server) | IN_MEMORY)
         app, task = names["app"], names["wait_for_import"]
         assert app.conf.result_serializer == "json"
-        app.loader.import_task_module = lambda _: None
         importlib.import_module("celery.contrib.testing.tasks")
         with start_worker(app, perform_ping_check=False, pool="solo"):
             outcome = task.delay(done.job_id).get(timeout=GUARD)

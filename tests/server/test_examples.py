@@ -251,7 +251,7 @@ async def test_streams_of_a_job_share_its_polls(fake: FakeMilvus, serve: Serve) 
 
     async def read(service: Service, request_id: str) -> list[str]:
         async with service.stream(job.job_id, headers={"X-Request-Id": request_id}) as events:
-            names = []
+            names = list[str]()
             async for name, _ in events:
                 names.append(name)
                 if len(names) == 1:

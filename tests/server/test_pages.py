@@ -64,6 +64,16 @@ async def test_file_groups(fake: FakeMilvus) -> None:
     assert groups == [["a.parquet"], ["id.npy vector.npy"], ["a.parquet", "b.parquet"]]
 
 
+async def test_zilliz_cloud_rest(fake: FakeMilvus) -> None:
+    fake.token, fake.cloud.clusters = "key", {"in01-0123abc"}
+    source = block("services.md", 'service="cloud"', "")
+    source = source.replace("https://api.cloud.zilliz.com", fake.cloud_uri)
+    await run(source, api_key="key", access_key="a", secret_key="s")
+    (job,) = fake.jobs.values()
+    assert job.peek(fake.clock()).state == "Completed"
+    assert job.files[0].name.endswith("/my-bucket/books.parquet")
+
+
 async def test_translation_of_an_orm_program(
     fake: FakeMilvus, capsys: pytest.CaptureFixture[str]
 ) -> None:
