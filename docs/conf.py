@@ -50,7 +50,7 @@ python_maximum_signature_line_length = 80
 python_use_unqualified_type_names = True
 
 # References to the public names of this package must resolve; others need not.
-nitpick_ignore_regex = [(r"py:.*", r"(?!milvus_import\.).*"), (r"py:.*", r"milvus_import\.(.*\.)?_.*")]
+nitpick_ignore_regex = [(r"py:.*", r"(?!milvus_import\.).*"), (r"py:.*", r".*\._.*")]
 
 # The package exports names of private modules: document them under their public names, with the
 # docstrings of constants and attributes, which are found in the private modules only.

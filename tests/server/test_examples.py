@@ -251,7 +251,7 @@ async def test_streams_of_a_job_share_its_polls(fake: FakeMilvus, serve: Serve) 
 
     async def read(service: Service, request_id: str) -> list[str]:
         async with service.stream(job.job_id, headers={"X-Request-Id": request_id}) as events:
-            names = []
+            names = list[str]()
             async for name, _ in events:
                 names.append(name)
                 if len(names) == 1:
@@ -394,7 +394,7 @@ async def test_other_errors_are_503_if_transient_and_502_if_not(
     assert (status, body["mayHaveRun"]) == (expected, False)
 
 
-async def test_retry_after_is_passed_on(fake: FakeMilvus, serve: Serve) -> None:
+async def test_retry_after_of_rest_is_passed_on(fake: FakeMilvus, serve: Serve) -> None:
     page = HttpResponse(status=429, body=b"slow down", headers=(("Retry-After", "7"),))
     fake.inject(Fault(http=page))
     async with ImportClient(fake.rest_uri, service="rest") as client:
