@@ -18,6 +18,7 @@ from milvus_import import (
     DeadlineExceededError,
     ImportClient,
     MilvusImportError,
+    UnauthenticatedError,
     UnavailableError,
     UnsupportedServerError,
 )

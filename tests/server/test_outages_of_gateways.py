@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ from milvus_import import (
 )
 from milvus_import._errors import hint_of
 from milvus_import._hints import Hint
+from milvus_import._services._operations import GET_PROGRESS
+from milvus_import._watch._poll import Poll
 from milvus_import._watch._throttle import PollThrottle
 from milvus_import_pb import common_pb2, internal_pb2
 
@@ -245,6 +248,23 @@ async def test_retry_after_does_not_extend_the_timeout(method: str) -> None:
         with pytest.raises(WaitTimeoutError) as caught:
             await follow(server.client, method, timeout=0.2)
     assert hint_of(caught.value) is Hint.GATEWAY_RATE_LIMIT
+
+
+def test_polls_are_delayed_longer_only_when_their_spacing_is_not_enough() -> None:
+    """Otherwise a job that is rejected some times would wait for its first response too long."""
+    throttle = PollThrottle()
+    group: Any = SimpleNamespace(interval=2.0)
+    poll = Poll(group, GET_PROGRESS, None)
+    limited = CallError("limited", rate_limited=True, transient=True)
+    now = 0.0
+    while not throttle.at_limit:
+        assert 2 <= poll.retry_delay(limited, spaced=not throttle.at_limit) <= 3
+        now += 10
+        throttle.on_rate_limit(now)
+        assert now < 1000
+    delays = [poll.retry_delay(limited, spaced=False) for _ in range(5)]
+    assert [2 * 2**n <= delay <= 3 * 2**n for n, delay in enumerate(delays[:4])] == [True] * 4
+    assert 16 <= delays[4] <= 24
 
 
 @pytest.mark.parametrize(("seconds", "pause"), [(0.5, 0.5), (60, 60), (3600.0, 60), (1e9, 60)])

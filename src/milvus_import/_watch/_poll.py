@@ -87,12 +87,15 @@ class Poll:
         """Whether any follower is being awaited."""
         return any(follower.active for follower in self.followers)
 
-    def retry_delay(self, error: MilvusImportError) -> float:
-        """Return the seconds before the next request after one that failed."""
+    def retry_delay(self, error: MilvusImportError, *, spaced: bool) -> float:
+        """Return the seconds before the next request after one that failed.
+
+        ``spaced``: after a rate limit, the spacing of all polls is enough.
+        """
         interval = self.group.interval
         if error.rate_limited:
             doublings = min(self.rate_limits, _MAX_RATE_LIMIT_DOUBLINGS)
-            self.rate_limits += 1
+            self.rate_limits += not spaced
             return interval * 2.0**doublings * random.uniform(1.0, 1.5)  # noqa: S311 - jitter
         self.errors += 1
         delay = min(interval, FIRST_RETRY * 2.0 ** min(self.errors - 1, 16))

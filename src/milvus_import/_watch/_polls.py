@@ -285,7 +285,7 @@ class Polls:
                 self.throttle.on_rate_limit(now)
             if error.retry_after:
                 self.throttle.wait(now, error.retry_after)
-            poll.due = now + poll.retry_delay(error)
+            poll.due = now + poll.retry_delay(error, spaced=not self.throttle.at_limit)
             poll.slot = None
         elif error is None or isinstance(error, JobNotFoundError):
             self.throttle.on_success()

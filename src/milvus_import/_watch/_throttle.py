@@ -31,6 +31,11 @@ class PollThrottle:
         """When the next poll may start."""
         self._increased = 0.0
 
+    @property
+    def at_limit(self) -> bool:
+        """Whether the spacing cannot be lengthened any more."""
+        return self.spacing >= _MAX_SPACING
+
     def on_start(self, now: float, requests: int) -> None:
         """Record that a poll starts, which takes this number of requests."""
         if self.spacing:
