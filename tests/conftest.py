@@ -43,9 +43,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rest: needs the extra `rest`; set by the name of a test")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in older_grpc.report():
+        terminalreporter.write_line(line)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests of REST, deselect them without the extra, and scale the timeouts."""
+    """Mark the tests of REST, deselect what cannot hold here, and scale the timeouts."""
+    older_grpc.deselect(config, items)
     rest = [item for item in items if re.search(r"(?<![a-z])rest(?![a-z])", item.nodeid)]
     for item in rest:
         item.add_marker("rest")

@@ -33,9 +33,9 @@ async def main() -> None:
             call_milvus_import(server.public_uri, job.job_id),
         )
         methods = sorted(call.method for call in server.received)
-    assert internal == ["Importing", 40, 500, 2100, "internal"], internal
-    assert public == ["Importing", 40, 500, 2100, "public"], public
-    assert theirs == ["Started", 40, 500, 2100], theirs
+    assert internal == ["Importing", 40, 500, 2101, "internal"], internal
+    assert public == ["Importing", 40, 500, 2101, "public"], public
+    assert theirs == ["Started", 40, 500, 2101], theirs
     assert methods == 2 * ["GetImportProgress"] + 4 * ["GetImportState"], methods
 
 

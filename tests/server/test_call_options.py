@@ -497,7 +497,7 @@ async def test_channel_options_override_ours(fake: FakeMilvus, job_id: str) -> N
         assert str(agent).startswith("bookshop/1.2 ")
 
 
-# ------------------------------------------------------------------------- docs/call-options
+# ------------------------------------------------------------------------- docs/reference
 
 GRPC_GO = """StaticMethod Header Trailer Peer WaitForReady FailFast OnFinish MaxCallRecvMsgSize
 MaxCallSendMsgSize PerRPCCredentials UseCompressor CallContentSubtype ForceCodec ForceCodecV2
@@ -505,7 +505,7 @@ CallCustomCodec MaxRetryRPCBufferSize"""
 
 
 def test_the_page_has_each_grpc_go_option_and_a_test_that_exists() -> None:
-    rows = table("call-options.md", "From grpc-go")
+    rows = table("reference.md", "From grpc-go")
     assert [row[0].strip("`") for row in rows] == GRPC_GO.split()
     module = ast.parse(Path(__file__).read_text("utf-8"))
     tests = {
@@ -519,14 +519,14 @@ def test_the_page_has_each_grpc_go_option_and_a_test_that_exists() -> None:
 
 
 def test_the_page_has_each_option() -> None:
-    text = "\n".join(code_blocks("call-options.md"))
+    text = "\n".join(code_blocks("reference.md"))
     options = CallOptions.__optional_keys__ | WatchOptions.__optional_keys__
     for option in options - {"call_credentials"}:
         assert option in text
 
 
-@pytest.mark.parametrize("block", range(len(code_blocks("call-options.md"))))
+@pytest.mark.parametrize("block", range(len(code_blocks("reference.md"))))
 async def test_the_code_of_the_page_runs(fake: FakeMilvus, job_id: str, block: int) -> None:
     async with ImportClient(fake.internal_uri) as client:
-        await run(code_blocks("call-options.md")[block], client=client, job_id=job_id)
+        await run(code_blocks("reference.md")[block], client=client, job_id=job_id)
     assert fake.received

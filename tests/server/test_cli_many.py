@@ -62,13 +62,13 @@ async def test_one_warning_for_many_jobs_that_wait_for_their_commit(fake: FakeMi
 
 
 async def test_time_of_the_list_is_taken_off_the_timeout(fake: FakeMilvus) -> None:
-    """The message states the whole timeout. 0.2 s are left for polls: at most 4, not 20."""
+    """The message states the whole timeout. 1.5 s are left for polls: at most 30, not 60."""
     fake.add_job(job_id="7", state="Importing")
-    fake.inject(Fault(delay=0.8), method="ListImports")
-    ended = await run("wait", "books", "--uri", fake.internal_uri, *FAST, "--timeout", "1s")
+    fake.inject(Fault(delay=1.5), method="ListImports")
+    ended = await run("wait", "books", "--uri", fake.internal_uri, *FAST, "--timeout", "3s")
     assert ended.code == 5
-    assert "was not finished after 1 s; " in ended.err
-    assert methods(fake).count("GetImportProgress") <= 6
+    assert "was not finished after 3 s; " in ended.err
+    assert methods(fake).count("GetImportProgress") <= 32
 
 
 @pytest.mark.parametrize("jobs", [2, 70], ids=["watched individually", "listed"])

@@ -18,6 +18,7 @@ from milvus_import import (
     DeadlineExceededError,
     ImportClient,
     MilvusImportError,
+    UnauthenticatedError,
     UnavailableError,
     UnsupportedServerError,
 )
@@ -59,6 +60,22 @@ ROWS: dict[str, Row] = {
     "envoy: route timeout as 504": (
         grpc_status(14, "upstream request timeout"),
         *(UnavailableError, Code.UNAVAILABLE, Hint.GATEWAY_TIMEOUT, True),
+    ),
+    "envoy: stream timeout": (
+        grpc_status(14, "stream timeout"),
+        *(UnavailableError, Code.UNAVAILABLE, Hint.GATEWAY_TIMEOUT, True),
+    ),
+    "envoy: access denied with a text of its own": (
+        grpc_status(7, "Only clients of the office may call this."),
+        *(AccessDeniedError, Code.PERMISSION_DENIED, Hint.GATEWAY_RBAC, False),
+    ),
+    "envoy: basic_auth": (
+        grpc_status(16, "User authentication failed. Missing username and password."),
+        *(UnauthenticatedError, Code.UNAUTHENTICATED, Hint.GATEWAY_ACCESS, False),
+    ),
+    "a status of success without gRPC": (
+        http(204),
+        *(CallError, Code.UNKNOWN, Hint.NO_GRPC_STATUS, True),
     ),
     "envoy: RBAC": (
         grpc_status(7, "RBAC: access denied"),
@@ -129,7 +146,7 @@ async def test_watch_survives_an_outage_that_a_gateway_reports(name: str, respon
     assert len(faults) == 3
 
 
-@pytest.mark.parametrize("response", [http(200), PAGE, grpc_status(12)])
+@pytest.mark.parametrize("response", [http(200), http(204), PAGE, grpc_status(12)])
 async def test_auto_reads_from_the_public_service_if_the_internal_one_is_not_routed(
     response: Response,
 ) -> None:

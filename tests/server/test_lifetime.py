@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -191,12 +191,33 @@ async def test_channel_options_may_be_an_iterator(form: str, server: FakeMilvus)
             await client.get_import_progress(JOB_ID)
 
 
-def test_use_in_trio_is_a_runtime_error_that_names_asyncio() -> None:
-    async def run() -> None:
-        async with ImportClient("127.0.0.1:1") as client:
-            await client.get_import_progress(JOB_ID)
+async def iterate(watch: AsyncIterator[object]) -> None:
+    async for _ in watch:
+        pass
 
-    with pytest.raises(RuntimeError, match="asyncio"):
+
+EVERY_METHOD: dict[str, Callable[[ImportClient], Awaitable[object]]] = {
+    "check": lambda client: client.check(),
+    "get_import_progress": lambda client: client.get_import_progress(JOB_ID),
+    "list_imports": lambda client: client.list_imports("books"),
+    "create_import": lambda client: client.create_import("books", ["a.json"]),
+    "commit_import": lambda client: client.commit_import(JOB_ID),
+    "abort_import": lambda client: client.abort_import(JOB_ID),
+    "wait": lambda client: client.wait(JOB_ID),
+    "wait_all": lambda client: client.wait_all([JOB_ID]),
+    "watch": lambda client: iterate(client.watch(JOB_ID)),
+    "watch_all": lambda client: iterate(client.watch_all([JOB_ID])),
+}
+
+
+@pytest.mark.parametrize("service", ["auto", "rest"])
+@pytest.mark.parametrize("method", EVERY_METHOD)
+def test_use_in_trio_is_a_runtime_error_that_names_asyncio(method: str, service: Any) -> None:
+    async def run() -> None:
+        async with ImportClient("127.0.0.1:1", service=service) as client:
+            await EVERY_METHOD[method](client)
+
+    with pytest.raises(RuntimeError, match=r"milvus-import needs asyncio.*asyncio\.run"):
         trio.run(run)
 
 

@@ -333,6 +333,7 @@ async def test_many_calls_share_a_limited_number_of_connections(fake: FakeMilvus
 # Closing.
 
 
+@pytest.mark.real_delays
 async def test_close_waits_for_a_response_that_is_on_its_way(fake: FakeMilvus) -> None:
     fake.inject(Fault(delay=0.2))
     client = connect(fake.rest_uri)

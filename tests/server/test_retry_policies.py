@@ -166,7 +166,7 @@ LASTING = {
     *("unknown-host", "no-socket", "silent-port", "blackhole", "refused-connection-waited-for"),
     *("unreachable-proxy", "plaintext-to-tls", "tls-to-plaintext", "untrusted-ca"),
     *("expired-certificate", "wrong-host-name", "no-client-certificate"),
-    *("http-server", "https-server", "other-server", "web-page"),
+    *("http-server", "https-server", "other-server", "web-page", "slow-interceptor"),
     # A write, tested below, and a wait, which is repeated without a policy.
     *("create-deadline", "wait-timeout"),
 }

@@ -406,7 +406,6 @@ async def test_one_job_whose_reply_is_not_valid_does_not_end_the_others(
         await follow()
     assert seen == expected(jobs)
     assert raised.value.job_id == bad.job_id
-    assert "UTF-8" in raised.value.hint
     assert await job_changes(watch) == {}
 
 

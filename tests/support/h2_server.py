@@ -23,7 +23,7 @@ class Response:
     trailers: tuple[tuple[str, str], ...] = ()
 
 
-def grpc_status(code: int, text: str = "") -> Response:
+def grpc_status(code: int, text: str = "", *metadata: tuple[str, str]) -> Response:
     """Return a gRPC error without a body, as Envoy sends it (a trailers-only response)."""
     message = (("grpc-message", text),) if text else ()
     return Response(
@@ -33,6 +33,7 @@ def grpc_status(code: int, text: str = "") -> Response:
             ("grpc-status", str(code)),
             *message,
             ("server", "envoy"),
+            *metadata,
         )
     )
 

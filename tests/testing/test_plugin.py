@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import subprocess
 import sys
 from pathlib import Path
 
-import anyio.pytest_plugin
-import grpc
 import pytest
-
-pytestmark = pytest.mark.skipif(
-    tuple(map(int, grpc.__version__.split(".")[:2])) < (1, 80),
-    reason="below grpcio 1.80, event loops in several threads disturb each other",
-)
 
 CONFTEST = """
 import pytest
@@ -134,10 +126,6 @@ def test_anyio(tmp_path: Path) -> None:
     passes(tmp_path, *WITHOUT_ASYNCIO, tests=tests, backend=ANYIO_BACKEND)
 
 
-@pytest.mark.skipif(
-    "anyio_mode" not in inspect.getsource(anyio.pytest_plugin),
-    reason="this version of anyio has no anyio_mode, as the lowest supported one",
-)
 def test_anyio_in_auto_mode(tmp_path: Path) -> None:
     tests = TESTS.format(mark="")
     options = (*WITHOUT_ASYNCIO, "-o", "anyio_mode=auto")

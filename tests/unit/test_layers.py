@@ -22,6 +22,7 @@ LAYERS = (
     {"_services"},
     {"_watch"},
     {"_client"},
+    {"_once"},
     {"__init__"},
     {"_cli", "testing"},
     {"__main__", "progress"},
@@ -30,6 +31,8 @@ LAYERS = (
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 MOST_LINES = 600
 MOST_MODULES = 12
+MOST_CODE_LINES = 7_900
+MOST_FILES = 67
 FILES = sorted(ROOT.rglob("*.py"))
 each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 
@@ -142,3 +145,20 @@ def test_file_has_at_most_600_lines(file: Path) -> None:
 def test_package_has_at_most_12_modules_beside_its_folders() -> None:
     modules = {file.name for file in FILES if file.parent == ROOT} - {"__init__.py"}
     assert len(modules) <= MOST_MODULES
+
+
+def code_lines(file: Path) -> int:
+    """Return the number of lines without blank lines, comments, docstrings and imports."""
+    text = file.read_text("utf-8")
+    others: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        documents = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if documents or isinstance(node, (ast.Import, ast.ImportFrom)):
+            others.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = enumerate(map(str.strip, text.splitlines()), 1)
+    return sum(bool(line) and line[0] != "#" and number not in others for number, line in lines)
+
+
+def test_the_package_stays_small() -> None:
+    assert sum(map(code_lines, FILES)) <= MOST_CODE_LINES
+    assert len(FILES) <= MOST_FILES

@@ -34,9 +34,9 @@ GUARD = 20.0
 # ------------------------------------------------------------------------------ HTTP statuses
 
 
-def test_408_429_and_5xx_except_501_and_505_are_transient() -> None:
+def test_2xx_408_429_and_5xx_except_501_and_505_are_transient() -> None:
     transient = {status for status in range(100, 1000) if transient_http_status(status)}
-    assert transient == {408, 429, *range(500, 600)} - {501, 505}
+    assert transient == {*range(200, 300), 408, 429, *range(500, 600)} - {501, 505}
 
 
 @pytest.mark.parametrize("secure", [False, True])

@@ -108,7 +108,7 @@ def test_invalid_call_option_is_named_without_secrets(
         ({"tokn": "x"}, TypeError, "unexpected keyword argument 'tokn': did you mean token=?"),
         ({"xyzzy": "x"}, TypeError, "use one of uri, token, user, password, db_name, tls, service"),
         ({"service": "both"}, ArgumentError, "service must be 'auto', 'internal', 'public' or 're"),
-        ({"service": None}, ArgumentError, "or 'rest', got None"),
+        ({"service": None}, ArgumentError, "'rest' or 'cloud', got None"),
     ],
 )  # fmt: skip
 def test_invalid_default_is_raised_by_the_constructor(

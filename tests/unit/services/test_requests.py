@@ -448,11 +448,16 @@ def test_storage_is_bucket_credentials_or_a_volume() -> None:
         None,
     ):
         assert validate_storage(storage) is storage
-        assert params(storage=storage).storage is storage
+        files = ["a.json"] if isinstance(storage, Volume) else ["s3://b/a.json"]
+        assert params(storage=storage, files=files, cloud=True).storage is storage
     assert params().storage is None
     shown = f"{BucketCredentials(SECRET, SECRET, SECRET)!r} {Volume('books')!r}"
     assert shown == "BucketCredentials(...) Volume(name='books')"
-    assert SECRET not in repr(params(storage=BucketCredentials("a", SECRET)))
+    with pytest.raises(
+        ArgumentError, match="storage must be None unless service='cloud'"
+    ) as caught:
+        params(storage=BucketCredentials("a", SECRET))
+    assert SECRET not in repr(caught.value)
 
 
 @pytest.mark.parametrize(
