@@ -64,18 +64,18 @@ class Fault:
 
 
 def _status(code: int, error_code: int, reason: str, *, retriable: bool = False) -> Fault:
-    return Fault(
-        status=common_pb2.Status(
-            code=code, error_code=error_code, reason=reason, detail=reason, retriable=retriable
-        )
-    )
+    status = common_pb2.Status(code=code, error_code=error_code, retriable=retriable)
+    status.reason = status.detail = reason
+    return Fault(status=status)
+
+
+def _http(status: int, body: bytes, *headers: tuple[str, str]) -> Fault:
+    return Fault(http=HttpResponse(status, body, headers))
 
 
 def _gateway(status: int, phrase: str) -> Fault:
     title = f"{status} {phrase}".encode()
-    return Fault(
-        http=HttpResponse(status, _NGINX % (title, title), (("Content-Type", "text/html"),))
-    )
+    return _http(status, _NGINX % (title, title), ("Content-Type", "text/html"))
 
 
 FAULTS: Final = {
@@ -92,21 +92,19 @@ FAULTS: Final = {
     "empty": Fault(reply=b""),
     "garbage": Fault(reply=b"\xff\xff\xff\xff"),
     "hang": Fault(delay=_FOREVER),
-    "http-408": Fault(http=HttpResponse(408, b'{"code":10001,"message":"request timeout"}')),
+    "http-408": _http(408, b'{"code":10001,"message":"request timeout"}'),
     "http-429": _gateway(429, "Too Many Requests"),
-    "http-500": Fault(http=HttpResponse(500, b'{"code":500}')),
+    "http-500": _http(500, b'{"code":500}'),
     "http-502-html": _gateway(502, "Bad Gateway"),
     "http-503-html": _gateway(503, "Service Temporarily Unavailable"),
     "http-504-html": _gateway(504, "Gateway Time-out"),
     "http-close": Fault(http=HttpResponse(close="before")),
-    "http-empty-200": Fault(http=HttpResponse(200, b"")),
+    "http-empty-200": _http(200, b""),
     "http-gzip": Fault(http=HttpResponse(gzip=True)),
     "http-hang": Fault(delay=_FOREVER, http=HttpResponse()),
     "http-html-200": _gateway(200, "Welcome"),
     "http-huge": Fault(http=HttpResponse(size=_HUGE)),
-    "http-redirect": Fault(
-        http=HttpResponse(307, b"", (("Location", "https://milvus.elsewhere.example/"),))
-    ),
+    "http-redirect": _http(307, b"", ("Location", "https://milvus.elsewhere.example/")),
     "http-truncated": Fault(http=HttpResponse(close="within")),
     "job-limit": _status(
         2101,
