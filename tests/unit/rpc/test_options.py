@@ -139,7 +139,11 @@ def test_invalid_call_option_is_named_without_secrets(
         ({"rpc_timeot": 1}, TypeError, "unexpected keyword argument 'rpc_timeot': did you mean rp"),
         ({"tokn": "x"}, TypeError, "unexpected keyword argument 'tokn': did you mean token=?"),
         ({"xyzzy": "x"}, TypeError, "use one of uri, token, user, password, db_name, tls, service"),
-        ({"service": "both"}, ArgumentError, "service must be 'auto', 'internal', 'public' or 're"),
+        (
+            {"service": "both"},
+            ArgumentError,
+            "service must be 'auto', 'internal', 'public', 'rest' or 'cloud'",
+        ),
         ({"service": None}, ArgumentError, "'rest' or 'cloud', got None"),
     ],
 )
