@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -97,7 +97,7 @@ def follow(client: ImportClient, job_id: str, followers: int) -> Coroutine[Any, 
 @asynccontextmanager
 async def server(
     jobs: int,
-) -> AsyncIterator[tuple[dict[str, str], Callable[[], Counter[str]]]]:
+) -> AsyncGenerator[tuple[dict[str, str], Callable[[], Counter[str]]], None]:
     """Yield the URIs of a server in another process, and a function that returns its counts."""
     command = [sys.executable, __file__, "serve", str(jobs)]
     process = subprocess.Popen(  # noqa: ASYNC220 - nothing else runs yet

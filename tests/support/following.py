@@ -381,7 +381,7 @@ class Crowd:
 
 def cancel_one_request(rng: random.Random) -> None:
     """Cancel the task of one poll, as asyncio.run does with all tasks at its end."""
-    polls = [task for task in asyncio.all_tasks() if "Polls._send" in repr(task.get_coro())]
+    polls = [task for task in asyncio.all_tasks() if "Services.call" in repr(task.get_coro())]
     if polls:
         rng.choice(sorted(polls, key=lambda task: task.get_name())).cancel()
 
