@@ -94,7 +94,7 @@ class MemoryServices(World):
             return await self._commit(job_id)
         self.sent.append((loop.time(), job_id))
         task: Any = asyncio.current_task()
-        running: set[Any] = vars(self.polls)["_running"]
+        running: Iterable[Any] = vars(self.polls)["_running"]
         poll = next(poll for poll in running if poll.request in (task, None))
         key = id(poll.group), job_id
         other = self.in_flight.get(key)
