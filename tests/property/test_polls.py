@@ -94,8 +94,8 @@ class MemoryServices(World):
             return await self._commit(job_id)
         self.sent.append((loop.time(), job_id))
         task: Any = asyncio.current_task()
-        running: Iterable[Any] = vars(self.polls)["_running"]
-        poll = next(poll for poll in running if poll.request in (task, None))
+        polls: Any = self.polls
+        poll: Any = next(p for p in polls._running if p.request in (task, None))
         key = id(poll.group), job_id
         other = self.in_flight.get(key)
         assert other is None or other.cancelling(), f"two requests for {key} at a time"
