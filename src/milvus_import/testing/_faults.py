@@ -1,13 +1,17 @@
-"""Faults that a test can inject, most of them by name."""
+"""Faults that a test can inject, most of them by name, and the calls that a server receives."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
 
 import grpc
 
 from milvus_import_pb import common_pb2
+from milvus_import_pb.milvus_grpc import MilvusServiceStub
+from milvus_import_pb.proxy_grpc import ProxyStub
 
 Code = grpc.StatusCode
 
@@ -124,3 +128,48 @@ FAULTS: Final = {
     "unimplemented": Fault(Code.UNIMPLEMENTED, "unknown service milvus.proto.proxy.Proxy"),
 }
 """Faults of a Milvus, and of gateways and networks in front of it, by name."""
+
+Face = Literal["internal", "public", "rest", "cloud"]
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+SERVICES: Final[Mapping[str, Face]] = {
+    ProxyStub.SERVICE: "internal",
+    MilvusServiceStub.SERVICE: "public",
+}
+MESSAGES: Final = {**ProxyStub.METHODS, **MilvusServiceStub.METHODS}
+"""The request and the reply type of each RPC; no name is in both services."""
+REST_METHODS: Final = ("create", "describe", "get_progress", "list", "commit", "abort")
+METHODS: Final = (*MESSAGES, *REST_METHODS)
+
+
+@dataclass(slots=True)
+class Received:
+    """One call as the server received it."""
+
+    service: Face
+    """The service that the client called: "internal", "public", "rest" or "cloud"."""
+    method: str
+    """"GetImportProgress"; for REST the last part of the path, "describe"."""
+    request: Any = field(repr=False)
+    """The request message; for REST the parsed JSON body, or the bytes if they are not JSON."""
+    metadata: Metadata = field(repr=False)
+    """The metadata; for REST the headers, with names in lower case."""
+    time_remaining: float | None
+    """Seconds to the client's deadline when the call arrived, for REST ``Request-Timeout``; None
+    without one."""
+    reset: bool = False
+    """Whether the client ended the call before the response, which crashes Milvus 2.3."""
+    arrived: float = field(default_factory=time.monotonic)
+    """When it arrived, on ``time.monotonic``."""
+
+    def values(self, key: str) -> list[str | bytes]:
+        """Return the values of one metadata key or header."""
+        return [value for name, value in self.metadata if name == key.lower()]
+
+    @property
+    def job_id(self) -> str:
+        """The id of the job that the call is about, or ""."""
+        request: object = self.request
+        if isinstance(request, dict):
+            return str(cast("dict[str, Any]", request).get("jobId", ""))
+        return str(getattr(request, "jobID", "") or getattr(request, "task", ""))
