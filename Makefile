@@ -5,7 +5,7 @@ nox = @$(PYTHON) scripts/tools.py
 arguments = $(if $(ARGS),-- $(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-versions test-alongside test-gateways test-repeat mutate audit lint types \
+.PHONY: demo test test-versions test-alongside test-gateways test-recipes test-repeat mutate audit lint types \
 	proto check-proto wheel bench matrix soak recovery docs screens fault-times dev clean help
 
 demo: ## run a real Milvus and follow a real import to its end
@@ -22,6 +22,9 @@ test-alongside: ## the wheel and each supported pymilvus in one process
 
 test-gateways: ## nginx and HAProxy in front of FakeMilvus and of a real Milvus
 	$(nox) -s gateways $(arguments)
+
+test-recipes: ## the recipes of docs/ for FastAPI, Celery, Airflow and Prefect; not a part of CI
+	$(nox) -s recipes $(arguments)
 
 test-repeat: ## all tests ten times, then once with all durations x3; ARGS=COUNT
 	$(nox) -s repeat $(arguments)

@@ -38,6 +38,7 @@ GRPCIO = ("1.76.0", "1.80.1", "1.83.0", "")  # of `make matrix`; "" is the newes
 ALONGSIDE = ("3.0", "2.6", "2.5")  # pymilvus, see requirements/alongside-*.txt
 
 TESTS = ("newest", "cli", "rest", "test", "lint", "tools")
+RECIPES = ("fastapi", "celery", "airflow", "prefect")  # see requirements/recipes.txt
 GATEWAYS = ("nginx", "haproxy")  # Debian packages
 WORKERS = str(max(4, os.cpu_count() or 1))
 CHECKED = ("src", "generated", "tests", "examples", "scripts", "benchmarks", "noxfile.py")
@@ -257,6 +258,15 @@ def alongside(session: nox.Session, pymilvus: str) -> None:
         session.run("python", "-P", "tests/alongside/both.py", first, backend, silent=True)
     for script in ("rest_peers.py", "migration.py") if with_rest else ():
         session.run("python", "-P", f"tests/alongside/{script}", silent=True)
+
+
+@nox.session
+def recipes(session: nox.Session) -> None:
+    """Run the recipes of docs/recipes.md that need frameworks, with the real packages."""
+    install(session, "recipes")
+    check_installed(session)
+    for framework in session.posargs or RECIPES:
+        session.run("python", "-P", "tests/recipes/run.py", framework, silent=True)
 
 
 @nox.session

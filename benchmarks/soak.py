@@ -61,6 +61,9 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=600.0, help="stop each run after this time"
     )
+    parser.add_argument(
+        "--pause", type=float, default=0.0, help="the longest pause of a caller between two calls"
+    )
     arguments = parser.parse_args()
     fuzzed = fuzz(arguments.replies, seed=arguments.seed)
     print(describe_fuzzing(fuzzed), flush=True)
@@ -75,6 +78,7 @@ def main() -> None:
                 seed=arguments.seed,
                 rest=arguments.rest,
                 seconds=arguments.seconds,
+                pause=arguments.pause,
             )
         )
         print("\n".join(describe(outcome)), flush=True)

@@ -34,6 +34,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = "milvus-import"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 myst_heading_anchors = 4  # links to headings, as on code hosts
 suppress_warnings = ["myst.header"]  # pages may skip a level
@@ -41,15 +43,14 @@ suppress_warnings = ["myst.header"]  # pages may skip a level
 napoleon_numpy_docstring = False
 autoclass_content = "both"
 autodoc_member_order = "bysource"
-# Every argument is listed with its type, whether its docstring describes it or not.
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "all"
+autodoc_default_options = {"members": True}
+autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 80
 python_use_unqualified_type_names = True
 
-# References to the names of this package must resolve; those to other packages need not.
-nitpick_ignore_regex = [(r"py:.*", r"(?!milvus_import\.).*")]
+# References to the public names of this package must resolve; others need not.
+nitpick_ignore_regex = [(r"py:.*", r"(?!milvus_import\.).*"), (r"py:.*", r".*\._.*")]
 
 # The package exports names of private modules: document them under their public names, with the
 # docstrings of constants and attributes, which are found in the private modules only.

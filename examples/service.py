@@ -6,13 +6,19 @@
     curl -d '{"collection": "books", "files": ["books.parquet"]}' localhost:8000/imports
     curl -N localhost:8000/imports/449839014328146739/events
 
-The deadline (X-Timeout-Seconds) and the id (X-Request-Id) of a request are sent with its calls
-to Milvus.
+The events are "progress", one per change, and one "end", after which the page must close its
+EventSource, or the browser connects again. A comment every 15 seconds keeps proxies from closing
+an idle stream (nginx does so after 60 s).
+
+The deadline (X-Timeout-Seconds) and the id (X-Request-Id) of a request are sent with its own call
+to Milvus. The watch has none of them, so that all streams of a job share its polls.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 import os
 import uuid
 from collections.abc import AsyncGenerator
@@ -32,6 +38,9 @@ from milvus_import import (
     JobNotFoundError,
     MilvusImportError,
 )
+
+HEARTBEAT = 15.0
+"""Seconds without an event after which a comment is sent."""
 
 
 class State(TypedDict):
@@ -86,21 +95,45 @@ async def start(request: Request) -> JSONResponse:
     return JSONResponse({"jobId": job_id}, status_code=202)
 
 
+def event(name: str, data: object) -> str:
+    """Return a server-sent event. A name "error" would collide with EventSource's own."""
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+async def follow(client: ImportClient, job_id: str) -> AsyncGenerator[str, None]:
+    """Yield each change of a job, comments while there is none, and one event at the end."""
+    watch = client.watch(job_id)
+    change = asyncio.ensure_future(anext(watch, None))
+    last: str | None = None
+    try:
+        while True:
+            done, _ = await asyncio.wait({change}, timeout=HEARTBEAT)
+            if not done:
+                yield ": no change\n\n"
+                continue
+            progress = change.result()
+            if progress is None:
+                break
+            last = progress.state
+            yield event("progress", progress.to_dict())
+            change = asyncio.ensure_future(anext(watch, None))
+        yield event("end", {"state": last, "error": None})
+    except MilvusImportError as error:
+        yield event("end", {"state": last, "error": str(error)})
+    finally:
+        change.cancel()
+
+
 async def events(request: Request) -> StreamingResponse:
     """Send every change of a job as a server-sent event, until the job has ended."""
     client: ImportClient = request.state.client
-    job_id, seconds, sent = request.path_params["job_id"], deadline(request), metadata(request)
+    job_id = request.path_params["job_id"]
     # An error of the first call still has an HTTP status; the watch retries transient errors.
-    await client.get_import_progress(job_id, timeout=seconds, metadata=sent)
-
-    async def stream() -> AsyncGenerator[str, None]:
-        try:
-            async for progress in client.watch(job_id, rpc_timeout=seconds, metadata=sent):
-                yield f"event: progress\ndata: {json.dumps(progress.to_dict())}\n\n"
-        except MilvusImportError as error:
-            yield f"event: error\ndata: {json.dumps(str(error))}\n\n"
-
-    return StreamingResponse(stream(), media_type="text/event-stream")
+    await client.get_import_progress(job_id, timeout=deadline(request), metadata=metadata(request))
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # nginx must not buffer
+    return StreamingResponse(
+        follow(client, job_id), media_type="text/event-stream", headers=headers
+    )
 
 
 def http_status(error: MilvusImportError) -> int:
@@ -112,6 +145,8 @@ def http_status(error: MilvusImportError) -> int:
             return 404
         case DeadlineExceededError():
             return 504
+        case _ if error.rate_limited:
+            return 429
         case _:
             return 503 if error.transient else 502
 
@@ -120,7 +155,9 @@ async def import_error(_: Request, error: Exception) -> JSONResponse:
     """Respond with the error's own text."""
     failure = cast("MilvusImportError", error)
     body = {"error": str(failure), "mayHaveRun": failure.may_have_run}
-    return JSONResponse(body, status_code=http_status(failure))
+    wait = failure.retry_after
+    headers = {} if wait is None else {"Retry-After": str(math.ceil(wait))}
+    return JSONResponse(body, status_code=http_status(failure), headers=headers)
 
 
 async def http_error(_: Request, error: Exception) -> JSONResponse:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ._address import TLSConfig
-from ._client import GetImportProgressOption, ImportClient, get_import_progress
+from ._client import ImportClient
 from ._connection._grpc import ChannelOption
 from ._errors import (
     AccessDeniedError,
@@ -30,8 +30,15 @@ from ._models import (
     ImportState,
     Service,
 )
+from ._once import GetImportProgressOption, get_import_progress
 from ._options import CallOptions, Metadata, OnRetry, RpcOptions, Until, WatchOptions
-from ._services._requests import Files, ImportOptions, ImportOptionsLike
+from ._services._requests import (
+    BucketCredentials,
+    Files,
+    ImportOptions,
+    ImportOptionsLike,
+    Volume,
+)
 from ._services._select import ServiceChoice
 from ._watch._watch import ImportWatch
 from ._watch._watch_all import JobsWatch, Outcome
@@ -39,6 +46,7 @@ from ._watch._watch_all import JobsWatch, Outcome
 __all__ = [
     "AccessDeniedError",
     "ArgumentError",
+    "BucketCredentials",
     "CallError",
     "CallOptions",
     "CallRecord",
@@ -73,6 +81,7 @@ __all__ = [
     "UnavailableError",
     "UnsupportedServerError",
     "Until",
+    "Volume",
     "WaitTimeoutError",
     "WatchOptions",
     "get_import_progress",

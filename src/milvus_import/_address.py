@@ -264,6 +264,8 @@ class TLSConfig:
 
         A key that was passed as bytes is never written to disk.
         """
+        if self.ca is None:
+            validate_roots("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
         return grpc.ssl_channel_credentials(*self._load(None))
 
     def add_to(self, context: ssl.SSLContext) -> None:
@@ -281,6 +283,24 @@ class TLSConfig:
             _load_certificates(_context_without_limits(), cert)
             _load_chain(context, cert, key)
         return tuple(None if part is None else part.content for part in (ca, key, cert))
+
+
+def validate_roots(variable: str) -> None:
+    """Raise ArgumentError if the root CAs that a variable names cannot be read.
+
+    gRPC and ssl would use their own instead, or none.
+    """
+    path = os.environ.get(variable)
+    if not path:
+        return
+    try:
+        _context_without_limits().load_verify_locations(path)
+    except (OSError, ValueError) as error:
+        tls = isinstance(error, ssl.SSLError)
+        reason = "it has no valid certificates" if tls else getattr(error, "strerror", error)
+        raise ArgumentError(
+            f"the environment variable {variable} names {path!r}, which cannot be used: {reason}"
+        ) from None
 
 
 @dataclass(slots=True)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack, cast, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack, get_args
 
 import grpc.aio
 
@@ -52,7 +51,9 @@ from ._services._requests import (
     ImportOptionsLike,
     JobParams,
     ListParams,
+    Storage,
     create_params,
+    validate_cloud_job_id,
     validate_collection,
     validate_database,
     validate_idempotency_key,
@@ -73,9 +74,13 @@ logger = logging.getLogger("milvus_import")
 
 MAX_RECEIVE_BYTES = 16 * 1024 * 1024
 MAX_SEND_BYTES = 64 * 1024 * 1024
+FIRST_CLOUD_SPACING = 0.1
+"""Seconds between the first polls of Zilliz Cloud; it allows 20 per second, user and endpoint."""
 _NO_JOB = "0"
+_NOT_ON_CLOUD = "with service='cloud': Zilliz Cloud does not have it"
 _CREATE_PARAMETERS = (
     *("collection_name", "files", "partition_name", "db_name", "options", "idempotency_key"),
+    "storage",
 )
 _warned_targets: set[str] = set()
 
@@ -98,6 +103,9 @@ class ImportClient:
         db_name: str = "",
         tls: TLSConfig | None = None,
         service: ServiceChoice = "auto",
+        cluster_id: str = "",
+        project_id: str = "",
+        region_id: str = "",
         max_receive_bytes: int = MAX_RECEIVE_BYTES,
         max_send_bytes: int = MAX_SEND_BYTES,
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
@@ -116,7 +124,12 @@ class ImportClient:
             db_name: The database, unless the URI names it.
             tls: Certificates and names; with it a URI without a scheme means TLS.
             service: "internal" (port 19529, Milvus 2.4+), "public" (19530), "auto" (internal, then
-                public), or "rest" (19530, Milvus 2.4+, extra ``[rest]``).
+                public), "rest" (19530, Milvus 2.4+, extra ``[rest]``), or "cloud": Zilliz Cloud
+                at https://api.cloud.zilliz.com (extra ``[rest]``), which needs ``token``, an API
+                key, and ``cluster_id``, or ``project_id`` with ``region_id``.
+            cluster_id: The cluster on Zilliz Cloud, such as "in01-0123abc".
+            project_id: The project on Zilliz Cloud, instead of ``cluster_id``.
+            region_id: The region of ``project_id``.
             max_receive_bytes: The largest reply, 1 to 2**31-1 bytes, default 16 MiB. Replies with
                 the progress of one job are always limited to 16 MiB.
             max_send_bytes: The largest request, 1 to 2**31-1 bytes, default 64 MiB.
@@ -143,18 +156,34 @@ class ImportClient:
         checked = validate_interceptors(interceptors)
         arguments = validate_channel_options(channel_options)
         secret = credentials_text(token, user, password)
-        if service == "rest":
-            from ._services import _rest  # noqa: PLC0415 - aiohttp is an extra
+        cloud = {"cluster_id": cluster_id, "project_id": project_id, "region_id": region_id}
+        self._on_cloud = service == "cloud"
+        self._validate_job_id = validate_cloud_job_id if self._on_cloud else validate_job_id
+        if self._on_cloud:
+            _reject_credentials(token, user or password)
+        else:
+            _reject(cloud, "unless service='cloud'")
+        if service == "rest" or service == "cloud":  # noqa: PLR1714 - it narrows the type
+            from ._services import _cloud, _rest  # noqa: PLC0415 - aiohttp is an extra
 
-            for argument, value in (("interceptors", checked), ("channel_options", arguments)):
-                if value:
-                    raise ArgumentError(
-                        f"{argument} must be empty with service={service!r}: they are for gRPC only"
-                    )
-            self._settings = _rest.rest_settings(
-                endpoint, secret, "token" if token else "user or password", self._db_name, defaults
+            grpc_only = {"interceptors": checked, "channel_options": arguments}
+            _reject(grpc_only, f"with service={service!r}: they are for gRPC only")
+            self._settings = _rest.http_settings(
+                endpoint,
+                secret,
+                "token" if token else "user or password",
+                self._db_name,
+                defaults,
+                service=service,
             )
-            self._services = _rest.rest_services(endpoint, tls, max_receive_bytes, max_send_bytes)
+            connection = _rest.http_connection(
+                endpoint, tls, max_receive_bytes, max_send_bytes, service=service
+            )
+            self._services = (
+                _cloud.cloud_services(connection, cluster_id, project_id, region_id)
+                if self._on_cloud
+                else _rest.http_services(connection)
+            )
         else:
             self._settings = client_settings(
                 secure=endpoint.secure,
@@ -167,18 +196,11 @@ class ImportClient:
             tls = tls or TLSConfig()
             if tls.server_name:
                 arguments.insert(0, ("grpc.ssl_target_name_override", tls.server_name))
-            connection = GrpcConnection(
-                endpoint,
-                channel_arguments(endpoint, max_receive_bytes, max_send_bytes, arguments),
-                tls.credentials() if endpoint.secure else None,
-                checked,
-            )
-            chosen = {"internal": _internal.METHODS, "public": _public.METHODS}
-            if service != "auto":
-                chosen = {service: chosen[service]}
-            self._services = Services(connection, chosen, "dbname")
+            arguments = channel_arguments(endpoint, max_receive_bytes, max_send_bytes, arguments)
+            self._services = _grpc_services(endpoint, tls, arguments, checked, service)
         self._services.quoted_token = _is_quoted(token) or _is_quoted(password)
-        self._polls = Polls(self._services, shared=not checked)
+        spacing = FIRST_CLOUD_SPACING if self._on_cloud else 0.0
+        self._polls = Polls(self._services, shared=not checked, spacing=spacing)
         if secret and not (endpoint.secure or endpoint.loopback):
             _warn_of_plaintext(endpoint.target)
 
@@ -223,12 +245,16 @@ class ImportClient:
         await self._services.connection.close()
 
     async def check(self, **call: Unpack[CallOptions]) -> Service:
-        """Return the service that responds: "internal", "public" or "rest".
+        """Return the service that responds: "internal", "public", "rest" or "cloud".
 
-        Sends a request for a job that cannot exist. Raises as any call does: CallError with the
-        cause, MilvusStatusError if the server is not ready. ``call`` takes CallOptions.
+        Sends a request for a job that cannot exist; on Zilliz Cloud it lists one job. Raises as any
+        call does: CallError with the cause, MilvusStatusError if the server is not ready. ``call``
+        takes CallOptions.
         """
         settings = merge(self._settings, call)
+        if self._on_cloud:
+            await self._services.call(LIST_JOBS, ListParams("", "", only_one=True), settings)
+            return "cloud"
         try:
             params = JobParams(_NO_JOB, self._db_name)
             snapshot = await self._services.call(GET_PROGRESS, params, settings)
@@ -250,7 +276,7 @@ class ImportClient:
         before anything is sent.
         """
         settings = merge(self._settings, call, ("job_id",))
-        params = JobParams(validate_job_id(job_id), self._db_name)
+        params = JobParams(self._validate_job_id(job_id), self._db_name)
         snapshot = await self._services.call(GET_PROGRESS, params, settings)
         return GetImportProgressResponse(0, snapshot.reason, snapshot.decode())
 
@@ -285,6 +311,7 @@ class ImportClient:
         db_name: str | None = None,
         options: ImportOptionsLike | None = None,
         idempotency_key: str | None = None,
+        storage: Storage | None = None,
         **call: Unpack[CallOptions],
     ) -> str:
         """Start an import job and return its id.
@@ -303,7 +330,10 @@ class ImportClient:
             options: Milvus' import options, such as ``{"timeout": 300, "auto_commit": False}``;
                 ``timeout`` in seconds or as a timedelta.
             idempotency_key: 1 to 256 printable ASCII characters. Milvus 2.6.24 and 3.0.2 run a
-                request that is resent with the same key only once; older servers ignore it.
+                request that is resent with the same key only once; older servers ignore it. Not on
+                Zilliz Cloud.
+            storage: Where Zilliz Cloud reads the files: BucketCredentials for ``files`` that are
+                URLs of objects, None if they are public or pre-signed, a Volume for paths in it.
             **call: CallOptions.
 
         Raises:
@@ -311,17 +341,25 @@ class ImportClient:
             MilvusStatusError: Milvus rejected the request (JobLimitError: too many jobs).
             CallError: The RPC failed; see ``may_have_run``.
         """
-        database = self._database(db_name)
-        params = create_params(
-            collection_name,
-            files,
-            partition_name=partition_name,
-            db_name=database,
-            options=options,
-        )
-        del options  # may hold a secret, and error reporters show the variables of frames
+        try:
+            params = create_params(
+                collection_name,
+                files,
+                partition_name=partition_name,
+                db_name=self._database(db_name),
+                options=options,
+                storage=storage,
+                cloud=self._on_cloud,
+            )
+        except (ArgumentError, TypeError) as error:
+            del options, files, storage
+            raise error.with_traceback(None) from None
+        # They may hold secrets, and error reporters show the variables of frames.
+        del options, files, storage
         settings = self._with_database(merge(self._settings, call, _CREATE_PARAMETERS), db_name)
         if idempotency_key is not None:
+            if self._on_cloud:
+                raise ArgumentError(f"idempotency_key must be None {_NOT_ON_CLOUD}")
             key = validate_idempotency_key(idempotency_key)
             settings = with_metadata(settings, "idempotency-key", key)
         await yield_to_loop()  # a caller that is already cancelled must not start a job
@@ -356,7 +394,7 @@ class ImportClient:
         retried. A failed job is yielded, not raised.
         """
         watch = parse_watch_options(options, ("job_id",))
-        job_id = validate_job_id(job_id)
+        job_id = self._validate_job_id(job_id)
         settings = merge_rpc(self._settings, options, ("job_id",))
         follower = Follower(self._group(settings, watch), (job_id,), self._db_name)
         return ImportWatch(job_id, follower, watch)
@@ -383,7 +421,7 @@ class ImportClient:
             validate_callback("on_progress", on_progress)
         own = ("job_id", "until", "on_progress")
         watch = parse_watch_options(options, own)
-        job_id = validate_job_id(job_id)
+        job_id = self._validate_job_id(job_id)
         group = self._group(merge_rpc(self._settings, options, own), watch)
         rows = group.of_list("", self._db_name) if on_progress is None else None
         follower = Follower(group, (job_id,), self._db_name, shared_list=rows)
@@ -414,7 +452,11 @@ class ImportClient:
         watch = parse_watch_options(options, own)
         if job_ids is not None and collection_name is not None:
             raise ArgumentError("job_ids must be None if collection_name is passed")
-        ids = None if job_ids is None else validate_job_ids(job_ids, or_collection=True)
+        ids = (
+            None
+            if job_ids is None
+            else validate_job_ids(job_ids, or_collection=True, validate=self._validate_job_id)
+        )
         params = self._list_params(
             collection_name, None, all_databases=all_databases or ids is not None
         )
@@ -452,15 +494,17 @@ class ImportClient:
             )
         if on_progress is not None:
             validate_callback("on_progress", on_progress)
-        ids = validate_job_ids(job_ids, or_collection=False)
+        ids = validate_job_ids(job_ids, or_collection=False, validate=self._validate_job_id)
         group = self._group(merge_rpc(self._settings, options, own), watch)
         rows = group.of_list("", self._db_name)
         follower = Follower(group, ids, self._db_name, shared_list=rows)
         return await wait_for_all(FollowedJobs(follower, watch, until=until), on_progress)
 
     async def _change_job(self, operation: Any, job_id: str, call: CallOptions) -> None:
+        if self._on_cloud:
+            raise ArgumentError(f"{operation.name} cannot be called {_NOT_ON_CLOUD}")
         settings = merge(self._settings, call, ("job_id",))
-        params = JobParams(validate_job_id(job_id), self._db_name)
+        params = JobParams(self._validate_job_id(job_id), self._db_name)
         await yield_to_loop()  # a caller that is already cancelled must not change a job
         try:
             await self._services.call(operation, params, settings)
@@ -492,57 +536,6 @@ class ImportClient:
         return self._db_name if db_name is None else validate_database(db_name)
 
 
-@dataclass(slots=True)
-class GetImportProgressOption:
-    """Which job of which server: the argument of ``get_import_progress``.
-
-    The arguments of the connection are those of ImportClient. The repr shows no secrets. A URI with
-    credentials raises ArgumentError here; the other arguments are validated by the call.
-    """
-
-    uri: str
-    job_id: str
-    _: KW_ONLY
-    token: str | None = field(default=None, repr=False)
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    db_name: str = ""
-    tls: TLSConfig | None = None
-    service: ServiceChoice = "auto"
-
-    def __post_init__(self) -> None:
-        if "@" in str(self.uri):
-            parse_uri(self.uri)  # raises immediately: a password must not appear in a repr
-
-
-async def get_import_progress(
-    option: GetImportProgressOption, **call: Unpack[CallOptions]
-) -> GetImportProgressResponse:
-    """Return the progress of one job, over a connection opened for this call.
-
-    ``call`` takes CallOptions: ``timeout`` (seconds, default 10), ``metadata``, ... For more than
-    one call create an ImportClient, which keeps its connection. If it is cancelled, its RPC has up
-    to a second to end before the connection is closed.
-
-    Raises what ``ImportClient.get_import_progress`` raises.
-    """
-    if not isinstance(option, GetImportProgressOption):
-        raise TypeError(f"option must be a GetImportProgressOption, got {type(option).__name__}")
-    client = ImportClient(
-        option.uri,
-        token=option.token,
-        user=option.user,
-        password=option.password,
-        db_name=option.db_name,
-        tls=option.tls,
-        service=option.service,
-    )
-    progress = client.get_import_progress(option.job_id, **call)
-    cast("dict[str, object]", call).clear()  # error reporters show the variables of frames
-    async with client:
-        return await progress
-
-
 _CONSTRUCTOR_ARGUMENTS = (
     *(name for name in ImportClient.__init__.__annotations__ if name not in {"return", "defaults"}),
     *sorted(RpcOptions.__optional_keys__),
@@ -557,6 +550,36 @@ def _database(db_name: str, endpoint: Endpoint) -> str:
             f"got {shorten(db_name)}"
         )
     return validate_database(db_name or endpoint.database)
+
+
+def _grpc_services(
+    endpoint: Endpoint,
+    tls: TLSConfig,
+    arguments: list[ChannelOption],
+    interceptors: Sequence[grpc.aio.ClientInterceptor],
+    service: str,
+) -> Services:
+    """Return the gRPC services, or the one that was chosen. Nothing is sent."""
+    credentials = tls.credentials() if endpoint.secure else None
+    connection = GrpcConnection(endpoint, arguments, credentials, interceptors)
+    chosen = {"internal": _internal.METHODS, "public": _public.METHODS}
+    if service != "auto":
+        chosen = {service: chosen[service]}
+    return Services(connection, chosen, "dbname")
+
+
+def _reject(arguments: Mapping[str, object], when: str) -> None:
+    """Raise ArgumentError for the first argument that is given."""
+    for argument, value in arguments.items():
+        if value:
+            raise ArgumentError(f"{argument} must be empty {when}")
+
+
+def _reject_credentials(token: str | None, user_or_password: str | None) -> None:
+    if user_or_password:
+        raise ArgumentError("user and password must be None with service='cloud'; pass token=")
+    if not token:
+        raise ArgumentError("token must be an API key with service='cloud', got none")
 
 
 def _is_quoted(secret: str | None) -> bool:

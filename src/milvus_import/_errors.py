@@ -121,7 +121,7 @@ class MilvusImportError(Exception):
                 f" (retried for {self.outage:.3g} s without a successful response; "
                 "the import itself may continue)"
             )
-        return f"{text}. {hint}" if hint else text
+        return f"{text.removesuffix('.')}. {hint}" if hint else text
 
     def _last_state(self) -> str:
         return ""

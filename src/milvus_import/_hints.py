@@ -13,8 +13,13 @@ from typing import Final
 
 # The spellings of a placeholder: in Python, on the command line.
 _SPELLINGS: Final = {
+    "api_key": ("the API key", "the API key in MILVUS_TOKEN or --token"),
     "ca": ("tls=TLSConfig(ca=...)", "--ca FILE"),
     "client_certificate": ("tls=TLSConfig(cert=..., key=...)", "--cert FILE --key FILE"),
+    "cluster": (
+        "cluster_id, or project_id and region_id",
+        "--cluster-id, or --project-id and --region-id",
+    ),
     "db_name": ("db_name", "--db"),
     "disable_proxy": (
         "pass channel_options=[('grpc.enable_http_proxy', 0)]",
@@ -31,6 +36,10 @@ _SPELLINGS: Final = {
     "service_auto": ("service='auto'", "--service auto"),
     "service_public": ("service='public'", "--service public"),
     "service_rest": ("service='rest'", "--service rest"),
+    "switch_to_cloud": (
+        "Create the client with service='cloud' and cluster_id=",
+        "Pass --service cloud and --cluster-id",
+    ),
     "switch_to_rest": ("Create the client with service='rest'", "Pass --service rest"),
     "timeout": ("timeout", "--timeout or --rpc-timeout"),
     "token": ("token=", "MILVUS_TOKEN or --token"),
@@ -249,6 +258,18 @@ class Hint(Enum):
         "Turn off compression for /v2/vectordb in the gateway: the client did not request it."
     )
     REST_REPEAT = "Resend the request: commit and abort are idempotent on the server."
+    # Zilliz Cloud.
+    SWITCH_TO_CLOUD = "{switch_to_cloud}: this is the address of Zilliz Cloud."
+    CLOUD_ADDRESS = (
+        "Check the address and the network: Zilliz Cloud is at https://api.cloud.zilliz.com, in "
+        "China at https://api.cloud.zilliz.com.cn."
+    )
+    CLOUD_API_KEY = "Check {api_key}: Zilliz Cloud does not accept it."
+    CLOUD_CLUSTER = "Check {cluster}, and what the API key may access."
+    CLOUD_FILES = (
+        "Check the object URLs and the keys of the bucket, or the volume and the paths in it."
+    )
+    CLOUD_REPEAT = "{list_imports} before you create the job again: it may exist."
     # The arguments of a request.
     CHECK_COLLECTION = "Check the collection's name and {db_name}."
     CHECK_DATABASE = (

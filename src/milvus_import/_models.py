@@ -16,30 +16,13 @@ from ._text import EXCERPT
 if TYPE_CHECKING:
     import grpc
 
-Service = Literal["internal", "public", "rest"]
+Service = Literal["internal", "public", "rest", "cloud"]
 """The service that responded: ``milvus.proto.proxy.Proxy`` (internal),
-``milvus.proto.milvus.MilvusService`` (public), or the REST API."""
+``milvus.proto.milvus.MilvusService`` (public), the REST API, or Zilliz Cloud."""
 
 _FILE_BOUNDARY = r"(?i)(?<=\.npy) |(?<=\.csv) |(?<=\.json) |(?<=\.parquet) "
 _SHOWN_ENTRIES = 3
 """Entries of a list that a repr shows."""
-
-
-def _short_repr(self: Any) -> str:
-    """Return the repr of a dataclass, with long texts and lists truncated."""
-    shown = [f"{f.name}={_cut(getattr(self, f.name))}" for f in fields(self) if f.repr]
-    return f"{type(self).__name__}({', '.join(shown)})"
-
-
-def _cut(value: object) -> str:
-    if isinstance(value, str) and len(value) > EXCERPT:
-        return f"{value[:EXCERPT]!r}..."
-    if isinstance(value, list):
-        entries = cast("list[object]", value)
-        more = len(entries) - _SHOWN_ENTRIES
-        shown = ", ".join([repr(entry) for entry in entries[:_SHOWN_ENTRIES]])
-        return f"[{shown}, ... {more:,} more]" if more > 0 else f"[{shown}]"
-    return repr(value)
 
 
 class ImportState(StrEnum):
@@ -83,8 +66,44 @@ class ImportState(StrEnum):
         return self == "Completed" or self == "Failed"  # noqa: PLR1714 - two compares, no set
 
 
+class _Record:
+    """A dataclass with a short repr."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Show the fields, with long texts and lists truncated."""
+        shown = [
+            f"{f.name}={_cut(getattr(self, f.name))}" for f in fields(cast("Any", self)) if f.repr
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class _Result(_Record):
+    """What a method returns."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values under the names of the Go structs: ``jobId``, ``state``, ..."""
+        return {_camel(f.name): _plain(getattr(self, f.name)) for f in fields(cast("Any", self))}
+
+
+class _Progressing(_Result):
+    """What has a percentage."""
+
+    __slots__ = ()
+
+    progress: int
+
+    @property
+    def fraction(self) -> float:
+        """``progress`` as 0.0 to 1.0, clamped."""
+        return min(max(self.progress, 0), 100) / 100
+
+
 @dataclass(slots=True, repr=False)
-class ImportJob:
+class ImportJob(_Progressing):
     """One job of a job list."""
 
     job_id: str
@@ -95,31 +114,14 @@ class ImportJob:
     reason: str
     """Why the job failed, or ""."""
 
-    __repr__ = _short_repr
-
     @property
     def done(self) -> bool:
         """Whether the job has ended, completed or failed."""
         return self.state.done
 
-    @property
-    def fraction(self) -> float:
-        """``progress`` as 0.0 to 1.0, clamped."""
-        return _fraction(self.progress)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values: ``jobId``, ``collectionName``, ``state``, ..."""
-        return {
-            "jobId": self.job_id,
-            "collectionName": self.collection_name,
-            "state": str(self.state),
-            "progress": self.progress,
-            "reason": self.reason,
-        }
-
 
 @dataclass(slots=True, repr=False)
-class ImportProgressDetail:
+class ImportProgressDetail(_Progressing):
     """One file group of a job; the internal service and REST report these."""
 
     file_name: str
@@ -137,8 +139,6 @@ class ImportProgressDetail:
     reason: str = ""
     """Why the group failed, or ""."""
 
-    __repr__ = _short_repr
-
     @property
     def paths(self) -> tuple[str, ...]:
         """The files of the group, read from ``file_name``.
@@ -152,27 +152,9 @@ class ImportProgressDetail:
             parts = inner.split()
         return tuple(parts)
 
-    @property
-    def fraction(self) -> float:
-        """``progress`` as 0.0 to 1.0, clamped."""
-        return _fraction(self.progress)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values: the names of the Go struct in its order, then ``reason``."""
-        return {
-            "fileName": self.file_name,
-            "fileSize": self.file_size,
-            "progress": self.progress,
-            "completeTime": self.complete_time,
-            "state": self.state,
-            "importedRows": self.imported_rows,
-            "totalRows": self.total_rows,
-            "reason": self.reason,
-        }
-
 
 @dataclass(slots=True, repr=False)
-class ImportProgressData:
+class ImportProgressData(_Progressing):
     """The progress of one import job at one moment."""
 
     collection_name: str
@@ -197,8 +179,6 @@ class ImportProgressData:
     service: Service
     """The service that responded."""
 
-    __repr__ = _short_repr
-
     @property
     def done(self) -> bool:
         """Whether the job has ended, completed or failed."""
@@ -208,11 +188,6 @@ class ImportProgressData:
     def detailed(self) -> bool:
         """Whether total rows, sizes and files are reported; "public" does not report them."""
         return self.service != "public"
-
-    @property
-    def fraction(self) -> float:
-        """``progress`` as 0.0 to 1.0, clamped."""
-        return _fraction(self.progress)
 
     @property
     def created_at(self) -> datetime | None:
@@ -229,26 +204,9 @@ class ImportProgressData:
         """The fields that a job list also has."""
         return ImportJob(self.job_id, self.collection_name, self.state, self.progress, self.reason)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values: the names of the Go struct, ``createTime``, ``service``."""
-        return {
-            "collectionName": self.collection_name,
-            "jobId": self.job_id,
-            "completeTime": self.complete_time,
-            "state": str(self.state),
-            "progress": self.progress,
-            "importedRows": self.imported_rows,
-            "totalRows": self.total_rows,
-            "reason": self.reason,
-            "fileSize": self.file_size,
-            "details": [detail.to_dict() for detail in self.details],
-            "createTime": self.create_time,
-            "service": self.service,
-        }
-
 
 @dataclass(slots=True, repr=False)
-class GetImportProgressResponse:
+class GetImportProgressResponse(_Result):
     """The response of ``get_import_progress``."""
 
     status: int
@@ -257,20 +215,14 @@ class GetImportProgressResponse:
     """The message of the status, usually ""."""
     data: ImportProgressData
 
-    __repr__ = _short_repr
-
     @property
     def service(self) -> Service:
         """The service that responded."""
         return self.data.service
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return ``status``, ``message`` and ``data`` as JSON-ready values."""
-        return {"status": self.status, "message": self.message, "data": self.data.to_dict()}
-
 
 @dataclass(slots=True, repr=False)
-class CallRecord:
+class CallRecord(_Record):
     """What happened in one RPC: the argument of ``on_finish``, and ``CallError.record``."""
 
     service: Service
@@ -285,11 +237,29 @@ class CallRecord:
     elapsed: float
     """Seconds from sending to the end."""
 
-    __repr__ = _short_repr
+
+def _cut(value: object) -> str:
+    if isinstance(value, str) and len(value) > EXCERPT:
+        return f"{value[:EXCERPT]!r}..."
+    if isinstance(value, list):
+        entries = cast("list[object]", value)
+        more = len(entries) - _SHOWN_ENTRIES
+        shown = ", ".join([repr(entry) for entry in entries[:_SHOWN_ENTRIES]])
+        return f"[{shown}, ... {more:,} more]" if more > 0 else f"[{shown}]"
+    return repr(value)
 
 
-def _fraction(percent: int) -> float:
-    return min(max(percent, 0), 100) / 100
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.title() for other in others)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, _Result):
+        return value.to_dict()
+    if isinstance(value, list):
+        return [_plain(entry) for entry in cast("list[object]", value)]
+    return str(value) if isinstance(value, ImportState) else value
 
 
 def _moment(text: str) -> datetime | None:

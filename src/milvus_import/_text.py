@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 EXCERPT = 8192
 """Characters of a text that messages, hints, classification and logs use."""
 _MAX_QUOTE = 500
@@ -22,6 +24,14 @@ def quote(text: str) -> str:
     line = one_line(excerpt(text))
     shortened = len(line) > _MAX_QUOTE or len(text) > EXCERPT
     return line[:_MAX_QUOTE] + "..." if shortened else line
+
+
+def without_queries(text: str) -> str:
+    """Return a text whose URLs have no query and no user: those of objects are secrets."""
+    if "://" not in text:
+        return text
+    text = re.sub(r"(://[^\s?]*)\?[^\s'\"<>)\]},]*", r"\1", text)
+    return re.sub(r"(?<=://)[^/\s@]*@", "", text)
 
 
 def shorten(value: object) -> str:

@@ -107,4 +107,5 @@ async def test_metadata_larger_than_the_buffers_of_haproxy(fake: FakeMilvus) -> 
         with pytest.raises(UnavailableError, match="GOAWAY") as caught:
             await client.check(metadata={"x-large": "a" * 20_000})
         assert await client.check() == "internal"
-    assert caught.value.hint == Hint.GATEWAY_CLOSED.python
+    assert caught.value.hint == Hint.GATEWAY_METADATA_SIZE.python
+    assert not caught.value.transient

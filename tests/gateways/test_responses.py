@@ -224,6 +224,13 @@ async def test_tls_without_http2(fake: FakeMilvus, certificates: Certificates, n
     assert not error.may_have_run
 
 
+async def test_proxy_pass_instead_of_grpc_pass(fake: FakeMilvus) -> None:
+    """nginx calls the server with HTTP/1, and sends what comes back as HTTP/0.9."""
+    async with Nginx(fake, internal="proxy_pass http://internal;") as gateway:
+        error = await error_of(gateway)
+    assert error.hint == Hint.GATEWAY_GRPC_PASS.python, error
+
+
 async def test_plaintext_without_http2(fake: FakeMilvus) -> None:
     async with Nginx(fake, http2=False) as gateway:
         error = await error_of(gateway)

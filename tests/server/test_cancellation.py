@@ -64,9 +64,17 @@ PATHS: dict[str, dict[str, Any]] = {
     "deadline": {},
     "no deadline": {"rpc_timeout": None},
     "interceptor": {"interceptors": [Pass()]},
+    "rest": {"service": "rest"},
 }
-"""The three code paths of a call, which differ in what is awaited."""
-on_each_path = pytest.mark.parametrize("path", PATHS)
+"""The code paths of a call, which differ in what is awaited; the first three are of gRPC."""
+GRPC_PATHS = tuple(PATHS)[:3]
+on_each_path = pytest.mark.parametrize("path", GRPC_PATHS)
+on_each_path_and_rest = pytest.mark.parametrize("path", PATHS)
+
+
+def connect(fake: FakeMilvus, path: str, **options: Any) -> ImportClient:
+    uri = fake.rest_uri if path == "rest" else fake.internal_uri
+    return ImportClient(uri, **({"rpc_timeout": GUARD} | options | PATHS[path]))
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +115,7 @@ SHORT = (
     [
         pytest.param(scenario, path, id=f"{scenario.__name__}-{path}")
         for path in PATHS
-        for scenario in (SHORT if path == "no deadline" else SCENARIOS)
+        for scenario in (SHORT if path in {"no deadline", "rest"} else SCENARIOS)
     ],
 )
 async def test_a_cancelled_caller_returns_and_the_read_continues(
@@ -126,8 +134,7 @@ async def test_a_cancelled_caller_returns_and_the_read_continues(
         calls += 1
         return client.get_import_progress(job_id)
 
-    options: dict[str, Any] = {"rpc_timeout": GUARD, "on_finish": records.append} | PATHS[path]
-    async with ImportClient(fake.internal_uri, **options) as client:
+    async with connect(fake, path, on_finish=records.append) as client:
         await alone(scenario(call, LEAVE * scale))
         await until(lambda: len(records) >= calls)
     assert [record.code for record in records] == [Code.OK] * calls
@@ -135,7 +142,7 @@ async def test_a_cancelled_caller_returns_and_the_read_continues(
     assert fake.jobs[job_id].reply_count == calls
 
 
-@on_each_path
+@on_each_path_and_rest
 async def test_a_detached_call_that_hangs_ends_at_its_deadline(
     path: str, fake: FakeMilvus, job_id: str, scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,9 +150,9 @@ async def test_a_detached_call_that_hangs_ends_at_its_deadline(
     monkeypatch.setattr(_in_flight, "DETACHED_LIFETIME", lifetime)
     fake.inject("hang", times=None)
     records: list[CallRecord] = []
-    options: dict[str, Any] = {"rpc_timeout": lifetime, "on_finish": records.append} | PATHS[path]
-    async with ImportClient(fake.internal_uri, **options) as client:
+    async with connect(fake, path, rpc_timeout=lifetime, on_finish=records.append) as client:
         await alone(move_on_after(lambda: client.get_import_progress(job_id), LEAVE * scale))
+        await until(lambda: bool(fake.received))
         (received,) = fake.received
         assert (received.reset, records) == (False, [])
         await until(lambda: bool(records))
@@ -216,15 +223,16 @@ async def test_the_timeout_of_a_call_raises_deadline_exceeded_error_and_cancels_
         await alone(scenario())
 
 
-@on_each_path
-@pytest.mark.parametrize("closed", ["client", "channel"])
+@pytest.mark.parametrize(
+    ("closed", "path"),
+    [*(("client", path) for path in PATHS), *(("channel", p) for p in GRPC_PATHS)],
+)
 async def test_close_ends_a_call_in_flight_without_cancelling_its_caller(
     closed: str, path: str, fake: FakeMilvus, job_id: str
 ) -> None:
     fake.inject("hang", times=None)
     records: list[CallRecord] = []
-    options: dict[str, Any] = {"rpc_timeout": GUARD, "on_finish": records.append} | PATHS[path]
-    async with ImportClient(fake.internal_uri, **options) as client:
+    async with connect(fake, path, on_finish=records.append) as client:
 
         async def scenario() -> None:
             with anyio.CancelScope() as scope:
@@ -242,19 +250,6 @@ async def test_close_ends_a_call_in_flight_without_cancelling_its_caller(
 
         await asyncio.gather(alone(scenario()), close())
     assert [record.code for record in records] == [Code.CANCELLED]
-
-
-@pytest.mark.parametrize(
-    "metadata",
-    [{"Bad Key": "x"}, {"": "x"}, {":authority": "x"}, {"key": "\n"}, {"key": "ü"}, {"grpc-x": ""}],
-)
-async def test_metadata_that_grpc_rejects_raises_before_anything_is_sent(
-    metadata: dict[str, str], fake: FakeMilvus, job_id: str
-) -> None:
-    async with ImportClient(fake.internal_uri) as client:
-        with pytest.raises(ValueError, match="metadata"):
-            await client.get_import_progress(job_id, metadata=metadata)
-    assert fake.received == []
 
 
 @on_each_path
@@ -387,7 +382,7 @@ LIMITS: tuple[Callable[[ImportClient, float], Coroutine[Any, Any, None]], ...] =
 )
 
 
-@on_each_path
+@on_each_path_and_rest
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.__name__)
 async def test_a_response_within_milliseconds_of_the_limit_is_a_result_or_the_limit(
     limit: Callable[[ImportClient, float], Coroutine[Any, Any, None]],
@@ -400,8 +395,7 @@ async def test_a_response_within_milliseconds_of_the_limit_is_a_result_or_the_li
     fake.inject(Fault(delay=delay), times=None)
     moments = [delay + milliseconds / 1000 for milliseconds in range(-2, 8)]
     records: list[CallRecord] = []
-    options: dict[str, Any] = {"rpc_timeout": GUARD, "on_finish": records.append} | PATHS[path]
-    async with ImportClient(fake.internal_uri, **options) as client:
+    async with connect(fake, path, on_finish=records.append) as client:
         await asyncio.gather(
             *[alone(limit(client, moment)) for moment in moments for _ in range(3)]
         )
@@ -487,7 +481,7 @@ async def test_a_call_that_never_starts_is_given_up_soon_after_its_deadline(
 # on_finish
 
 
-@on_each_path
+@on_each_path_and_rest
 async def test_an_exception_of_on_finish_is_logged_and_does_not_affect_the_call(
     path: str, fake: FakeMilvus, job_id: str, scale: float, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -502,7 +496,7 @@ async def test_an_exception_of_on_finish_is_logged_and_does_not_affect_the_call(
         ]
 
     caplog.set_level(logging.ERROR)
-    async with ImportClient(fake.internal_uri, on_finish=broken, **PATHS[path]) as client:
+    async with connect(fake, path, on_finish=broken) as client:
         assert (await client.get_import_progress(job_id)).data.progress == 40
         fake.inject("denied")
         with pytest.raises(CallError):

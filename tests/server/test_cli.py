@@ -158,11 +158,6 @@ async def test_empty_list_is_reported_and_is_no_failure(fake: FakeMilvus) -> Non
     assert (ended.code, ended.out, ended.err) == (0, "", message)
 
 
-async def test_many_groups_on_the_public_service_start_no_job(fake: FakeMilvus) -> None:
-    await end_of(fake, CASES["many groups on the public service"])
-    assert not fake.jobs
-
-
 @pytest.mark.parametrize("name", ["rejected by Milvus", "wrong token, creating"])
 async def test_create_warns_only_if_the_request_may_have_run(name: str, fake: FakeMilvus) -> None:
     """A CallError and a Status that precede the execution: no such message."""

@@ -28,18 +28,6 @@ async def test_more_than_64_jobs_are_followed_by_lists(jobs: int, fake: FakeMilv
     assert (methods(fake).count("ListImports") > 1) is (jobs > 64)
 
 
-async def test_changes_of_many_jobs_are_printed(fake: FakeMilvus) -> None:
-    for number in range(70):
-        fake.add_job(
-            job_id=str(number), collection_name="books",
-            script=[("Pending", 0), ("Importing", 40), ("Completed", 100)],
-        )  # fmt: skip
-    ended = await run("watch", "books", "--uri", fake.internal_uri, *FAST)
-    assert ended.code == 0
-    assert "3  Importing  40%  books" in ended.out
-    assert ended.out.splitlines()[-1] == "70 jobs completed, 70,000 rows"
-
-
 async def test_until_uncommitted_holds_for_many_jobs(fake: FakeMilvus) -> None:
     for _ in range(70):
         fake.add_job(state="Uncommitted", progress=99)

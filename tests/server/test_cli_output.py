@@ -52,38 +52,6 @@ async def test_without_a_terminal_there_is_a_line_per_change(fake: FakeMilvus) -
     ]
 
 
-async def test_service_without_totals_is_shown_without_them(fake: FakeMilvus) -> None:
-    fake.add_job(job_id="7", script=[("Importing", 40), ("Completed", 100)])
-    ended = await run("watch", "7", "--uri", fake.public_uri, *FAST)
-    assert lines(ended.out)[0] == "7  Importing  40%  500 rows  (public)"
-
-
-@pytest.mark.parametrize("service", ["internal", "public"])
-async def test_completed_job_of_no_rows_shows_0_rows(service: str, fake: FakeMilvus) -> None:
-    fake.add_job(
-        job_id="7", state="Completed", progress=100, files=[FakeFile("empty.json", rows=0)]
-    )
-    uri = fake.internal_uri if service == "internal" else fake.public_uri
-    ended = await run("watch", "7", "--uri", uri, *FAST)
-    assert lines(ended.out) == [
-        f"7  Completed  100%  0 rows  ({service})",
-        "1 job completed, 0 rows",
-    ]
-    assert re.search(r"Rows +0 rows\n", (await run("get", "7", "--uri", uri)).out)
-
-
-async def test_one_row_is_singular(fake: FakeMilvus) -> None:
-    fake.add_job(job_id="7", state="Completed", progress=100, files=[FakeFile("a.json", rows=1)])
-    ended = await run("wait", "7", "--uri", fake.public_uri, *FAST)
-    assert ended.out == "1 job completed, 1 row\n"
-
-
-async def test_failed_job_shows_no_rows(fake: FakeMilvus) -> None:
-    fake.add_job(job_id="7", state="Failed", reason="disk full", files=[FakeFile("a", rows=0)])
-    ended = await run("watch", "7", "--uri", fake.internal_uri, *FAST)
-    assert lines(ended.out) == ["7  Failed  0%  (internal)", "1 failed"]
-
-
 async def test_wait_prints_only_the_outcome(fake: FakeMilvus) -> None:
     fake.add_job(job_id="7", script=[("Importing", 40), ("Completed", 100)])
     ended = await run("wait", "7", "--uri", fake.internal_uri, *FAST)
@@ -195,14 +163,6 @@ async def test_create_prints_only_the_job_id_on_stdout(fake: FakeMilvus) -> None
     request = fake.received[-1].request
     assert [list(file.paths) for file in request.files] == [["id.npy", "v.npy"]]
     assert {pair.key: pair.value for pair in request.options}["auto_commit"] == "false"
-
-
-async def test_create_of_20_files_is_one_job_of_20_groups(fake: FakeMilvus) -> None:
-    files = [f"part-{number}.parquet" for number in range(20)]
-    ended = await run("create", "books", *files, "--uri", fake.internal_uri)
-    assert len(fake.jobs) == 1
-    assert ended.out.strip() in fake.jobs
-    assert [list(file.paths) for file in fake.received[-1].request.files] == [[f] for f in files]
 
 
 async def test_unknown_import_option_is_a_warning(fake: FakeMilvus) -> None:

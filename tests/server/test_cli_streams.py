@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from command_line import COMMAND, FAST, TOKEN, Ended, finish, invoke, screen, variables
+from command_line import COMMAND, FAST, TOKEN, Ended, finish, screen, variables
 
 from milvus_import._cli._commands import cli
 from milvus_import.testing import FakeFile, FakeMilvus
@@ -229,12 +229,6 @@ for command in (cli, *cli.commands.values()):
     ]  # fmt: skip
     assert helps[0] == helps[1]
     assert helps[0].count("Examples:") == len(cli.commands) + 1
-
-
-def test_the_program_prints_its_help_without_docstrings() -> None:
-    command = [sys.executable, "-OO", *COMMAND[1:], "--help"]
-    done = subprocess.run(command, env=variables(), capture_output=True, text=True, check=True)
-    assert done.stdout == invoke("--help").out
 
 
 async def test_commands_work_without_docstrings_and_assertions(fake: FakeMilvus) -> None:

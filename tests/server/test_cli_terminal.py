@@ -65,16 +65,6 @@ async def test_outage_is_shown_in_place() -> None:
     assert summary == "1 job completed, 1,000 rows"
 
 
-async def test_failed_job_has_an_empty_bar(fake: FakeMilvus) -> None:
-    fake.add_job(job_id="7", state="Failed", reason="disk full")
-    async with screen("watch", "7", "--uri", fake.internal_uri, *FAST) as running:
-        assert await running.end() == 1
-    error, row, _ = lines(running.screen.text())
-    assert error == "milvus-import: import job 7 failed: disk full"
-    bar = row.split()[1]
-    assert set(bar) == {"─"}
-
-
 @pytest.mark.parametrize(
     ("kind", "environment", "bars", "colors"),
     [

@@ -11,7 +11,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from command_line import METADATA, TOKEN, finish, invoke, run, run_process, start
+from command_line import METADATA, TOKEN, finish, invoke, run, run_process
 
 from milvus_import._cli._commands import cli
 from milvus_import.testing import FakeMilvus
@@ -97,16 +97,6 @@ def test_misuse_is_reported_before_anything_is_sent(command: str) -> None:
         assert "Usage: milvus-import" in ended.err
 
 
-@pytest.mark.parametrize("name", ["no command", "no job id", "empty collection"])
-async def test_misuse_in_a_process_of_its_own(name: str, fake: FakeMilvus) -> None:
-    words = MISUSE[name].split(" ") if MISUSE[name] else []
-    ended = await finish(await start(*words, MILVUS_URI=fake.internal_uri))
-    assert ended.code == 2
-    assert ended.err
-    assert not ended.out
-    assert not fake.received
-
-
 @pytest.mark.parametrize("command", ["wait ", "watch --collection="])
 def test_empty_collection_to_follow_names_what_is_possible(command: str) -> None:
     message = "milvus-import: name job ids or a collection, or pass --all-databases"
@@ -123,6 +113,8 @@ def test_empty_collection_to_follow_names_what_is_possible(command: str) -> None
          "--uri 'http://localhost' has the scheme http://, but a TLS option was given"),
         (("get", "7", "--uri", "localhost/a", "--db", "b"),
          "--db must be 'a', the database of the URI, got 'b'"),
+        (("get", "7", "--uri", "http://root:Sup3rS3cret@localhost"),
+         "--uri must not contain '@': set MILVUS_TOKEN=user:password"),
         (("get", "7", "--token", "Bearer x"), "--token must be passed without 'Bearer'"),
         (("get", "7", "--uri", "https://localhost", "--ca", "/nowhere"),
          "--ca file '/nowhere' cannot be read: "),
@@ -143,12 +135,6 @@ def test_errors_of_arguments_name_options(words: tuple[str, ...], start: str) ->
 def test_empty_milvus_uri_is_an_error() -> None:
     ended = invoke("get", "7", MILVUS_URI="")
     assert (ended.code, ended.err.splitlines()[0]) == (2, "milvus-import: MILVUS_URI is empty")
-
-
-def test_credentials_in_the_uri_name_the_variable_for_them() -> None:
-    ended = invoke("get", "7", "--uri", "http://root:Sup3rS3cret@localhost")
-    message = "milvus-import: --uri must not contain '@': set MILVUS_TOKEN=user:password"
-    assert ended.err.splitlines()[0] == message
 
 
 async def test_uri_option_overrides_an_empty_milvus_uri(fake: FakeMilvus) -> None:
@@ -192,14 +178,6 @@ def test_each_connection_option_has_a_variable() -> None:
         if (name := option.opts[-1]) not in own:
             variable = option.envvar
             assert variable == f"MILVUS_{name[2:].upper().replace('-', '_')}"
-
-
-async def test_user_and_password_are_read_from_the_environment(fake: FakeMilvus) -> None:
-    fake.token = TOKEN
-    user, _, password = TOKEN.partition(":")
-    variables = {"MILVUS_TOKEN": "", "MILVUS_USER": user, "MILVUS_PASSWORD": password}
-    assert (await run("list", "--uri", fake.internal_uri, **variables)).code == 0
-    assert fake.received[-1].values("authorization")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from typing import Any
 import grpc
 import pytest
 from frames import Connection, frame_port
+from h2_server import grpc_status, h2_server
+from interceptors import Pass
 
 from milvus_import import CallError, CallRecord, ImportClient, UnavailableError
 from milvus_import._errors import hint_of
@@ -136,6 +138,23 @@ async def test_metadata_that_is_too_large_for_the_gateway_is_not_sent_again() ->
     error, records, _ = await failure(lambda connection: connection.go_away(11), metadata=large)
     assert hint_of(error) is Hint.GATEWAY_METADATA_SIZE, error.details
     assert len(records) == 1
+
+
+@pytest.mark.parametrize("timeout", [60, None])
+@pytest.mark.parametrize("interceptors", [[], [Pass()]], ids=["", "intercepted"])
+async def test_status_code_without_a_name_is_unknown(
+    interceptors: list[Pass], timeout: float | None
+) -> None:
+    """grpcio below 1.83 raises a KeyError instead of the error."""
+    records: list[CallRecord] = []
+    async with (
+        h2_server(lambda _: grpc_status(99, "strange")) as server,
+        ImportClient(server.uri, service="internal", interceptors=interceptors) as client,
+    ):
+        with pytest.raises(CallError, match=r"UNKNOWN \((status code 99|strange)\)") as caught:
+            await client.get_import_progress("7", timeout=timeout, on_finish=records.append)
+    assert (type(caught.value), caught.value.code) == (CallError, Code.UNKNOWN)
+    assert [record.code for record in records] == [Code.UNKNOWN]
 
 
 async def test_page_of_a_web_server_is_not_a_grpc_response() -> None:

@@ -20,8 +20,11 @@ import grpc
 import grpc.aio
 import network
 import pytest
+import web
 from certificates import ELSEWHERE, Certificates, make_certificates
+from frames import frame_port
 from gateways import scripted_gateway
+from interceptors import HoldBack
 from network import Relay
 from processes import FakeProcess
 from times import until
@@ -75,7 +78,7 @@ def read_table() -> list[Row]:
     for line in PAGE.read_text(encoding="utf-8").partition("| Row |")[2].splitlines()[2:]:
         if not line.startswith("|"):
             break
-        name, _, seen, seconds, ran, transient, _ = (c.strip() for c in line.strip("|").split("|"))
+        name, _, seen, seconds, ran, transient = (c.strip() for c in line.strip("|").split("|"))
         error = re.match(r"`(\w+)`: ", seen)
         rows.append(
             Row(
@@ -609,6 +612,51 @@ async def unknown_job_of_a_database(stage: Stage) -> AsyncGenerator[Case, None]:
 
 
 @scenario()
+async def several_servers(stage: Stage) -> AsyncGenerator[Case, None]:
+    gone = status(2100, f"import job does not exist, jobID={JOB}")
+    async with milvus() as server:
+        replies = iter([None, gone, None, gone, gone])
+        server.choose_fault = lambda _: next(replies)
+
+        async def call(client: ImportClient) -> None:
+            await client.wait(JOB, interval=0.01)
+
+        yield Case(Attempt(server.internal_uri, call=call))
+
+
+@scenario()
+async def progress_denied_over_rest(stage: Stage) -> AsyncGenerator[Case, None]:
+    user = f"bob:{SECRET}1"
+    async with milvus(version="2.5", token=TOKEN) as server:
+        server.users = {user: {"books"}}
+        rest = {"service": "rest", "metadata": {}}
+        yield Case(Attempt(server.rest_uri, rest | {"token": user}), Attempt(server.rest_uri, rest))
+
+
+@scenario()
+async def web_page_over_rest(stage: Stage) -> AsyncGenerator[Case, None]:
+    async with web.serving(web.reply(b"<title>Welcome</title>")) as page:
+        yield Case(Attempt(page.uri, {"service": "rest", "metadata": {}}))
+
+
+@scenario()
+async def large_metadata(stage: Stage) -> AsyncGenerator[Case, None]:
+    async with frame_port(lambda connection: connection.go_away(11)) as port:
+        large = SECRETS["metadata"] | {"x-large": "x" * 5_000}
+        yield Case(Attempt(port.uri, {"metadata": large, "service": "internal"}))
+
+
+@scenario()
+async def slow_interceptor(stage: Stage) -> AsyncGenerator[Case, None]:
+    timeout = 0.3 * stage.scale
+    async with milvus() as server:
+        slow = {"rpc_timeout": timeout, "interceptors": [HoldBack()]}
+        yield Case(
+            Attempt(server.internal_uri, slow), Attempt(server.internal_uri), ends_at=timeout
+        )
+
+
+@scenario()
 async def create_deadline(stage: Stage) -> AsyncGenerator[Case, None]:
     timeout = 0.3 * stage.scale
     async with milvus(version="2.3") as server:
@@ -684,12 +732,16 @@ def failed_job(name: str, reason: str) -> None:
     scenario()(make)
 
 
-failed_job("job_file_not_found", "open /home/me/books.json: no such file or directory")
+failed_job("job_file_not_found", "error: key not found[key=/home/me/books.json], file: id:1")
 failed_job("job_file_type", "unsupported file type: .txt")
 failed_job("job_json_layout", "the JSON root key should be 'rows'")
 failed_job("job_npy_names", "there is no file corresponding to field: vector")
 failed_job("job_large_strings", "unsupported data type large_utf8")
 failed_job("job_restarted", "task marked failed as service restarted")
+failed_job("job_bucket_keys", "Access Denied.")
+failed_job("job_missing_column", "field 'title' not in arrow schema")
+failed_job("job_file_size", "file size 17179869185 exceeds the maxSize 17179869184")
+failed_job("job_import_timeout", "import timeout")
 
 
 @scenario()
@@ -885,7 +937,7 @@ def check_attributes(error: Exception, row: Row) -> None:
             assert row.name in WITHOUT_RECORD
             return
         assert error.record.code is error.code
-        assert error.record.details in error.details
+        assert error.service == "rest" or error.record.details in error.details
         assert error.record.details
         assert SECRET not in repr(error.record)
     elif isinstance(error, MilvusStatusError):
@@ -901,9 +953,10 @@ WITHOUT_RECORD = {
         "empty-reply",
         "no-time-left",
         "unparseable-reply",
+        "web-page-over-rest",
         "commit-on-grpc",
         "many-groups",
         "job-list-without-ids",
     ),
 }
-"""Nothing was sent, or gRPC reported OK."""
+"""Nothing was sent, or gRPC or HTTP reported success."""

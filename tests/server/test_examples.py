@@ -22,7 +22,8 @@ import uvicorn
 from network import closed_port
 from times import until
 
-from milvus_import.testing import FakeMilvus, Received
+from milvus_import import ImportClient, UnavailableError
+from milvus_import.testing import FakeMilvus, Fault, HttpResponse, Received
 
 pytestmark = pytest.mark.anyio
 
@@ -97,9 +98,13 @@ async def test_submit_and_wait_prints_the_reason_of_a_failed_import(
 class Service:
     """The example in uvicorn on its own port, and an HTTP client."""
 
-    def __init__(self, server: uvicorn.Server, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self, server: uvicorn.Server, http: httpx.AsyncClient, names: dict[str, Any]
+    ) -> None:
         self.server = server
         self.http = http
+        self.names = names
+        """The global names of the example."""
 
     async def post(self, body: Any = None, **arguments: Any) -> tuple[int, Any]:
         reply = await self.http.post("/imports", json=body, **arguments)
@@ -124,10 +129,12 @@ Serve = Callable[[str], AbstractAsyncContextManager[Service]]
 
 
 async def server_sent_events(reply: httpx.Response) -> AsyncIterator[tuple[str, Any]]:
-    """Yield the name and the data of each event."""
+    """Yield the name and the data of each event, and ":" for each comment."""
     event = ""
     async for line in reply.aiter_lines():
         field, _, value = line.partition(": ")
+        if line.startswith(":"):
+            yield ":", line
         if field == "event":
             event = value
         elif field == "data":
@@ -154,7 +161,7 @@ async def serving(guard: float) -> AsyncGenerator[Service, None]:
             async with httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{port}", timeout=guard, trust_env=False
             ) as http_client:
-                yield Service(server, http_client)
+                yield Service(server, http_client, vars(example))
         finally:
             server.should_exit = True
             await asyncio.wait_for(running, guard)
@@ -213,13 +220,52 @@ async def test_events_sends_each_change_and_ends_with_the_job(
         serve(fake.internal_uri) as service,
         service.stream(job.job_id, headers=headers) as events,
     ):
-        changes = [(event, data["state"], data["jobId"]) async for event, data in events]
+        *progress, last = [event async for event in events]
+    changes = [(event, data["state"], data["jobId"]) for event, data in progress]
     assert changes == [
         ("progress", "Importing", job.job_id),
         ("progress", "Completed", job.job_id),
     ]
-    assert sent_with(fake.received, "r-1") == ["GetImportProgress"] * 3
-    assert all(400 < (call.time_remaining or 0) < 600 for call in fake.received)
+    assert last == ("end", {"state": "Completed", "error": None})
+    assert sent_with(fake.received, "r-1") == ["GetImportProgress"]
+    assert len(fake.received) == 3
+    assert 400 < (fake.received[0].time_remaining or 0) < 600
+
+
+async def test_events_of_an_idle_job_are_comments(
+    fake: FakeMilvus, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = fake.add_job(state="Importing", progress=40)
+    async with serve(fake.internal_uri) as service:
+        monkeypatch.setitem(service.names, "HEARTBEAT", 0.05)
+        async with service.stream(job.job_id) as events:
+            first = [(await anext(events))[0] for _ in range(4)]
+            job.state, job.progress = "Completed", 100
+            rest = [event async for event, _ in events if event != ":"]
+    assert first == ["progress", ":", ":", ":"]
+    assert rest == ["progress", "end"]
+
+
+async def test_streams_of_a_job_share_its_polls(fake: FakeMilvus, serve: Serve) -> None:
+    job = fake.add_job(state="Importing", progress=40)
+
+    async def read(service: Service, request_id: str) -> list[str]:
+        async with service.stream(job.job_id, headers={"X-Request-Id": request_id}) as events:
+            names = list[str]()
+            async for name, _ in events:
+                names.append(name)
+                if len(names) == 1:
+                    following.append(request_id)
+                if len(following) == 10:
+                    job.state, job.progress = "Completed", 100
+            return names
+
+    following = list[str]()
+    async with serve(fake.internal_uri) as service:
+        outcomes = await asyncio.gather(*(read(service, f"r-{n}") for n in range(10)))
+    assert all(names == ["progress", "progress", "end"] for names in outcomes)
+    polls = [call for call in fake.received if not call.values("x-request-id")]
+    assert 2 <= len(polls) < 10
 
 
 async def test_events_ends_with_an_error_that_is_not_transient(
@@ -234,8 +280,9 @@ async def test_events_ends_with_an_error_that_is_not_transient(
         fake.inject("denied")
         assert event == "progress"
         (last,) = [event async for event in events]
-    assert last[0] == "error"
-    assert "permission deny" in last[1]
+    assert last[0] == "end"
+    assert last[1]["state"] == "Importing"
+    assert "permission deny" in last[1]["error"]
 
 
 async def test_events_whose_reader_disconnects_leaves_nothing_in_flight(
@@ -330,7 +377,13 @@ async def test_a_milvus_that_hangs_is_504_at_the_deadline_of_the_request(
 
 @pytest.mark.parametrize(
     ("fault", "expected"),
-    [("not-ready", 503), ("job-limit", 503), ("denied", 502), ("no-collection", 502)],
+    [
+        ("not-ready", 503),
+        ("job-limit", 503),
+        ("rate-limit", 429),
+        ("denied", 502),
+        ("no-collection", 502),
+    ],
 )
 async def test_other_errors_are_503_if_transient_and_502_if_not(
     fake: FakeMilvus, serve: Serve, fault: str, expected: int
@@ -339,6 +392,17 @@ async def test_other_errors_are_503_if_transient_and_502_if_not(
     async with serve(fake.internal_uri) as service:
         status, body = await service.post(BOOKS)
     assert (status, body["mayHaveRun"]) == (expected, False)
+
+
+async def test_retry_after_of_rest_is_passed_on(fake: FakeMilvus, serve: Serve) -> None:
+    page = HttpResponse(status=429, body=b"slow down", headers=(("Retry-After", "7"),))
+    fake.inject(Fault(http=page))
+    async with ImportClient(fake.rest_uri, service="rest") as client:
+        with pytest.raises(UnavailableError) as caught:
+            await client.create_import("books", ["a.parquet"])
+    async with serve(fake.internal_uri) as service:
+        response = await service.names["import_error"](None, caught.value)
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "7")
 
 
 async def test_an_error_of_the_service_itself_is_500(

@@ -11,8 +11,7 @@ from conformance import as_fake, comparable
 from replay import METHODS, PROXY, PUBLIC
 from vectors import Vector, load
 
-from milvus_import.testing import FAULTS, FakeFile, FakeJob, FakeMilvus
-from milvus_import_pb import common_pb2
+from milvus_import.testing import FAULTS, FakeMilvus
 
 pytestmark = pytest.mark.anyio
 
@@ -87,73 +86,6 @@ async def test_internal_service_on_the_public_port_has_the_recorded_details(
 ) -> None:
     fake.internal_port = fake.public_port
     assert await replayed(fake, VECTORS[GO + "unknown-service"]) == recorded(GO + "unknown-service")
-
-
-@pytest.mark.parametrize("files", [0, 1, 3, 10])
-async def test_completed_job_has_the_recorded_reply(fake: FakeMilvus, files: int) -> None:
-    vector = VECTORS[f"{GO}tasks/{files}"]
-    parts = [f"data/part-{index:05}.parquet" for index in range(files)]
-    fake.add_job(
-        FakeJob(
-            job_id=vector.request.jobID,
-            state="Completed",
-            progress=100,
-            files=[
-                FakeFile(task.file_name.strip("[]"), task.file_size, task.total_rows)
-                for task in vector.reply.task_progresses
-            ],
-        )
-    )
-    fake_reply, real = await replayed(fake, vector), vector.reply
-    assert [task.file_name for task in fake_reply.task_progresses] == [
-        f"[{part}]" for part in parts
-    ]
-    for reply in (fake_reply, real):
-        assert reply.complete_time
-        reply.complete_time = ""
-        for task in reply.task_progresses:
-            assert task.complete_time
-            task.complete_time = ""
-    assert fake_reply == real
-
-
-@pytest.mark.parametrize("name", ["list/0", "list/1", "list/3"])
-async def test_job_list_has_the_recorded_rows(fake: FakeMilvus, name: str) -> None:
-    vector = VECTORS[GO + name]
-    requested, real = vector.request.collection_name, vector.reply
-    # The recorded server made up other names.
-    real.collection_names[:] = [requested] * len(real.jobIDs)
-    for job_id, state, progress, collection_name, reason in rows_of(real):
-        fake.add_job(
-            job_id=job_id,
-            state=str(state),
-            progress=progress,
-            collection_name=collection_name,
-            reason=reason,
-        )
-    reply = await replayed(fake, vector)
-    assert reply.status == real.status
-    assert sorted(rows_of(reply)) == sorted(rows_of(real))
-
-
-def rows_of(reply: Any) -> list[tuple[Any, ...]]:
-    columns = (reply.jobIDs, reply.states, reply.progresses, reply.collection_names, reply.reasons)
-    return list(zip(*columns, strict=True))
-
-
-@pytest.mark.parametrize("name", ["public/state-new-shape", "public/state-failed"])
-async def test_public_service_of_2_4_has_the_recorded_replies(fake: FakeMilvus, name: str) -> None:
-    real = recorded(GO + name)
-    infos = {info.key: info.value for info in real.infos}
-    fake.add_job(
-        job_id=str(VECTORS[GO + name].request.task),
-        state="Failed" if real.state == common_pb2.ImportFailed else "Completed",
-        progress=int(infos["progress_percent"]),
-        reason=infos["failed_reason"],
-        create_ts=real.create_ts,
-        files=[],
-    )
-    assert await replayed(fake, VECTORS[GO + name]) == real
 
 
 @pytest.mark.parametrize(

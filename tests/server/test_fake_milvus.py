@@ -25,7 +25,6 @@ from milvus_import import (
     JobNotFoundError,
     MilvusImportError,
     TLSConfig,
-    UnauthenticatedError,
     UnavailableError,
     get_import_progress,
 )
@@ -291,47 +290,6 @@ def test_start_needs_asyncio() -> None:
         trio.run(serve)
 
 
-async def test_two_servers_are_independent(fake: FakeMilvus) -> None:
-    async with FakeMilvus() as other:
-        job = other.add_job()
-        assert fake.internal_port != other.internal_port
-        async with ImportClient(fake.internal_uri) as client:
-            with pytest.raises(JobNotFoundError):
-                await client.get_import_progress(job.job_id)
-
-
-async def test_unknown_methods_have_the_details_of_grpc_go(fake: FakeMilvus) -> None:
-    details: list[str] = []
-    for target, path in (
-        (fake.public_port, "/milvus.proto.proxy.Proxy/GetImportProgress"),
-        (fake.internal_port, "/milvus.proto.milvus.MilvusService/GetImportState"),
-        (fake.internal_port, "/milvus.proto.proxy.Proxy/Nonsense"),
-        (fake.internal_port, "/grpc.health.v1.Health/Watch"),
-        (fake.internal_port, "/a/b/GetImportProgress"),
-        (fake.internal_port, "/GetImportProgress"),
-    ):
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{target}") as channel:
-            method: Any = cast("Any", channel).unary_unary(path)
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await method(b"", timeout=30)
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        details.append(caught.value.details() or "")
-    assert details == [
-        "unknown service milvus.proto.proxy.Proxy",
-        "unknown service milvus.proto.milvus.MilvusService",
-        "unknown method Nonsense for service milvus.proto.proxy.Proxy",
-        "unknown service grpc.health.v1.Health",
-        "unknown service a/b",
-        'malformed method name: "/GetImportProgress"',
-    ]
-    assert [received.service for received in fake.unimplemented[:3]] == [
-        "internal",
-        "public",
-        "internal",
-    ]
-    assert fake.received == []
-
-
 async def test_received_records_a_reset(fake: FakeMilvus, scale: float) -> None:
     job = fake.add_job()
     fake.inject("hang")
@@ -354,27 +312,6 @@ async def test_received_records_a_reset(fake: FakeMilvus, scale: float) -> None:
     assert received.time_remaining is None
     assert "metadata" not in repr(received)
     assert job.job_id not in repr(received)
-
-
-@pytest.mark.parametrize(
-    ("sent", "text"),
-    [
-        ({}, "missing authorization in header"),
-        ({"authorization": "a2V5"}, "auth check failure, please check api key is correct"),
-        ({"authorization": "cm9vdDpXcm9uZw=="}, "auth check failure"),
-        ({"authorization": "Bearer cm9vdDpNaWx2dXM="}, "invalid token format"),
-    ],
-)
-async def test_wrong_credentials_have_the_details_of_milvus(
-    fake: FakeMilvus, sent: dict[str, str], text: str
-) -> None:
-    fake.token = "root:Milvus"
-    job = fake.add_job()
-    async with ImportClient(fake.public_uri) as client:
-        with pytest.raises(UnauthenticatedError, match=text):
-            await client.get_import_progress(job.job_id, metadata=sent)
-    async with ImportClient(fake.internal_uri) as client:  # requires no credentials
-        await client.get_import_progress(job.job_id, metadata=sent)
 
 
 async def test_mutual_tls_requires_a_client_certificate() -> None:

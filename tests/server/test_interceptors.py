@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,19 +13,24 @@ import anyio
 import grpc
 import grpc.aio
 import pytest
+from interceptors import Pass
 from opentelemetry.instrumentation import grpc as instrumentation
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from times import GUARD
 
 from milvus_import import (
     CallRecord,
+    DeadlineExceededError,
     ImportClient,
     JobNotFoundError,
     UnavailableError,
     UnsupportedServerError,
 )
+from milvus_import._errors import hint_of
+from milvus_import._hints import Hint
 from milvus_import.testing import FakeMilvus
 from milvus_import_pb import internal_pb2
 
@@ -139,23 +146,6 @@ async def test_errors_and_records_are_the_same_with_interceptors(
         assert ("x-cost", "3") in record.trailing_metadata
 
 
-async def test_a_client_with_interceptors_can_be_cancelled(
-    fake: FakeMilvus, job_id: str, scale: float
-) -> None:
-    fake.inject("hang")
-    async with ImportClient(fake.internal_uri, interceptors=[Tagging()]) as client:
-        with anyio.move_on_after(0.2 * scale) as scope:
-            await client.get_import_progress(job_id)
-        assert scope.cancelled_caught
-        assert (await client.get_import_progress(job_id)).data.progress == 40
-
-
-def test_an_object_that_is_no_interceptor_is_a_type_error() -> None:
-    for nonsense in (object(), Tagging):
-        with pytest.raises(TypeError, match="UnaryUnaryClientInterceptor"):
-            ImportClient("localhost", interceptors=[nonsense])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
-
-
 # -------------------------------------------------------------------------- OpenTelemetry
 
 
@@ -254,3 +244,50 @@ async def test_the_example_traces_a_call(fake: FakeMilvus, job_id: str) -> None:
     assert '"name": "/milvus.proto.proxy.Proxy/GetImportProgress"' in output
     [traceparent] = fake.received[0].values("traceparent")
     assert str(traceparent).split("-")[1] in output
+
+
+# ------------------------------------------------------------------------ slow interceptors
+
+
+class Slow(Pass):
+    """Takes its time before the call, or after the response."""
+
+    def __init__(self, when: str) -> None:
+        self.when = when
+
+    async def intercept_unary_unary(
+        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        if self.when == "before":
+            await asyncio.sleep(GUARD)
+        call = await continuation(client_call_details, request)
+        await call
+        await asyncio.sleep(GUARD)
+        return call
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("service", ["auto", "internal", "public"])
+@pytest.mark.parametrize("added", ["by the client", "from outside"])
+async def test_a_slow_interceptor_is_named_at_the_timeout(
+    fake: FakeMilvus, added: str, service: Any, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Libraries for tracing replace the functions that create channels."""
+    create: Any = grpc.aio.insecure_channel
+    slow: dict[str, Any] = {"interceptors": [Slow(when)]}
+    if added == "from outside":
+        monkeypatch.setattr(
+            grpc.aio,
+            "insecure_channel",
+            lambda target, **given: create(target, **(given | slow)),
+        )
+    options = slow if added == "by the client" else {}
+    uri = fake.public_uri if service == "public" else fake.internal_uri
+    records: list[CallRecord] = []
+    async with ImportClient(uri, service=service, **options) as client:
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceededError, match=r"no response within 0\.3 s") as caught:
+            await client.get_import_progress("1", timeout=0.3, on_finish=records.append)
+        assert time.monotonic() - started < GUARD / 2
+    assert hint_of(caught.value) is Hint.INTERCEPTOR_SLOW
+    assert len(records) == 1

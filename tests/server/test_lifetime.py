@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -177,24 +177,6 @@ def test_two_threads_that_make_the_first_call_at_the_same_time_bind_the_client_o
         asyncio.run(process.kill())
 
 
-def test_one_client_per_thread() -> None:
-    process = FakeProcess(JOB)
-    asyncio.run(process.start())
-
-    async def call() -> int:
-        async with ImportClient(process.internal_uri, rpc_timeout=GUARD) as client:
-            await asyncio.gather(*[client.get_import_progress(JOB_ID) for _ in range(20)])
-            final = await client.get_import_progress(JOB_ID)
-            return final.data.progress
-
-    try:
-        with ThreadPoolExecutor(4) as pool:
-            futures = [pool.submit(asyncio.run, call()) for _ in range(4)]
-            assert [future.result(GUARD) for future in futures] == [40] * 4
-    finally:
-        asyncio.run(process.kill())
-
-
 @pytest.mark.parametrize("form", ["list", "generator", "zip"])
 async def test_channel_options_may_be_an_iterator(form: str, server: FakeMilvus) -> None:
     """Options that are read twice would be lost: the receive limit would not apply."""
@@ -209,12 +191,33 @@ async def test_channel_options_may_be_an_iterator(form: str, server: FakeMilvus)
             await client.get_import_progress(JOB_ID)
 
 
-def test_use_in_trio_is_a_runtime_error_that_names_asyncio() -> None:
-    async def run() -> None:
-        async with ImportClient("127.0.0.1:1") as client:
-            await client.get_import_progress(JOB_ID)
+async def iterate(watch: AsyncIterator[object]) -> None:
+    async for _ in watch:
+        pass
 
-    with pytest.raises(RuntimeError, match="asyncio"):
+
+EVERY_METHOD: dict[str, Callable[[ImportClient], Awaitable[object]]] = {
+    "check": lambda client: client.check(),
+    "get_import_progress": lambda client: client.get_import_progress(JOB_ID),
+    "list_imports": lambda client: client.list_imports("books"),
+    "create_import": lambda client: client.create_import("books", ["a.json"]),
+    "commit_import": lambda client: client.commit_import(JOB_ID),
+    "abort_import": lambda client: client.abort_import(JOB_ID),
+    "wait": lambda client: client.wait(JOB_ID),
+    "wait_all": lambda client: client.wait_all([JOB_ID]),
+    "watch": lambda client: iterate(client.watch(JOB_ID)),
+    "watch_all": lambda client: iterate(client.watch_all([JOB_ID])),
+}
+
+
+@pytest.mark.parametrize("service", ["auto", "rest"])
+@pytest.mark.parametrize("method", EVERY_METHOD)
+def test_use_in_trio_is_a_runtime_error_that_names_asyncio(method: str, service: Any) -> None:
+    async def run() -> None:
+        async with ImportClient("127.0.0.1:1", service=service) as client:
+            await EVERY_METHOD[method](client)
+
+    with pytest.raises(RuntimeError, match=r"milvus-import needs asyncio.*asyncio\.run"):
         trio.run(run)
 
 

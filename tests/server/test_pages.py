@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from typing import Any
 
 import anyio
@@ -10,7 +12,7 @@ import prometheus_client
 import pytest
 from pages import code_blocks, run
 
-from milvus_import import ImportClient
+from milvus_import import ImportClient, MilvusImportError
 from milvus_import.testing import FakeMilvus
 
 pytestmark = pytest.mark.anyio
@@ -37,13 +39,13 @@ def define(page: str, name: str, uri: str) -> Any:
 
 
 async def test_a_synchronous_program_imports(fake: FakeMilvus) -> None:
-    import_books = define("synchronous.md", "import_books_sync", fake.public_uri)
+    import_books = define("recipes.md", "import_books_sync", fake.public_uri)
     assert await asyncio.to_thread(import_books, ["a.parquet"]) == 1000
 
 
 async def test_metrics_count_the_rpcs_of_a_wait(fake: FakeMilvus) -> None:
     names: dict[str, Any] = {}
-    exec(block("observability.md", "def observe(", fake.internal_uri), names)  # noqa: S102
+    exec(block("recipes.md", "def observe(", fake.internal_uri), names)  # noqa: S102
     try:
         async with names["client"] as client:
             await client.wait(fake.add_job(state="Completed", progress=100).job_id)
@@ -55,39 +57,21 @@ async def test_metrics_count_the_rpcs_of_a_wait(fake: FakeMilvus) -> None:
             prometheus_client.REGISTRY.unregister(names[metric])
 
 
-async def test_a_stalled_job_is_reported_and_followed_to_its_end(
-    fake: FakeMilvus, capsys: pytest.CaptureFixture[str], guard: float
-) -> None:
-    source = block("observability.md", "def follow(", "").replace("timeout=60", "timeout=0.05")
-    names: dict[str, Any] = {}
-    exec(source, names)  # noqa: S102 - our own pages
-    job = fake.add_job(state="Importing", progress=40)
-    async with ImportClient(fake.internal_uri) as client:
-        following = asyncio.create_task(names["follow"](client, job.job_id))
-        with anyio.fail_after(guard):
-            while "no change for" not in capsys.readouterr().out:  # noqa: ASYNC110 - it is printed
-                await anyio.sleep(0.02)
-            job.state, job.progress = "Completed", 100
-            await following
-    assert "Completed 100%" in capsys.readouterr().out
-
-
 async def test_file_groups(fake: FakeMilvus) -> None:
     async with ImportClient(fake.internal_uri) as client:
-        await run(block("files.md", "one .npy file per field", ""), client=client)
+        await run(block("services.md", "one .npy file per field", ""), client=client)
     groups = [[file.name for file in job.files] for job in fake.jobs.values()]
     assert groups == [["a.parquet"], ["id.npy vector.npy"], ["a.parquet", "b.parquet"]]
 
 
-@pytest.mark.parametrize(
-    "function", [pytest.param("import_batches", id="rest"), "import_batches_one_by_one"]
-)
-async def test_batches_of_a_bulk_writer(fake: FakeMilvus, function: str) -> None:
-    uri = fake.rest_uri if function == "import_batches" else fake.public_uri
-    await define("files.md", function, uri)(BATCHES)
-    assert {job.peek(fake.clock()).state for job in fake.jobs.values()} == {"Completed"}
-    names = [file.name for job in fake.jobs.values() for file in job.files]
-    assert names == ["1.parquet", "2.parquet"]
+async def test_zilliz_cloud_rest(fake: FakeMilvus) -> None:
+    fake.token, fake.cloud.clusters = "key", {"in01-0123abc"}
+    source = block("services.md", 'service="cloud"', "")
+    source = source.replace("https://api.cloud.zilliz.com", fake.cloud_uri)
+    await run(source, api_key="key", access_key="a", secret_key="s")
+    (job,) = fake.jobs.values()
+    assert job.peek(fake.clock()).state == "Completed"
+    assert job.files[0].name.endswith("/my-bucket/books.parquet")
 
 
 async def test_translation_of_an_orm_program(
@@ -104,21 +88,35 @@ async def test_translation_of_a_bulk_writer_program_rest(
     assert capsys.readouterr().out == "[1.parquet] 1000\n[2.parquet] 1000\n"
 
 
-async def test_translation_of_a_go_program(
-    fake: FakeMilvus, capsys: pytest.CaptureFixture[str]
-) -> None:
-    job = fake.add_job(state="Importing", progress=40)
-    await define("migrating.md", "print_progress", fake.internal_uri)(job.job_id)
-    assert capsys.readouterr().out == "Importing 40\n"
+async def test_a_rate_limit_is_429(fake: FakeMilvus) -> None:
+    response = define("recipes.md", "response", "")
+    statuses = list[int]()
+    async with ImportClient(fake.public_uri, service="public") as client:
+        for fault in ("rate-limit", "not-ready", "denied"):
+            fake.inject(fault)
+            with pytest.raises(MilvusImportError) as caught:
+                await client.create_import("books", ["a.parquet"])
+            statuses.append(response(caught.value).status_code)
+    assert statuses == [429, 503, 502]
 
 
-async def test_the_page_on_rest(fake: FakeMilvus) -> None:
-    first, two_phase = (code.replace("http://localhost:19530", fake.rest_uri)
-                        for code in code_blocks("rest.md"))  # fmt: skip
-    await run(first, ImportClient=ImportClient)
-    async with ImportClient(fake.rest_uri, service="rest") as client:
-        await run(two_phase, client=client)
-    assert [job.peek(fake.clock()).state for job in fake.jobs.values()] == [
-        "Completed",
-        "Completed",
-    ]
+@pytest.mark.parametrize("name", ["GrpcAioInstrumentorClient", "GRPCIntegration"])
+async def test_instrumented_from_outside(fake: FakeMilvus, guard: float, name: str) -> None:
+    job = fake.add_job(state="Completed", progress=100)
+    follow = f"""
+import asyncio
+from milvus_import import ImportClient
+
+async def follow():
+    async with ImportClient({fake.public_uri!r}) as client:
+        print((await client.wait({job.job_id!r})).state)
+
+print(grpc.aio.insecure_channel is original)
+asyncio.run(follow())
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    before = "import grpc.aio; original = grpc.aio.insecure_channel\n"
+    program = [sys.executable, "-c", before + block("recipes.md", name, "") + follow]
+    with anyio.fail_after(guard):
+        done = await anyio.run_process(program, env=environment, stderr=None)
+    assert done.stdout.decode().split() == ["False", "Completed"]

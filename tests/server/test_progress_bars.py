@@ -72,20 +72,6 @@ async def test_wait_draws_bars_of_a_job_and_its_files(fake: FakeMilvus) -> None:
     assert re.search(r"7 +━+ +100%  Completed  1,000/1,000", text.splitlines()[-1])
 
 
-async def test_wait_all_draws_a_bar_per_job(fake: FakeMilvus) -> None:
-    for job_id in ("7", "8"):
-        fake.add_job(job_id=job_id, script=[("Importing", 40), ("Completed", 100)])
-    file, console = terminal()
-    async with ImportClient(fake.internal_uri) as client:
-        with ProgressBars(console) as bars:
-            outcomes = await client.wait_all(
-                ["8", "7"], interval=0.05, on_progress=bars, on_retry=bars.on_retry
-            )
-    assert len(outcomes) == 2
-    last = plain(file.getvalue()).splitlines()[-2:]
-    assert all("100%  Completed" in line for line in last)
-
-
 def test_jobs_named_before_are_shown_in_their_order() -> None:
     file, console = terminal()
     with ProgressBars(console, job_ids=["9", "7"]) as bars:
@@ -93,14 +79,6 @@ def test_jobs_named_before_are_shown_in_their_order() -> None:
     lines = plain(file.getvalue()).splitlines()
     assert lines[-2].rstrip() == "9  no response yet"
     assert lines[-1].startswith("7 ")
-
-
-def test_cursor_is_hidden_only_while_it_draws() -> None:
-    file, console = terminal()
-    with ProgressBars(console):
-        assert "\x1b[?25l" in file.getvalue()
-        assert "\x1b[?25h" not in file.getvalue()
-    assert "\x1b[?25h" in file.getvalue()
 
 
 def test_an_exception_leaves_a_tidy_terminal() -> None:
@@ -228,23 +206,6 @@ def test_default_console_is_standard_error(capsys: pytest.CaptureFixture[str]) -
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "7  Importing  40%  10/100 rows  (internal)\n"
-
-
-def test_default_console_ignores_force_color_of_a_pipe(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    with ProgressBars() as bars:
-        bars(data(40))
-    assert capsys.readouterr().err == "7  Importing  40%  10/100 rows  (internal)\n"
-
-
-def test_lines_of_a_narrow_encoding_are_escaped() -> None:
-    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    with ProgressBars(Console(file=file)) as bars:
-        bars(ImportJob("8", "b\xfccher", ImportState.IMPORTING, 5, ""))
-    file.seek(0)
-    assert file.read() == "8  Importing  5%  b\\xfccher\n"
 
 
 async def test_the_example_follows_jobs(fake: FakeMilvus) -> None:

@@ -7,7 +7,7 @@ import importlib.util
 import sys
 
 import pytest
-from random_cancellation import METHODS, cancel_at_random
+from random_cancellation import METHODS, WAYS, cancel_at_random
 
 pytestmark = pytest.mark.anyio
 
@@ -34,8 +34,8 @@ async def eager(request: pytest.FixtureRequest) -> None:
 async def test_cancellation_at_a_random_moment_always_ends_the_method(
     method: str, service: str, guard: float
 ) -> None:
-    result = await cancel_at_random(method, 280, service=service, guard=guard)
+    result = await cancel_at_random(method, 20 * WAYS, service=service, guard=guard)
     assert result.lost == []
     assert result.foreign == []
-    assert sum(result.ended.values()) == 280
-    assert len(result.ended) == 14
+    assert sum(result.ended.values()) == 20 * WAYS
+    assert len(result.ended) == WAYS

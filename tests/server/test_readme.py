@@ -12,7 +12,7 @@ from types import CodeType
 
 import pytest
 
-from milvus_import.testing import FakeFile, FakeMilvus
+from milvus_import.testing import FakeMilvus
 
 pytestmark = pytest.mark.anyio
 
@@ -56,19 +56,18 @@ async def test_the_first_snippet(fake: FakeMilvus, capsys: pytest.CaptureFixture
 
 async def test_one_call(fake: FakeMilvus, capsys: pytest.CaptureFixture[str]) -> None:
     fake.add_job(job_id="449839014328146739", state="Importing", progress=40)
-    await run(snippet("GetImportProgressOption"), {LOCAL: fake.internal_uri}, request_id="r-1")
+    await run(snippet("GetImportProgressOption"), {LOCAL: fake.internal_uri})
     assert capsys.readouterr().out == "Importing 40 internal\n"
-    assert fake.received[0].values("x-request-id") == ["r-1"]
 
 
 @pytest.mark.parametrize(
-    ("state", "lines"),
+    ("reason", "lines"),
     [
-        ("Completed", ["Completed 100%", "{job_id} Completed"]),
+        (None, ["Completed 100%", "{job_id} Completed"]),
         (
-            "Failed",
+            "no such file or directory",
             [
-                "Failed 100%",
+                "Failed 0%",
                 (
                     "import job {job_id} failed: no such file or directory. Pass a path on the "
                     "server's disk, or a key of Milvus' bucket without the bucket's name: "
@@ -80,28 +79,26 @@ async def test_one_call(fake: FakeMilvus, capsys: pytest.CaptureFixture[str]) ->
     ],
 )
 async def test_a_service_with_one_client(
-    fake: FakeMilvus, capsys: pytest.CaptureFixture[str], state: str, lines: list[str]
+    fake: FakeMilvus, capsys: pytest.CaptureFixture[str], reason: str | None, lines: list[str]
 ) -> None:
-    reason = "no such file or directory" if state == "Failed" else ""
-    job = fake.add_job(
-        state=state,
-        progress=100,
-        reason=reason,
-        files=[FakeFile("books.parquet")],
-        db_name="books",
-    )
+    fake.import_seconds, fake.fail_imports = 0.0, reason
     await run(
         snippet("client.watch_all"),
         {REMOTE: fake.internal_uri + "/"},
         token="root:Milvus",
-        job_id=job.job_id,
         request_id="r-1",
     )
+    [job_id] = fake.jobs
     output = capsys.readouterr().out.splitlines()
-    assert output == [line.format(job_id=job.job_id) for line in lines]
-    assert {call.method for call in fake.received} == {"GetImportProgress", "ListImports"}
+    assert output == [line.format(job_id=job_id) for line in lines]
+    with_id = [call.method for call in fake.received if call.values("x-request-id") == ["r-1"]]
+    assert with_id == ["ImportV2"]
+    assert {call.method for call in fake.received} == {
+        "ImportV2",
+        "GetImportProgress",
+        "ListImports",
+    }
     assert all(call.values("dbname") == ["books"] for call in fake.received)
-    assert [call.values("x-request-id") for call in fake.received].count(["r-1"]) == 1
 
 
 async def test_rest(fake: FakeMilvus) -> None:

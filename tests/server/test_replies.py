@@ -18,7 +18,6 @@ from milvus_import import (
     ImportClient,
     ImportFailedError,
     ImportProgressData,
-    JobNotFoundError,
     MilvusStatusError,
     WaitTimeoutError,
 )
@@ -155,14 +154,6 @@ async def test_a_status_that_is_not_success_raises_whatever_else_the_reply_holds
     assert str(code or error_code) in str(caught.value)
 
 
-async def test_job_not_found_with_an_old_status_is_recognised_by_its_text() -> None:
-    status = common_pb2.Status(
-        error_code=common_pb2.UnexpectedError, reason=f"import job does not exist, jobID={JOB}"
-    )
-    with pytest.raises(JobNotFoundError):
-        await replied(PUBLIC + "GetImportState", milvus_pb2.GetImportStateResponse(status=status))
-
-
 @pytest.mark.parametrize("status", [None, common_pb2.Status()], ids=["absent", "empty"])
 async def test_a_reply_without_a_status_is_success(status: common_pb2.Status | None) -> None:
     for reply in (
@@ -215,27 +206,6 @@ async def test_out_of_range_numbers_stay_raw_and_fraction_is_clamped(percent: in
         assert data.progress == percent
         assert data.fraction == (0.0 if percent < 0 else 1.0)
         assert [detail.fraction for detail in data.details] == [data.fraction] * len(data.details)
-
-
-async def test_get_import_progress_of_a_job_with_20000_files() -> None:
-    tasks = [
-        internal_pb2.ImportTaskProgress(file_name=f"[{n}.parquet]", file_size=n, progress=n % 101)
-        for n in range(20_000)
-    ]
-    data = await progress_of(native(state=3, task_progresses=tasks))
-    assert (len(data.details), data.file_size) == (20_000, sum(range(20_000)))
-
-
-async def test_a_reply_above_max_receive_bytes_names_the_limit() -> None:
-    reply = native(state=3, reason="x" * 10_000)
-    async with (
-        Replay({PROXY + "GetImportProgress": ok(reply)}) as server,
-        ImportClient(server.uri, max_receive_bytes=5_000) as client,
-    ):
-        with pytest.raises(CallError, match="max_receive_bytes") as caught:
-            await client.get_import_progress(JOB)
-        assert len(server.received) == 1
-    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 PERCENT, REASON = "progress_percent", "failed_reason"
@@ -394,15 +364,6 @@ async def test_list_imports_with_an_invalid_job_id_raises_call_error(job_id: str
 async def test_list_imports_returns_an_empty_list_for_an_empty_success() -> None:
     for path in (PROXY + "ListImports", PUBLIC + "ListImportTasks"):
         assert await replied(path, b"\x0a\x00") == []
-
-
-async def test_list_imports_of_an_old_server_is_sorted_by_id() -> None:
-    tasks = [
-        public(6, [("collection", "books")], id=10),
-        public(2, [("collection", "maps"), (PERCENT, "89")], id=9),
-    ]
-    reply = milvus_pb2.ListImportTasksResponse(tasks=tasks)
-    assert await replied(PUBLIC + "ListImportTasks", reply) == oracle.jobs(reply)
 
 
 async def test_call_error_keeps_the_whole_status_text_and_quotes_its_beginning() -> None:

@@ -6,18 +6,15 @@ import dataclasses
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from typing import Any
 
 import grpc
 import pytest
-from command_line import FAST, run
 from leaks import alive
 
 from milvus_import import (
     AccessDeniedError,
     CallRecord,
     GetImportProgressOption,
-    GetImportProgressResponse,
     ImportClient,
     ImportFailedError,
     ImportProgressData,
@@ -81,23 +78,6 @@ async def test_every_field_on_each_service(milvus: FakeMilvus) -> None:
     assert not any(getattr(public, name) for name in empty)
 
 
-async def test_failed_job_has_the_same_reasons_as_on_the_internal_service(
-    milvus: FakeMilvus, client: ImportClient
-) -> None:
-    milvus.add_job(job_id=JOB, state="Failed", reason="no such file or directory: a.parquet")
-    async with ImportClient(milvus.internal_uri) as internal:
-        expected = (await internal.get_import_progress(JOB)).data
-    data = (await client.get_import_progress(JOB)).data
-    assert dataclasses.replace(data, service="internal") == expected
-    with pytest.raises(ImportFailedError) as caught:
-        await client.wait(JOB, interval=0.05)
-    assert caught.value.hint.startswith("Pass a path on the server's disk")
-
-
-async def test_check_returns_rest(client: ImportClient) -> None:
-    assert await client.check() == "rest"
-
-
 async def test_unknown_job_raises_job_not_found(client: ImportClient) -> None:
     with pytest.raises(JobNotFoundError) as caught:
         await client.get_import_progress(JOB)
@@ -105,25 +85,6 @@ async def test_unknown_job_raises_job_not_found(client: ImportClient) -> None:
     assert (error.code, error.http_status, error.service) == (2101, 200, "rest")
     assert (error.job_id, error.transient, error.may_have_run) == (JOB, False, False)
     assert error.to_dict()["http_status"] == 200
-
-
-async def test_twenty_file_groups_in_one_job(milvus: FakeMilvus, client: ImportClient) -> None:
-    groups = [[f"{index}/id.npy", f"{index}/vector.npy"] for index in range(20)]
-    job_id = await client.create_import("books", groups)
-    assert milvus.received[-1].request["files"] == groups
-    assert len(milvus.received) == 1
-    final = await client.wait(job_id, interval=0.05, timeout=GUARD)
-    assert len(final.details) == 20
-
-
-async def test_twenty_file_groups_in_one_job_on_the_command_line(milvus: FakeMilvus) -> None:
-    files = [f"{index}.parquet" for index in range(20)]
-    rest = ("--uri", milvus.rest_uri, "--service", "rest")
-    created = await run("create", "books", *files, *rest, MILVUS_TOKEN=TOKEN)
-    assert (created.code, created.err) == (0, "")
-    assert milvus.received[-1].request["files"] == [[file] for file in files]
-    ended = await run("wait", created.out.strip(), *FAST, *rest, MILVUS_TOKEN=TOKEN)
-    assert (ended.code, ended.out) == (0, "1 job completed, 20,000 rows\n")
 
 
 async def test_two_phase_import_is_created_waited_for_and_committed(
@@ -149,26 +110,6 @@ async def test_two_phase_import_is_aborted(client: ImportClient) -> None:
     with pytest.raises(MilvusStatusError) as rejected:
         await client.commit_import(job_id)
     assert rejected.value.job_id == job_id
-
-
-@pytest.mark.parametrize("service", ["internal", "public", "auto"])
-async def test_grpc_services_name_rest_for_commit_and_abort(
-    milvus: FakeMilvus, service: Any
-) -> None:
-    uri = milvus.public_uri if service == "public" else milvus.internal_uri
-    async with ImportClient(uri, service=service, token=TOKEN) as grpc_client:
-        for call in (grpc_client.commit_import, grpc_client.abort_import):
-            with pytest.raises(UnsupportedServerError, match="service='rest'"):
-                await call(JOB)
-    assert not milvus.received
-
-
-async def test_watch_yields_each_change(milvus: FakeMilvus, client: ImportClient) -> None:
-    milvus.add_job(job_id=JOB, collection_name="books", seconds=0.4)
-    states = [progress.state async for progress in client.watch(JOB, interval=0.02)]
-    assert states[-1] is ImportState.COMPLETED
-    assert len(states) > 2
-    assert len({call.method for call in milvus.received}) == 1
 
 
 async def test_watch_keeps_only_the_last_reply(milvus: FakeMilvus, client: ImportClient) -> None:
@@ -203,14 +144,6 @@ async def test_list_is_sorted_and_of_one_collection(
     assert milvus.received[-1].request == {"collectionName": "books", "dbName": "default"}
     assert milvus.received[-1].values("db-name") == ["default"]
     assert len(await client.list_imports()) == 12
-
-
-async def test_idempotency_key_returns_the_same_job(
-    milvus: FakeMilvus, client: ImportClient
-) -> None:
-    milvus.idempotency_keys = True
-    first = await client.create_import("books", ["a.json"], idempotency_key="import-1")
-    assert await client.create_import("books", ["a.json"], idempotency_key="import-1") == first
 
 
 async def test_on_finish_receives_a_record_without_secrets(
@@ -374,11 +307,3 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     with pytest.raises(ImportError, match=r"pip install 'milvus-import\[rest\]'"):
         ImportClient("http://localhost:19530", service="rest")
-
-
-async def test_response_type_is_shared(milvus: FakeMilvus, client: ImportClient) -> None:
-    milvus.add_job(job_id=JOB)
-    response = await client.get_import_progress(JOB)
-    assert isinstance(response, GetImportProgressResponse)
-    assert response.service == "rest"
-    assert response.to_dict()["data"]["service"] == "rest"

@@ -1,4 +1,7 @@
-"""How a REST call ends: deadlines, cancellation, broken connections and closing."""
+"""How a REST call ends: deadlines, cancellation, broken connections and closing.
+
+What is the same as on gRPC is in test_cancellation.py.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,10 @@ import asyncio
 import gc
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import anyio
-import cancelling
 import grpc
 import pytest
 import web
@@ -18,9 +20,7 @@ import web
 from milvus_import import (
     CallError,
     CallRecord,
-    ClientClosedError,
     DeadlineExceededError,
-    GetImportProgressResponse,
     ImportClient,
     UnavailableError,
 )
@@ -73,31 +73,6 @@ async def until(condition: Callable[[], object], seconds: float) -> None:
 # Cancellation.
 
 
-@pytest.mark.parametrize("rpc_timeout", [GUARD, None])
-@pytest.mark.parametrize("scenario", cancelling.SCENARIOS, ids=lambda s: s.__name__)
-async def test_cancelled_caller_detaches_the_read(
-    scenario: Callable[[cancelling.Request, float], Coroutine[Any, Any, None]],
-    rpc_timeout: float | None,
-    fake: FakeMilvus,
-    scale: float,
-) -> None:
-    fake.inject(Fault(delay=RESPONSE * scale), times=None)
-    records: list[CallRecord] = []
-    calls = 0
-
-    def request() -> Coroutine[Any, Any, GetImportProgressResponse]:
-        nonlocal calls
-        calls += 1
-        return client.get_import_progress(JOB)
-
-    timeout = rpc_timeout and rpc_timeout * scale
-    async with connect(fake.rest_uri, rpc_timeout=timeout, on_finish=records.append) as client:
-        await cancelling.alone(scenario(request, LEAVE * scale), GUARD * scale)
-        await until(lambda: len(records) >= calls, GUARD * scale)
-    assert [record.code for record in records] == [CODE.OK] * calls
-    assert [received.reset for received in fake.received] == [False] * calls
-
-
 async def test_random_cancellation_loses_neither_the_cancellation_nor_a_record(
     fake: FakeMilvus, scale: float
 ) -> None:
@@ -126,30 +101,6 @@ async def test_random_cancellation_loses_neither_the_cancellation_nor_a_record(
     assert set(outcomes) == {"cancelled", "ended"}
     assert {record.code for record in records} == {CODE.OK}
     assert not any(received.reset for received in fake.received)
-
-
-async def test_cancelled_watch_leaves_its_poll_to_end(fake: FakeMilvus, scale: float) -> None:
-    fake.inject(Fault(delay=RESPONSE * scale), times=None)
-    records: list[CallRecord] = []
-    async with connect(fake.rest_uri) as client:
-        with anyio.move_on_after(LEAVE * scale) as scope:
-            await client.wait(JOB, on_finish=records.append)
-        assert scope.cancelled_caught
-        await until(lambda: records, GUARD * scale)
-    assert [received.reset for received in fake.received] == [False]
-
-
-async def test_detached_read_ends_at_its_own_deadline(fake: FakeMilvus, scale: float) -> None:
-    fake.inject("http-hang")
-    records: list[CallRecord] = []
-    async with connect(fake.rest_uri) as client:
-        with anyio.move_on_after(LEAVE * scale):
-            await client.get_import_progress(JOB, timeout=0.3 * scale, on_finish=records.append)
-        assert not records
-        await until(lambda: records, GUARD * scale)
-    (record,) = records
-    assert record.code is CODE.DEADLINE_EXCEEDED
-    assert 0.25 * scale < record.elapsed
 
 
 async def test_no_job_is_created_by_a_caller_that_is_already_cancelled(fake: FakeMilvus) -> None:
@@ -343,12 +294,22 @@ async def test_unknown_host_is_named() -> None:
     assert caught.value.hint.startswith("Check the host name")
 
 
-async def test_server_that_does_not_speak_http() -> None:
-    reply = b"\x00\x00\x12\x04\x00\x00\x00\x00\x00 not HTTP\r\n\r\n"
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"\x00\x00\x12\x04\x00\x00\x00\x00\x00 not HTTP\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
+    ],
+    ids=["HTTP/2", "SSH", "invalid length"],
+)
+async def test_server_that_does_not_speak_http(reply: bytes) -> None:
     async with web.serving(reply) as server, connect(server.uri) as client:
         with pytest.raises(CallError) as caught:
             await client.get_import_progress(JOB)
-    assert "not valid HTTP" in str(caught.value)
+    assert type(caught.value) is CallError
+    assert "the response is not valid HTTP/1.1: " in str(caught.value)
+    assert not caught.value.transient
     assert "19529" in caught.value.hint
 
 
@@ -370,22 +331,6 @@ async def test_many_calls_share_a_limited_number_of_connections(fake: FakeMilvus
 
 
 # Closing.
-
-
-async def test_close_ends_a_call_in_flight_and_not_its_caller(fake: FakeMilvus) -> None:
-    fake.inject("http-hang")
-    records: list[CallRecord] = []
-    client = connect(fake.rest_uri)
-    call = asyncio.create_task(client.get_import_progress(JOB, on_finish=records.append))
-    await until(lambda: fake.received, GUARD)
-    await client.close()
-    with pytest.raises(ClientClosedError) as caught:
-        await call
-    assert caught.value.may_have_run
-    assert [record.code for record in records] == [CODE.CANCELLED]
-    with pytest.raises(ClientClosedError, match="create a new client"):
-        await client.get_import_progress(JOB)
-    await client.close()
 
 
 @pytest.mark.real_delays

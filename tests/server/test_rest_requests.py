@@ -304,17 +304,6 @@ async def test_tls_to_a_server_without_tls(server: web.Web) -> None:
     gc.collect()  # a socket that the TLS handshake left open would warn here
 
 
-def test_certificate_that_is_not_valid() -> None:
-    cert = b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
-    with pytest.raises(ArgumentError, match="ca bytes has an invalid certificate, number 1 of 1"):
-        TLSConfig(ca=cert)
-
-
-def test_key_of_another_certificate(certificates: Certificates) -> None:
-    with pytest.raises(ArgumentError, match="it belongs to another certificate"):
-        TLSConfig(cert=certificates.client[1], key=certificates.server[0])
-
-
 async def test_proxy_of_the_environment_is_used(
     server: web.Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,11 +10,10 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
-from network import Relay, breaking_port, closed_port, gateway_port
+from network import Relay, breaking_port
 from times import until
 
 from milvus_import import (
-    CallError,
     CallOptions,
     CallRecord,
     DeadlineExceededError,
@@ -138,19 +137,6 @@ async def test_a_read_is_not_repeated_after_a_response(
     assert (len(fake.received), len(records)) == (1, 1)
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-async def test_a_read_is_not_repeated_after_the_http_response_of_a_gateway(status: int) -> None:
-    records: list[CallRecord] = []
-    async with (
-        gateway_port(status) as port,
-        ImportClient(f"http://127.0.0.1:{port}", on_finish=records.append) as client,
-    ):
-        with pytest.raises(CallError) as caught:
-            await client.get_import_progress(JOB)
-    assert len(records) == 1
-    assert (caught.value.http_status, caught.value.transient) == (status, True)
-
-
 async def test_a_read_is_not_repeated_after_its_deadline(fake: FakeMilvus, scale: float) -> None:
     fake.inject("hang", times=None)
     records: list[CallRecord] = []
@@ -158,15 +144,6 @@ async def test_a_read_is_not_repeated_after_its_deadline(fake: FakeMilvus, scale
         with pytest.raises(DeadlineExceededError):
             await client.get_import_progress(JOB, timeout=0.2 * scale)
     assert (len(fake.received), len(records)) == (1, 1)
-
-
-async def test_a_read_is_not_repeated_if_nothing_listens() -> None:
-    records: list[CallRecord] = []
-    with closed_port() as port:
-        async with ImportClient(f"http://127.0.0.1:{port}", on_finish=records.append) as client:
-            with pytest.raises(UnavailableError):
-                await client.get_import_progress(JOB)
-    assert len(records) == 1
 
 
 async def test_a_cancelled_read_is_not_repeated(fake: FakeMilvus, scale: float) -> None:

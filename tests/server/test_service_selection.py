@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import grpc
 import pytest
 from gateways import TrailerStrippingRelay, scripted_gateway
-from network import closed_port, gateway_port
+from network import gateway_port
 from replay import PROXY, PUBLIC, Replay, Reply, ok
 
 from milvus_import import (
@@ -20,7 +20,6 @@ from milvus_import import (
     MilvusStatusError,
     ServiceChoice,
     UnauthenticatedError,
-    UnavailableError,
     UnsupportedServerError,
 )
 from milvus_import._services import _select
@@ -221,19 +220,21 @@ async def test_auto_notices_an_upgrade_from_2_3_without_a_new_client(
 class SwitchableGateway:
     """Routes both services; the internal one responds UNIMPLEMENTED while ``routed`` is False."""
 
-    def __init__(self) -> None:
+    def __init__(self, details: str) -> None:
         self.routed = True
+        self._details = details
 
     def __call__(self, path: str, _: bytes) -> Reply:
         if path == GET_PROGRESS and not self.routed:
-            return Reply(grpc.StatusCode.UNIMPLEMENTED, "")
+            return Reply(grpc.StatusCode.UNIMPLEMENTED, self._details)
         return (INTERNAL_REPLIES | PUBLIC_REPLIES)[path]
 
 
+@pytest.mark.parametrize("details", ["unknown method", "Received http2 header with status: 404"])
 async def test_auto_returns_to_the_internal_service_after_a_passing_unimplemented(
-    monkeypatch: pytest.MonkeyPatch,
+    details: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gateway = SwitchableGateway()
+    gateway = SwitchableGateway(details)
     now = 1000.0
     monkeypatch.setattr(_select, "time", SimpleNamespace(monotonic=lambda: now))
     async with Replay(gateway) as server, ImportClient(server.uri) as client:
@@ -420,64 +421,7 @@ async def test_check_raises_if_the_server_is_not_ready(
             await client.check()
 
 
-async def test_check_raises_if_nothing_listens() -> None:
-    with closed_port() as port:
-        async with ImportClient(f"127.0.0.1:{port}") as client:
-            with pytest.raises(UnavailableError, match="Check host and port"):
-                await client.check()
-
-
-@pytest.mark.parametrize("service", ["internal", "public"])
-async def test_status_errors_name_the_service(fake: FakeMilvus, service: str) -> None:
-    uri = fake.internal_uri if service == "internal" else fake.public_uri
-    async with ImportClient(uri) as client:
-        with pytest.raises(JobNotFoundError, match="import job does not exist") as missing:
-            await client.get_import_progress("7")
-        fake.inject("rate-limit")
-        with pytest.raises(MilvusStatusError) as limited:
-            await client.get_import_progress("7")
-    assert (missing.value.service, missing.value.code) == (service, 2101)
-    assert (limited.value.service, limited.value.code, limited.value.retriable) == (
-        service,
-        8,
-        True,
-    )
-
-
 # ------------------------------------------------------------------------------- Milvus 2.3
-
-
-@pytest.mark.parametrize(
-    ("state", "progress", "expected"),
-    [
-        ("Pending", 0, ("Pending", 0, 0)),
-        ("Importing", 0, ("Importing", 0, 0)),
-        ("Importing", 56, ("Importing", 56, 0)),
-        ("Importing", 90, ("Importing", 90, 0)),
-        ("IndexBuilding", 90, ("Importing", 90, 1000)),  # ImportPersisted: written, not yet final
-        ("Completed", 100, ("Completed", 100, 1000)),
-        ("Failed", 18, ("Failed", 18, 0)),
-    ],
-)
-async def test_get_import_progress_of_2_3_has_more_fields(
-    fake: FakeMilvus, state: str, progress: int, expected: tuple[str, int, int]
-) -> None:
-    fake.version = "2.3"
-    reason = "the file 'a.json' size is zero" if state == "Failed" else ""
-    job = fake.add_job(state=state, progress=progress, reason=reason)
-    async with ImportClient(fake.public_uri) as client:
-        data = (await client.get_import_progress(job.job_id)).data
-    assert (data.state, data.progress, data.imported_rows) == expected
-    assert (data.collection_name, data.reason, data.service) == ("books", reason, "public")
-    assert data.created_at is not None
-
-
-async def test_job_not_found_of_2_3_is_recognised(fake: FakeMilvus) -> None:
-    fake.version = "2.3"
-    async with ImportClient(fake.public_uri) as client:
-        with pytest.raises(JobNotFoundError, match="key not found") as caught:
-            await client.get_import_progress("7")
-    assert (caught.value.code, caught.value.error_code) == (1000, 1)
 
 
 # --------------------------------------------------------- what the gRPC services cannot do

@@ -17,7 +17,6 @@ from times import TICK, until
 from watching import CHANGES, SCRIPT, FaultLog, changes, missing, uri_of
 
 from milvus_import import (
-    ArgumentError,
     CallError,
     ClientClosedError,
     DeadlineExceededError,
@@ -72,12 +71,12 @@ async def run(client: ImportClient, method: str, job_id: str, **options: Any) ->
 # The changes that a watch yields.
 
 
-@pytest.mark.parametrize("service", ["internal", "public"])
+@pytest.mark.parametrize("service", ["internal", "public", "rest"])
 async def test_watch_yields_each_change_once_and_ends_with_the_job(
-    fake: FakeMilvus, service: str, guard: float
+    fake: FakeMilvus, service: Any, guard: float
 ) -> None:
     job = fake.add_job(script=SCRIPT)
-    async with ImportClient(uri_of(fake, service)) as client:
+    async with ImportClient(uri_of(fake, service), service=service) as client:
         seen = await changes(client.watch(job.job_id, interval=TICK, timeout=guard))
     assert seen == CHANGES
     assert job.reply_count == len(SCRIPT)
@@ -733,33 +732,6 @@ async def test_wait_without_a_timeout_ends_with_the_job(
     job = fake.add_job(script=SCRIPT)
     with anyio.fail_after(guard):
         assert (await client.wait(job.job_id, timeout=timeout, interval=TICK)).done
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"timeout": math.nan}, ArgumentError),
-        ({"timeout": 1e10}, ArgumentError),
-        ({"timeout": "1"}, TypeError),
-        ({"timeout": True}, TypeError),
-        ({"interval": 0}, ArgumentError),
-        ({"interval": math.inf}, ArgumentError),
-        ({"interval": None}, TypeError),
-        ({"max_outage": -1}, ArgumentError),
-        ({"max_outage": math.nan}, ArgumentError),
-        ({"until": "done"}, ArgumentError),
-        ({"time_out": 1}, TypeError),
-        ({"call": {"timeout": 1}}, TypeError),
-        ({"job_id": "x"}, ArgumentError),
-    ],
-)
-async def test_wrong_arguments_of_wait_raise_before_anything_is_sent(
-    fake: FakeMilvus, client: ImportClient, options: dict[str, Any], error: type[Exception]
-) -> None:
-    arguments: dict[str, Any] = {"job_id": "1"} | options
-    with pytest.raises(error, match=next(iter(options))):
-        await client.wait(**arguments)
-    assert fake.received == []
 
 
 async def test_the_timeout_of_wait_is_exact_while_the_server_hangs(

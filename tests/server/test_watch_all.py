@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,9 +19,7 @@ from watching import FaultLog, add_scripted, expected, ids, job_changes, uri_of
 
 from milvus_import import (
     AccessDeniedError,
-    ArgumentError,
     CallError,
-    ClientClosedError,
     ImportClient,
     JobNotFoundError,
     MilvusStatusError,
@@ -154,55 +151,7 @@ async def test_watch_all_takes_the_same_id_in_two_spellings_as_one_job(
     assert await job_changes(watch) == expected(jobs)
 
 
-@both_services
-async def test_what_watch_all_yields_may_be_changed_by_the_caller(
-    fake: FakeMilvus, client: ImportClient, guard: float
-) -> None:
-    job = fake.add_job(state="Importing", progress=40)
-    watch = client.watch_all([job.job_id], interval=TICK, timeout=guard)
-    seen = await anext(watch)
-    seen.progress, seen.reason = 99, "changed by the caller"
-    reply_count = job.reply_count
-    step = asyncio.ensure_future(anext(watch))
-    await until(lambda: job.reply_count > reply_count + 5 or step.done())
-    assert not step.done()  # the reply has not changed
-    job.state, job.progress = "Completed", 100
-    assert (await step).done
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        ({"job_ids": "1"}, TypeError),
-        ({"job_ids": [1]}, TypeError),
-        ({"job_ids": ["x"]}, ArgumentError),
-        ({"job_ids": ["1"], "collection_name": "books"}, ArgumentError),
-        ({"collection_name": 1}, TypeError),
-        ({"timeout": math.nan}, ArgumentError),
-        ({"interval": 0}, ArgumentError),
-    ],
-)
-async def test_wrong_arguments_of_watch_all_raise_before_anything_is_sent(
-    fake: FakeMilvus, client: ImportClient, arguments: dict[str, Any], error: type[Exception]
-) -> None:
-    with pytest.raises(error):
-        client.watch_all(**arguments)
-    assert fake.received == []
-
-
 # Leaving the loop and continuing.
-
-
-@both_services
-async def test_leaving_the_watch_all_loop_stops_the_polls(
-    fake: FakeMilvus, client: ImportClient, guard: float
-) -> None:
-    jobs = [fake.add_job(state="Importing", progress=40) for _ in range(5)]
-    async for _ in client.watch_all(ids(jobs), interval=TICK, timeout=guard):
-        break
-    polls = len(fake.received)
-    await anyio.sleep(TICK * 20)
-    assert len(fake.received) <= polls + len(jobs)  # one per job was on its way
 
 
 @both_services
@@ -254,20 +203,6 @@ def test_a_watch_belongs_to_its_event_loop(service: str, method: str) -> None:
         asyncio.run(second_loop())
     finally:
         asyncio.run(process.kill())
-
-
-@both_services
-async def test_closing_the_client_ends_a_step_of_watch_all(
-    fake: FakeMilvus, client: ImportClient, guard: float
-) -> None:
-    job = fake.add_job(state="Importing", progress=40)
-    watch = client.watch_all([job.job_id], interval=3600)
-    await anext(watch)
-    step = asyncio.ensure_future(anext(watch))
-    await asyncio.sleep(TICK)
-    await client.close()
-    with pytest.raises(ClientClosedError), anyio.fail_after(guard):
-        await step
 
 
 # Errors.

@@ -11,10 +11,9 @@ import anyio.lowlevel
 import pytest
 from times import GUARD
 
-from milvus_import import GetImportProgressResponse
-
 FOREVER = 3600.0
-Request = Callable[[], Coroutine[Any, Any, GetImportProgressResponse]]
+Request = Callable[[], Coroutine[Any, Any, Any]]
+Scenario = Callable[[Request, float], Coroutine[Any, Any, None]]
 
 
 async def alone(scenario: Coroutine[Any, Any, None], seconds: float = GUARD) -> None:
@@ -220,28 +219,15 @@ async def limits_never_reached(request: Request, seconds: float) -> None:
             assert (await asyncio.wait_for(request(), FOREVER)).data.progress == 40
 
 
-SCENARIOS: tuple[Callable[[Request, float], Coroutine[Any, Any, None]], ...] = (
-    move_on_after,
-    fail_after,
-    scope_cancelled,
-    scope_cancelled_before,
-    scope_without_time,
-    outer_scope,
-    inner_scope,
-    anyio_task_group,
-    anyio_sibling_fails,
-    asyncio_sibling_fails,
-    asyncio_timeout,
-    asyncio_timeout_around_a_scope,
-    scope_around_an_asyncio_timeout,
-    asyncio_wait_for,
-    task_cancelled,
-    task_cancelled_twice,
-    own_task_cancelled_and_caught,
-    gather_cancelled,
-    shielded_scope,
-    asyncio_shield,
-    scope_deadline_extended,
-    asyncio_timeout_extended,
-    limits_never_reached,
+CANCELLED: tuple[Scenario, ...] = (
+    *(move_on_after, fail_after, scope_cancelled, scope_cancelled_before, scope_without_time),
+    *(outer_scope, anyio_task_group, anyio_sibling_fails, asyncio_sibling_fails, asyncio_timeout),
+    *(asyncio_timeout_around_a_scope, scope_around_an_asyncio_timeout, asyncio_wait_for),
+    *(task_cancelled, task_cancelled_twice, own_task_cancelled_and_caught, gather_cancelled),
+)
+"""Scenarios in which the request, if it never ends, is cancelled."""
+SCENARIOS: tuple[Scenario, ...] = (
+    *CANCELLED,
+    *(inner_scope, shielded_scope, asyncio_shield, scope_deadline_extended),
+    *(asyncio_timeout_extended, limits_never_reached),
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
 _PREFACE = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-_END_STREAM, _END_HEADERS = 1, 4
+END_STREAM, _END_HEADERS = 1, 4
 _STATUS_200 = b"\x88"  # HPACK's static table
 
 
@@ -31,6 +31,8 @@ class Connection:
 
     writer: asyncio.StreamWriter
     stream: int
+    request: bytes = b""
+    """The request as gRPC frames it: a flag, four bytes of length, the message."""
 
     def end(self) -> None:
         """Close the connection."""
@@ -45,11 +47,11 @@ class Connection:
     def http(self, status: int, body: bytes = b"", content_type: bytes = b"text/plain") -> None:
         """Respond as a web server: without a gRPC status."""
         known = _STATUS_200 if status == 200 else header(b":status", str(status).encode())
-        flags = _END_HEADERS | (0 if body else _END_STREAM)
+        flags = _END_HEADERS | (0 if body else END_STREAM)
         block = known + header(b"content-type", content_type)
         self.writer.write(frame(HEADERS, flags, self.stream, block))
         if body:
-            self.writer.write(frame(DATA, _END_STREAM, self.stream, body))
+            self.writer.write(frame(DATA, END_STREAM, self.stream, body))
 
     def reset_stream(self, code: int) -> None:
         """Reset the request alone."""
@@ -83,12 +85,16 @@ class FramePort:
         writer.write(frame(SETTINGS, 0, 0))
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             await reader.readexactly(_PREFACE)
+            request = b""
             while True:
                 head = await reader.readexactly(9)
-                await reader.readexactly(int.from_bytes(head[:3]))
-                if head[3] == DATA and head[4] & _END_STREAM:
+                payload = await reader.readexactly(int.from_bytes(head[:3]))
+                if head[3] == DATA:
+                    request += payload
+                if head[3] == DATA and head[4] & END_STREAM:
                     self.requests += 1
-                    self.respond(Connection(writer, int.from_bytes(head[5:])))
+                    self.respond(Connection(writer, int.from_bytes(head[5:]), request))
+                    request = b""
 
     def close(self) -> None:
         for writer in self._writers:

@@ -61,6 +61,7 @@ class Gateway(ABC):
 
     def __init__(self, backend: Backend, *, tls: KeyAndChain | None = None) -> None:
         self.backend = backend
+        self.rest_port: int = getattr(backend, "rest_port", 0) or 9
         self.port = 0
         self.secure = tls is not None
         self.folder = Path(tempfile.mkdtemp(prefix=f"milvus-import-{self.name}-"))
@@ -283,6 +284,7 @@ http {{
   {self.http}
   upstream internal {{ server {HOST}:{self.backend.internal_port}; keepalive 8; }}
   upstream public {{ server {HOST}:{self.backend.public_port}; keepalive 8; }}
+  upstream rest {{ server {HOST}:{self.rest_port}; }}
   {others}
   server {{
     listen {HOST}:{self.port} {options};
@@ -291,6 +293,7 @@ http {{
     {self.server}
     location /milvus.proto.proxy.Proxy/ {{ {self.location} {self.internal} }}
     location /milvus.proto.milvus.MilvusService/ {{ {self.location} grpc_pass grpc://public; }}
+    location /v2/vectordb/ {{ {self.location} proxy_pass http://rest; }}
     location / {{ return 404; }}
   }}
 }}
@@ -346,11 +349,14 @@ frontend gateway
   {self.frontend}
   use_backend internal if {{ path_beg /milvus.proto.proxy.Proxy/ }}
   use_backend public if {{ path_beg /milvus.proto.milvus.MilvusService/ }}
+  use_backend rest if {{ path_beg /v2/vectordb/ }}
   default_backend unrouted
 backend internal
   server milvus {HOST}:{self.backend.internal_port} proto h2
 backend public
   server milvus {HOST}:{self.backend.public_port} proto h2
+backend rest
+  server milvus {HOST}:{self.rest_port}
 backend unrouted
   http-request return status 404
 """

@@ -23,7 +23,7 @@ class Response:
     trailers: tuple[tuple[str, str], ...] = ()
 
 
-def grpc_status(code: int, text: str = "") -> Response:
+def grpc_status(code: int, text: str = "", *metadata: tuple[str, str]) -> Response:
     """Return a gRPC error without a body, as Envoy sends it (a trailers-only response)."""
     message = (("grpc-message", text),) if text else ()
     return Response(
@@ -33,6 +33,7 @@ def grpc_status(code: int, text: str = "") -> Response:
             ("grpc-status", str(code)),
             *message,
             ("server", "envoy"),
+            *metadata,
         )
     )
 
@@ -60,6 +61,10 @@ class H2Server:
     paths: list[str] = field(default_factory=list[str])
     """The paths of the requests, in order."""
     port: int = 0
+
+    @property
+    def requests(self) -> int:
+        return len(self.paths)
 
     @property
     def uri(self) -> str:

@@ -7,25 +7,18 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import (
-    AbstractAsyncContextManager,
-    asynccontextmanager,
-    contextmanager,
-    suppress,
-)
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast
 
+from frames import DATA, END_STREAM, HEADERS, RST_STREAM, Connection, frame_port
+from h2_server import grpc_status, h2_server, http
+
 HOST = "127.0.0.1"
 
-_SETTINGS = b"\0\0\0\4\0\0\0\0\0"  # an empty frame of HTTP/2
-_PREFACE_LENGTH, _FRAME_HEADER_LENGTH = 24, 9
-_DATA, _HEADERS, _SETTINGS_KIND, _PING = 0, 1, 4, 6
-_END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
-_STATUS_200, _STATUS = b"\x88", b"\x48"  # in HPACK's static table, and with a value to follow
+_PREFACE_LENGTH = 24
 _ABORT_BY_RESET = struct.pack("ii", 1, 0)
-_RST_STREAM = 3
 
 
 # Relays.
@@ -252,10 +245,10 @@ class FrameRelay:
         return head + body
 
     def _count(self, kind: int, flags: int, *, from_client: bool) -> None:
-        ends = kind in {_DATA, _HEADERS} and bool(flags & _END_STREAM)
+        ends = kind in {DATA, HEADERS} and bool(flags & END_STREAM)
         if from_client:
             self.requests += ends
-            self.resets += kind == _RST_STREAM
+            self.resets += kind == RST_STREAM
         else:
             self.responses += ends
 
@@ -318,19 +311,8 @@ async def http_port(tls: ssl.SSLContext | None = None) -> AsyncGenerator[int, No
 @asynccontextmanager
 async def breaking_port() -> AsyncGenerator[int, None]:
     """Serves HTTP/2 up to the first request, then resets the connection."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readexactly(_PREFACE_LENGTH)
-        writer.write(_SETTINGS)
-        kind = None
-        while kind != _DATA:
-            header = await reader.readexactly(_FRAME_HEADER_LENGTH)
-            await reader.readexactly(int.from_bytes(header[:3], "big"))
-            kind = header[3]
-        writer.transport.abort()
-
-    async with _serving(serve) as port:
-        yield port
+    async with frame_port(Connection.reset) as server:
+        yield server.port
 
 
 @asynccontextmanager
@@ -345,51 +327,19 @@ async def ssh_port() -> AsyncGenerator[int, None]:
         yield port
 
 
-def status_port(status: int, text: str) -> AbstractAsyncContextManager[int]:
+@asynccontextmanager
+async def status_port(status: int, text: str) -> AsyncGenerator[int, None]:
     """Ends each RPC with this status, which may be unknown to gRPC."""
-    block = _STATUS_200 + _field("content-type", "application/grpc")
-    block += _field("grpc-status", str(status)) + _field("grpc-message", text)
-    return _http2_port((_HEADERS, _END_HEADERS | _END_STREAM, block))
-
-
-def gateway_port(status: int) -> AbstractAsyncContextManager[int]:
-    """Responds to each RPC with a web page and this HTTP status, as an ingress does."""
-    block = _STATUS + bytes([3]) + str(status).encode() + _field("content-type", "text/html")
-    return _http2_port(
-        (_HEADERS, _END_HEADERS, block), (_DATA, _END_STREAM, b"<html>A page.</html>")
-    )
+    async with h2_server(lambda _: grpc_status(status, text)) as server:
+        yield server.port
 
 
 @asynccontextmanager
-async def _http2_port(*reply: tuple[int, int, bytes]) -> AsyncGenerator[int, None]:
-    """Responds to each request with these frames: kind, flags and payload."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readexactly(_PREFACE_LENGTH)
-        writer.write(_SETTINGS)
-        while True:
-            header = await reader.readexactly(_FRAME_HEADER_LENGTH)
-            payload = await reader.readexactly(int.from_bytes(header[:3], "big"))
-            kind, flags, stream = header[3], header[4], header[5:]
-            if kind in {_SETTINGS_KIND, _PING} and not flags & _ACK:
-                echo = payload if kind == _PING else b""
-                writer.write(_frame(kind, _ACK, stream, echo))
-            elif kind == _DATA and flags & _END_STREAM:
-                for what, how, content in reply:
-                    writer.write(_frame(what, how, stream, content))
-
-    async with _serving(serve) as port:
-        yield port
-
-
-def _frame(kind: int, flags: int, stream: bytes, payload: bytes) -> bytes:
-    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream + payload
-
-
-def _field(name: str, value: str) -> bytes:
-    """A header field in HPACK, neither indexed nor Huffman-coded."""
-    parts = (name.encode(), value.encode())
-    return b"\x00" + b"".join(bytes([len(part)]) + part for part in parts)
+async def gateway_port(status: int) -> AsyncGenerator[int, None]:
+    """Responds to each RPC with a web page and this HTTP status, as an ingress does."""
+    page = http(status, b"<html>A page.</html>", ("content-type", "text/html"))
+    async with h2_server(lambda _: page) as server:
+        yield server.port
 
 
 @asynccontextmanager

@@ -7,9 +7,12 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 import anyio
+import pytest
+from cancelling import CANCELLED, FOREVER, Scenario
 
 from milvus_import import ImportClient, WaitTimeoutError
 from milvus_import.testing import FAULTS, FakeMilvus, Fault
@@ -17,7 +20,6 @@ from milvus_import.testing import FAULTS, FakeMilvus, Fault
 METHODS = ("wait", "watch", "wait_all", "watch_all")
 CONTROL = "asyncio.sleep"
 """In place of a method: what asyncio and anyio do by themselves."""
-FOREVER = 3600.0
 _LONGEST = 0.02
 """Seconds up to which the moments of cancellation are drawn."""
 _CONCURRENT = 32
@@ -86,12 +88,12 @@ async def _trial(
 
     task = asyncio.create_task(alone())
     done, _ = await asyncio.wait((task,), timeout=guard)
-    name = f"{way.__name__[1:]} (trial {trial})"
+    name = f"{way.__name__} (trial {trial})"
     if not done:
         result.lost.append(name)
         task.cancel()
         return
-    result.ended[way.__name__[1:]] += 1
+    result.ended[way.__name__] += 1
     if task.cancelled() or task.exception() is not None:
         error = "CancelledError" if task.cancelled() else repr(task.exception())
         result.foreign.append(f"{name}: {error}")
@@ -117,15 +119,6 @@ async def _follow(client: ImportClient, method: str, options: dict[str, Any]) ->
         raise next(outcome for outcome in outcomes.values() if isinstance(outcome, Exception))
 
 
-def _different_moments(numbers: random.Random) -> tuple[float, float]:
-    """Two moments that are not reached in the same iteration of the event loop.
-
-    In that case anyio 4.4 loses the cancellation by asyncio, also of asyncio.sleep.
-    """
-    first = _moment(numbers)
-    return (first, first + 0.25) if numbers.random() < 0.5 else (first + 0.25, first)
-
-
 def _moment(numbers: random.Random) -> float:
     return numbers.choice((0.0, numbers.uniform(0, 0.001), numbers.uniform(0, _LONGEST)))
 
@@ -134,68 +127,10 @@ async def _cancelled_in_the_first_iterations(run: Run, numbers: random.Random) -
     task = asyncio.ensure_future(run(None))
     for _ in range(numbers.randrange(30)):
         await asyncio.sleep(0)
-    await _cancelled(task)
-
-
-async def _cancelled_after_a_while(run: Run, numbers: random.Random) -> None:
-    task = asyncio.ensure_future(run(None))
-    await asyncio.sleep(_moment(numbers))
-    await _cancelled(task)
-
-
-async def _cancelled_twice(run: Run, numbers: random.Random) -> None:
-    task = asyncio.ensure_future(run(None))
-    await asyncio.sleep(_moment(numbers))
     task.cancel()
-    if numbers.random() < 0.5:
-        await asyncio.sleep(0)
-    await _cancelled(task)
-
-
-async def _cancelled(task: asyncio.Future[None]) -> None:
-    task.cancel()
-    try:
+    with pytest.raises(asyncio.CancelledError):
         await task
-    except asyncio.CancelledError:
-        assert task.cancelled()
-        return
-    raise AssertionError("the method ended by itself")
-
-
-async def _asyncio_timeout(run: Run, numbers: random.Random) -> None:
-    try:
-        async with asyncio.timeout(_moment(numbers)):
-            await run(None)
-    except TimeoutError as error:
-        assert type(error) is TimeoutError  # noqa: PT017
-
-
-async def _asyncio_wait_for(run: Run, numbers: random.Random) -> None:
-    try:
-        await asyncio.wait_for(run(None), _moment(numbers))
-    except TimeoutError as error:
-        assert type(error) is TimeoutError  # noqa: PT017
-
-
-async def _move_on_after(run: Run, numbers: random.Random) -> None:
-    with anyio.move_on_after(_moment(numbers)) as scope:
-        await run(None)
-    assert scope.cancelled_caught
-
-
-async def _fail_after(run: Run, numbers: random.Random) -> None:
-    try:
-        with anyio.fail_after(_moment(numbers)):
-            await run(None)
-    except TimeoutError as error:
-        assert type(error) is TimeoutError  # noqa: PT017
-
-
-async def _scope_cancelled(run: Run, numbers: random.Random) -> None:
-    with anyio.CancelScope() as scope:
-        asyncio.get_running_loop().call_later(_moment(numbers), scope.cancel)
-        await run(None)
-    assert scope.cancelled_caught
+    assert task.cancelled()
 
 
 async def _nested_scopes(run: Run, numbers: random.Random) -> None:
@@ -205,40 +140,6 @@ async def _nested_scopes(run: Run, numbers: random.Random) -> None:
         assert inner.cancelled_caught or outer.cancel_called
         await run(None)
     assert outer.cancelled_caught
-
-
-async def _scope_in_an_asyncio_timeout(run: Run, numbers: random.Random) -> None:
-    inner = anyio.CancelScope()
-    outer_moment, inner_moment = _different_moments(numbers)
-    try:
-        async with asyncio.timeout(outer_moment):
-            with anyio.move_on_after(inner_moment) as inner:
-                await run(None)
-            await run(None)
-    except TimeoutError as error:
-        assert type(error) is TimeoutError  # noqa: PT017
-        return
-    raise AssertionError(f"the timeout was lost; {inner.cancelled_caught=}")
-
-
-async def _asyncio_timeout_in_a_scope(run: Run, numbers: random.Random) -> None:
-    outer_moment, inner_moment = _different_moments(numbers)
-    with anyio.move_on_after(outer_moment) as scope:
-        try:
-            async with asyncio.timeout(inner_moment):
-                await run(None)
-        except TimeoutError as error:
-            assert type(error) is TimeoutError  # noqa: PT017
-        await run(None)
-    assert scope.cancelled_caught
-
-
-async def _task_group(run: Run, numbers: random.Random) -> None:
-    async with anyio.create_task_group() as group:
-        group.start_soon(run, None)
-        group.start_soon(run, None)
-        await anyio.sleep(_moment(numbers))
-        group.cancel_scope.cancel()
 
 
 async def _cancelled_at_its_own_timeout(run: Run, numbers: random.Random) -> None:
@@ -259,19 +160,21 @@ async def _scope_at_its_own_timeout(run: Run, numbers: random.Random) -> None:
             return
 
 
+def _scenario(scenario: Scenario) -> Callable[[Run, random.Random], Awaitable[None]]:
+    """Return a way to run a scenario of cancelling.py at a random moment."""
+
+    @wraps(scenario)
+    async def way(run: Run, numbers: random.Random) -> None:
+        await scenario(lambda: run(None), _moment(numbers))
+
+    return way
+
+
 _WAYS: tuple[Callable[[Run, random.Random], Awaitable[None]], ...] = (
+    *map(_scenario, CANCELLED),
     _cancelled_in_the_first_iterations,
-    _cancelled_after_a_while,
-    _cancelled_twice,
-    _asyncio_timeout,
-    _asyncio_wait_for,
-    _move_on_after,
-    _fail_after,
-    _scope_cancelled,
     _nested_scopes,
-    _scope_in_an_asyncio_timeout,
-    _asyncio_timeout_in_a_scope,
-    _task_group,
     _cancelled_at_its_own_timeout,
     _scope_at_its_own_timeout,
 )
+WAYS = len(_WAYS)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import grpc
-from google.protobuf.message import Message
 from replay import METHODS, PROXY, PUBLIC, Reply
 
 FOLDER = Path(__file__).parent.parent / "vectors"
@@ -25,10 +24,6 @@ class Vector:
     code: grpc.StatusCode
     details: str
     reply_bytes: bytes | None
-    reply_text: str
-    """The reply as protobuf text, if the recorder wrote that."""
-    reply_fields: dict[str, Any] | None
-    """The reply field by field, if the recorder wrote that."""
 
     @property
     def recorded(self) -> Reply:
@@ -63,8 +58,6 @@ def _read(path: Path) -> Iterator[Vector]:
             _code(code),
             details,
             bytes.fromhex(reply or "") if succeeded else None,
-            entry.get("reply_text", ""),
-            entry.get("reply"),
         )
 
 
@@ -83,24 +76,3 @@ def _pairs(metadata: list[Any]) -> tuple[tuple[str, str], ...]:
     if metadata and isinstance(metadata[0], str):
         return tuple(zip(metadata[::2], metadata[1::2], strict=True))
     return tuple((key, value) for key, value in metadata)
-
-
-def matches(value: Any, recorded: Any) -> bool:
-    """Return whether a value of a parsed message equals the recorded one."""
-    if isinstance(recorded, dict):
-        parts = cast("dict[str, Any]", recorded)
-        if isinstance(value, Message):
-            return all(_field_matches(value, name, part) for name, part in parts.items())
-        return bool(value == parts["number"] if "number" in parts else dict(value) == parts)
-    if isinstance(recorded, list):
-        entries = cast("Sequence[Any]", recorded)
-        return len(value) == len(entries) and all(map(matches, value, entries))
-    return bool(value == (int(recorded) if isinstance(value, int) else recorded))
-
-
-def _field_matches(message: Message, name: str, recorded: Any) -> bool:
-    if name not in message.DESCRIPTOR.fields_by_name:
-        return True  # our messages have only the fields that the package needs
-    if recorded is None:
-        return not message.HasField(name)
-    return matches(getattr(message, name), recorded)

@@ -90,4 +90,5 @@ def expected(jobs: list[FakeJob]) -> dict[str, list[Change]]:
 
 
 def uri_of(fake: FakeMilvus, service: str) -> str:
-    return fake.internal_uri if service == "internal" else fake.public_uri
+    uri: str = getattr(fake, f"{service}_uri")
+    return uri

@@ -7,7 +7,6 @@ import contextlib
 import gzip
 import http.client
 import json
-import ssl
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -16,7 +15,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 import anyio.lowlevel
 import pytest
-from certificates import make_certificates
 from http_calls import PREFIX, post, send
 
 from milvus_import import ImportClient
@@ -44,23 +42,16 @@ RESPONSES = [
     ("denied", 403, b'{"code": 65535, "message": "rpc error: code = PermissionDenied desc = P'),
     ("empty", 200, b""),
     ("garbage", 200, b"\xff\xff\xff\xff"),
-    (
-        "job-limit",
-        200,
-        b'{"code": 2101, "message": "failed to broadcast import: failed to validate',
-    ),
+    ("job-limit", 200,
+     b'{"code": 2101, "message": "failed to broadcast import: failed to validate'),
     ("legacy", 200, b'{"code": 65535, "message": "old server says no"}'),
     ("no-collection", 200, b'{"code": 100, "message": "collection not found'),
     ("not-ready", 200, b'{"code": 1, "message": "state code: Abnormal: service not ready"}'),
-    (
-        "proxy-not-ready",
-        200,
-        b'{"code": 2, "message": "service unavailable: internal: Milvus P',
-    ),
+    ("proxy-not-ready", 200, b'{"code": 2, "message": "service unavailable: internal: Milvus P'),
     ("rate-limit", 200, b'{"code": 8, "message": "rate limit exceeded[rate=12.5]"}'),
     ("unavailable", 200, b'{"code": 65535, "message": "rpc error: code = Unavailable desc = t'),
     ("unimplemented", 404, b"404 page not found"),
-]
+]  # fmt: skip
 """Fault, HTTP status, start of the body."""
 
 
@@ -184,34 +175,6 @@ async def test_reset_is_recorded_if_the_client_closes_before_the_response(
 
 
 # ------------------------------------------------------------------------------------ TLS
-
-
-async def test_tls_and_mutual_tls() -> None:
-    certificates = make_certificates()
-    trusting = ssl.create_default_context(cadata=certificates.ca.decode())
-    async with FakeMilvus(tls=certificates.server) as fake:
-        assert fake.rest_uri.startswith("https://")
-        assert (await send(fake.rest_uri, PREFIX + "list", b"{}", context=trusting)).status == 200
-        with pytest.raises(ssl.SSLError):
-            await send(fake.rest_uri, PREFIX + "list", context=ssl.create_default_context())
-        plain = f"http://127.0.0.1:{fake.rest_port}"
-        with pytest.raises((ConnectionError, http.client.HTTPException)):
-            await send(plain, PREFIX + "list")
-    async with FakeMilvus(tls=certificates.server, client_ca=certificates.ca) as fake:
-        with pytest.raises((ssl.SSLError, ConnectionError)):
-            await send(fake.rest_uri, PREFIX + "list", context=trusting)
-        assert not fake.received
-
-
-async def test_mutual_tls_with_a_client_certificate(tmp_path: anyio.Path) -> None:
-    certificates = make_certificates()
-    context = ssl.create_default_context(cadata=certificates.ca.decode())
-    key, certificate = certificates.client
-    path = anyio.Path(tmp_path) / "client.pem"
-    await path.write_bytes(key + certificate)
-    context.load_cert_chain(path)
-    async with FakeMilvus(tls=certificates.server, client_ca=certificates.ca) as fake:
-        assert (await send(fake.rest_uri, PREFIX + "list", b"{}", context=context)).status == 200
 
 
 # --------------------------------------------------------------------------------- faults

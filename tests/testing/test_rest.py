@@ -1,23 +1,21 @@
-"""The REST API of a simulated Milvus: requests, envelopes, versions and switches."""
+"""The REST API of a simulated Milvus: requests, versions and switches.
+
+Responses, errors and privileges: server/test_fake_recorded.py compares them with real servers.
+"""
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import Any
 
 import pytest
 from http_calls import PREFIX, post, send
 
-from milvus_import.testing import FakeFile, FakeMilvus, ManualClock, RestBehavior
+from milvus_import.testing import FakeMilvus, ManualClock, RestBehavior
 
 pytestmark = pytest.mark.anyio
 
 NOT_FOUND = (404, b"404 page not found", "text/plain")
-MISSING = (
-    "missing required parameters, error: Key: '{0}.{1}' Error:Field validation for '{1}' failed on "
-    "the 'required' tag"
-)
 
 
 async def route(fake: FakeMilvus, name: str, **options: Any) -> tuple[int, bytes, str]:
@@ -26,67 +24,6 @@ async def route(fake: FakeMilvus, name: str, **options: Any) -> tuple[int, bytes
 
 
 # ----------------------------------------------------------------------------- envelopes
-
-
-async def test_describe_has_every_field(fake: FakeMilvus) -> None:
-    files = [FakeFile("a.parquet", size=30, rows=6), FakeFile("id.npy v.npy", reason="bad row")]
-    job = fake.add_job(state="Importing", progress=40, files=files)
-    response = await post(fake.rest_uri, "describe", {"jobId": job.job_id})
-    assert response.headers["Content-Type"] == "application/json; charset=utf-8"
-    assert response.envelope == {
-        "code": 0,
-        "data": {
-            "jobId": job.job_id,
-            "collectionName": "books",
-            "state": "Importing",
-            "progress": 40,
-            "importedRows": 503,
-            "totalRows": 1006,
-            "fileSize": 1_000_030,
-            "completeTime": "",
-            "createTime": "2026-01-02T03:04:05Z",
-            "details": [
-                {
-                    "fileName": "[a.parquet]",
-                    "fileSize": 30,
-                    "progress": 50,
-                    "completeTime": "",
-                    "state": "InProgress",
-                    "importedRows": 3,
-                    "totalRows": 6,
-                },
-                {
-                    "fileName": "[id.npy v.npy]",
-                    "fileSize": 1_000_000,
-                    "progress": 50,
-                    "completeTime": "",
-                    "state": "Failed",
-                    "importedRows": 500,
-                    "totalRows": 1000,
-                    "reason": "bad row",
-                },
-            ],
-        },
-    }
-    assert (await post(fake.rest_uri, "get_progress", {"jobId": job.job_id})).data == response.data
-
-
-@pytest.mark.parametrize(
-    ("state", "reason", "expected"),
-    [
-        ("Failed", "disk full", {"state": "Failed", "reason": "disk full", "totalRows": 0}),
-        ("Completed", "", {"state": "Completed", "completeTime": "2026-01-02T03:14:05Z"}),
-        ("11", "", {"state": "11"}),
-    ],
-)
-async def test_describe_of_a_state(
-    fake: FakeMilvus, state: str, reason: str, expected: dict[str, Any]
-) -> None:
-    job = fake.add_job(state=state, progress=100, reason=reason)
-    data = (await post(fake.rest_uri, "describe", {"jobId": job.job_id})).data
-    assert data | expected == data
-    assert isinstance(data["details"], list)
-    assert ("reason" in data) is (state == "Failed")
 
 
 async def test_list_filters_and_shuffles(fake: FakeMilvus) -> None:
@@ -149,81 +86,7 @@ async def test_create_with_an_idempotency_key(fake: FakeMilvus, honoured: bool, 
 # -------------------------------------------------------------------------------- errors
 
 
-@pytest.mark.parametrize(
-    ("method", "body", "code", "text"),
-    [
-        ("describe", b"", 1801, "the request body should be nil, however {} is valid"),
-        ("describe", b"{", 1801, "error: the body is not a valid JobIDReq"),
-        ("describe", b"[" * 100_000, 1801, "error: the body is not a valid JobIDReq"),
-        ("describe", b"[]", 1801, "error: the body is not a valid JobIDReq"),
-        ("commit", b'{"jobId":7}', 1801, "error: the body is not a valid JobIDReq"),
-        ("describe", b"{}", 1802, MISSING.format("JobIDReq", "JobID")),
-        ("abort", b'{"jobId":""}', 1802, MISSING.format("JobIDReq", "JobID")),
-        ("describe", b'{"jobId":"x"}', 1100, "parse job id failed: strconv.ParseInt"),
-        ("describe", b'{"jobId":"7"}', 2101, "import job does not exist, jobID=7: importing data"),
-        ("commit", b'{"jobId":"x"}', 1100, "invalid parameter[expected=int64 jobId][actual=x]"),
-        ("abort", b'{"jobId":"7"}', 2101, "job 7 not found: importing data failed on server side"),
-        ("create", b"{}", 1802, MISSING.format("ImportReq", "CollectionName")),
-        ("create", b'{"collectionName":"b","files":null}', 1802, "'Files' failed on"),
-        ("create", b'{"collectionName":"b","files":[]}', 1100, "import request is empty"),
-        ("create", b'{"collectionName":"b","files":[null]}', 1100, "import request is empty"),
-        ("create", b'{"collectionName":"b","files":["a"]}', 1801, "not a valid ImportReq"),
-        ("create", b'{"collectionName":"b","files":[[1]]}', 1801, "not a valid ImportReq"),
-        (
-            "create",
-            b'{"collectionName":"b","files":[["a"]],"options":{"timeout":300}}',
-            1801,
-            "not a valid ImportReq",
-        ),
-        (
-            "create",
-            b'{"collectionName":"b","files":[["a"]],"options":{"auto_commit":null}}',
-            1801,
-            'options.auto_commit must be one of "true" or "false"',
-        ),
-        ("create", b'{"collectionName":"no","files":[["a"]]}', 100, "collection not found"),
-        ("list", b'{"collectionName":"no"}', 100, "collection not found"),
-        ("list", b'{"collectionName":"b","dbName":"no"}', 800, "database not found"),
-    ],
-)
-async def test_error_has_an_envelope_on_http_200(
-    fake: FakeMilvus, method: str, body: bytes, code: int, text: str
-) -> None:
-    fake.version, fake.collections, fake.databases = "3.0", {"b"}, set()
-    response = await send(fake.rest_uri, PREFIX + method, body)
-    assert response.status == 200
-    assert response.error[0] == code
-    assert text in response.error[1]
-    assert not fake.jobs
-
-
 # ---------------------------------------------------------------------------- credentials
-
-
-@pytest.mark.parametrize(
-    ("token", "authorization", "accepted"),
-    [
-        ("root:Milvus", "Bearer root:Milvus", True),
-        ("key-7", "Bearer key-7", True),
-        ("root:Milvus", "Basic " + base64.b64encode(b"root:Milvus").decode(), True),
-        ("root:Milvus", "Bearer root:Wrong", False),
-        ("root:Milvus", "Basic " + base64.b64encode(b"root:Wrong").decode(), False),
-        ("root:Milvus", "Basic ???", False),
-        ("root:Milvus", "", False),
-    ],
-)
-async def test_credentials(
-    fake: FakeMilvus, token: str, authorization: str, accepted: bool
-) -> None:
-    fake.token = token
-    response = await post(fake.rest_uri, "list", Authorization=authorization)
-    if accepted:
-        assert response.data == {"records": []}
-    else:
-        assert response.status == 401
-        assert response.error == (1800, "user hasn't authenticated")
-    challenge = response.headers["WWW-Authenticate"]
-    assert (challenge is not None) is (authorization[:6] == "Basic " and "?" not in authorization)
 
 
 async def test_missing_credentials_come_before_unknown_paths(fake: FakeMilvus) -> None:
@@ -233,78 +96,6 @@ async def test_missing_credentials_come_before_unknown_paths(fake: FakeMilvus) -
         fake.rest_uri, "/nothing", headers={"Authorization": "Bearer root:Milvus"}
     )
     assert authorized.status == 404
-
-
-@pytest.mark.parametrize(
-    ("version", "token", "job_id", "answer"),
-    [
-        ("2.5", "root:Milvus", "1", "books"),
-        ("2.5", "adm:a", "1", "books"),
-        ("2.5", "imp:i", "1", "PrivilegeGetImportProgress: permission deny to imp in the"),
-        ("2.5", "imp:i", "7", "PrivilegeGetImportProgress: permission deny to imp in the"),
-        ("2.6", "imp:i", "1", "books"),
-        ("2.6", "imp:i", "2", "films"),
-        ("2.6", "imp:i", "3", "PrivilegeImport: permission deny to imp in the `default` database"),
-        ("2.6", "imp:i", "7", "import job does not exist"),
-        ("2.6", "bob:b", "1", "PrivilegeImport: permission deny to bob in the `default` database"),
-    ],
-)
-async def test_users_read_what_the_version_lets_them(
-    fake: FakeMilvus, version: Any, token: str, job_id: str, answer: str
-) -> None:
-    fake.version, fake.token = version, "root:Milvus"
-    fake.users = {"imp:i": {"books", "shop.films"}, "bob:b": set(), "adm:a": None}
-    fake.add_job(job_id="1")
-    fake.add_job(job_id="2", collection_name="films", db_name="shop")
-    fake.add_job(job_id="3", collection_name="films")
-    headers = {"Authorization": f"Bearer {token}"}
-    if job_id == "2":
-        headers["DB_Name"] = "shop"
-    response = await post(fake.rest_uri, "describe", {"jobId": job_id}, **headers)
-    assert response.status == (403 if "permission deny" in answer else 200)
-    envelope = response.envelope
-    if "data" in envelope:
-        assert envelope["data"]["collectionName"] == answer
-    else:
-        assert answer in envelope["message"]
-
-
-@pytest.mark.parametrize(
-    ("version", "token", "ids"),
-    [
-        ("2.5", "root:Milvus", ["1", "3"]),
-        ("2.5", "imp:i", None),
-        ("2.6", "root:Milvus", ["1", "3"]),
-        ("2.6", "imp:i", ["1"]),
-        ("3.0", "bob:b", []),
-    ],
-)
-async def test_list_is_filtered_by_the_privileges_of_the_user(
-    fake: FakeMilvus, version: Any, token: str, ids: list[str] | None
-) -> None:
-    fake.version, fake.token = version, "root:Milvus"
-    fake.users = {"imp:i": {"books"}, "bob:b": set()}
-    fake.add_job(job_id="1")
-    fake.add_job(job_id="3", collection_name="films")
-    response = await post(fake.rest_uri, "list", Authorization=f"Bearer {token}")
-    if ids is None:
-        assert response.status == 403
-        assert "PrivilegeListImport: permission deny to imp" in response.error[1]
-    else:
-        assert sorted(row["jobId"] for row in response.data["records"]) == ids
-
-
-async def test_create_commit_and_abort_need_the_privilege(fake: FakeMilvus) -> None:
-    fake.version, fake.token, fake.users = "3.0", "root:Milvus", {"bob:b": set()}
-    job = fake.add_job(state="Uncommitted", auto_commit=False)
-    for method, body in (
-        ("create", {"collectionName": "books", "files": [["a.txt"]]}),
-        ("commit", {"jobId": job.job_id}),
-        ("abort", {"jobId": job.job_id}),
-    ):
-        response = await post(fake.rest_uri, method, body, Authorization="Bearer bob:b")
-        assert (response.status, response.error[0]) == (403, 65535)
-    assert (job.state, len(fake.jobs)) == ("Uncommitted", 1)
 
 
 # ------------------------------------------------------------------- versions and switches
@@ -436,44 +227,6 @@ async def test_create_commit_and_complete(fake: FakeMilvus) -> None:
     response = await post(fake.rest_uri, "abort", job)
     assert response.error[0] == 2100
     assert "terminal/committed state Completed, abort not allowed" in response.error[1]
-
-
-@pytest.mark.parametrize("state", ["Pending", "Importing", "Uncommitted"])
-async def test_abort_before_the_commit(fake: FakeMilvus, state: str) -> None:
-    fake.version = "3.0"
-    job = fake.add_job(state=state, auto_commit=False)
-    for _ in range(2):
-        response = await post(fake.rest_uri, "abort", {"jobId": job.job_id})
-        assert response.envelope == {"code": 0, "data": {}}
-        assert await two_phase_state(fake, job.job_id) == ("Failed", "aborted by user")
-    assert (await post(fake.rest_uri, "commit", {"jobId": job.job_id})).error[0] == 2100
-
-
-@pytest.mark.parametrize(
-    ("fields", "method", "text"),
-    [
-        ({"state": "Uncommitted"}, "commit", "is auto-commit, manual commit/abort not allowed"),
-        ({"state": "Importing"}, "abort", "is auto-commit, manual commit/abort not allowed"),
-        ({"state": "Importing"}, "commit", "is in state Importing, expected Uncommitted"),
-        ({"state": "Failed"}, "commit", "is in state Failed, expected Uncommitted"),
-        ({"state": "Committing"}, "abort", "is in terminal/committed state Committing, abort not"),
-        ({"state": "Completed"}, "abort", "is in terminal/committed state Completed, abort not"),
-        ({"state": "Completed"}, "commit", ""),
-        ({"state": "Failed", "auto_commit": False, "reason": "disk full"}, "abort", ""),
-    ],
-)
-async def test_commit_and_abort_in_a_state(
-    fake: FakeMilvus, fields: dict[str, Any], method: str, text: str
-) -> None:
-    fake.version = "3.0"
-    job = fake.add_job(**fields)
-    response = await post(fake.rest_uri, method, {"jobId": job.job_id})
-    if text:
-        assert response.error[0] == 2100
-        assert response.error[1].startswith(f"job {job.job_id} {text}")
-    else:
-        assert response.envelope == {"code": 0, "data": {}}
-    assert (await two_phase_state(fake, job.job_id)) == (fields["state"], fields.get("reason", ""))
 
 
 # -------------------------------------------------------------------------------- received

@@ -51,6 +51,7 @@ async def sets(client: ImportClient) -> None:
 
 
 async def jobs(client: ImportClient) -> None:
+    await client.create_import("books", ["s3://b/a"], storage="v")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await client.create_import("books", 7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await client.create_import("books", ["a.parquet"], options={"auto_commit": None})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
     await client.create_import("books", ["a.parquet"], retries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -73,6 +74,8 @@ def connections() -> None:
     ImportFailedError("failed")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     ImportClient("localhost", timeout=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     ImportClient("localhost", service="both")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImportClient("localhost", service="cloud", cluster_id=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    GetImportProgressOption("localhost", "7", "token")  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
     ImportClient("localhost", "root:Milvus")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     ImportClient("localhost", tls=True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     ImportClient("localhost", timeuot=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -11,6 +11,7 @@ import grpc.aio
 
 from milvus_import import (
     ArgumentError,
+    BucketCredentials,
     CallError,
     CallOptions,
     CallRecord,
@@ -28,6 +29,7 @@ from milvus_import import (
     RpcOptions,
     Service,
     TLSConfig,
+    Volume,
     WaitTimeoutError,
     WatchOptions,
     get_import_progress,
@@ -45,6 +47,16 @@ async def one_call() -> None:
     assert_type(response.data.created_at, datetime | None)
     if response.service == "internal":
         assert_type(response.data.total_rows, int)
+
+
+async def on_the_cloud() -> None:
+    client = ImportClient("api", service="cloud", token="key", project_id="p", region_id="r")
+    job_id = await client.create_import("books", ["s3://b/a"], storage=BucketCredentials("a", "s"))
+    await client.create_import("books", ["a/"], storage=Volume("v"))
+    option = GetImportProgressOption("api", job_id, service="cloud", cluster_id="in01-1")
+    service: Service = (await get_import_progress(option)).service
+    if service == "cloud":
+        print(BucketCredentials("a", "s", session_token="t").secret_key, Volume("v").name)
 
 
 async def options(client: ImportClient) -> None:

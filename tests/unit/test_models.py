@@ -210,14 +210,10 @@ def test_fraction_is_clamped_and_progress_is_raw(percent: int, fraction: float) 
     [
         ("", None),
         ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
-        (
-            "2026-01-02T03:04:05+08:00",
-            datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=8))),
-        ),
-        (
-            "2026-01-02T03:04:05-03:30",
-            datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(-timedelta(hours=3, minutes=30))),
-        ),
+        ("2026-01-02T03:04:05+08:00",
+         datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=8)))),
+        ("2026-01-02T03:04:05-03:30",
+         datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(-timedelta(hours=3, minutes=30)))),
         ("2026-01-02T03:04:05.25Z", datetime(2026, 1, 2, 3, 4, 5, 250_000, UTC)),
         ("2026-01-02T03:04:05", None),  # no time zone
         ("2026-01-02", None),
@@ -225,7 +221,7 @@ def test_fraction_is_clamped_and_progress_is_raw(percent: int, fraction: float) 
         ("2026-13-01T00:00:00Z", None),
         ("0", None),
     ],
-)
+)  # fmt: skip
 def test_times_are_aware_datetimes_or_none(text: str, moment: datetime | None) -> None:
     data = replace(DATA, create_time=text, complete_time=text)
     assert data.created_at == data.completed_at == moment
@@ -277,6 +273,7 @@ def test_repr_of_a_response_with_many_files_is_short() -> None:
 
 def test_repr_cuts_long_texts() -> None:
     reason = "x" * 1_000_000
+    assert len(repr(replace(RECORD, details=reason))) < 10_000
     for model in (JOB, DATA, DETAIL):
         assert len(repr(replace(model, reason=reason))) < 10_000
         assert f"reason={'x' * 8192!r}..." in repr(replace(model, reason=reason))

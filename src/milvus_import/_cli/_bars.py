@@ -200,7 +200,7 @@ class Bars(Progress):
             job.description,
             f"{progress.fraction:>4.0%}",
             text.state(progress.state),
-            text.rows(progress) if full else "",
+            text.rows(progress, service=progress.service) if full else "",
             text.duration((self.get_time() if running else end) - begin),
             f"{speed:,.0f}/s" if speed and speed >= 1 else "",
             progress.service if full else "",
@@ -220,7 +220,7 @@ class Bars(Progress):
                 f"  {text.clean(names)}",
                 f"{file.fraction:>4.0%}",
                 text.clean(file.state),
-                text.rows(file),
+                text.rows(file, service=progress.service),
                 text.size(file.file_size),
             )
         if stalled := self._stalled(job):

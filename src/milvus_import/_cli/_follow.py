@@ -86,7 +86,11 @@ class _Follower:
     def summary(self) -> str:
         """Return ``2 jobs completed, 2,000 rows; 1 failed``."""
         succeeded = [job for job in self.last.values() if job.job_id not in self.errors]
-        known = [job for job in succeeded if isinstance(job, ImportProgressData)]
+        known = [
+            job
+            for job in succeeded
+            if isinstance(job, ImportProgressData) and (job.service != "cloud" or job.imported_rows)
+        ]  # Zilliz Cloud may report no rows
         rows = sum(job.imported_rows for job in known)
         completed = self._until == "completed"
         parts: list[str] = []

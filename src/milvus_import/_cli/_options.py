@@ -10,9 +10,7 @@ from typing import Any, get_args
 import click
 from click.core import ParameterSource
 
-import milvus_import
-
-from .. import ImportClient, TLSConfig, Until
+from .. import BucketCredentials, ImportClient, TLSConfig, Until, Volume
 from ._output import error_text
 
 _SERVICES = ("auto", "internal", "public", "rest", "cloud")
@@ -25,6 +23,7 @@ _CLIENT = (
     *("token", "user", "password", "db_name", "service", "rpc_timeout"),
     *("cluster_id", "project_id", "region_id"),
 )
+_CLOUD = frozenset({"cluster_id", "project_id", "region_id"})
 _BUCKET_KEYS = ("access_key", "secret_key", "session_token")
 
 
@@ -140,6 +139,8 @@ def make_client(options: dict[str, Any]) -> ImportClient:
     if "@" in options["uri"]:
         raise usage("--uri must not contain '@': set MILVUS_TOKEN=user:password")
     given = {name: options[name] for name in _CLIENT if options[name] is not None}
+    if options["service"] != "cloud":  # variables for it do not concern the other services
+        given = {name: given[name] for name in given if name not in _CLOUD or is_given(name)}
     if options["ask_token"]:
         given["token"] = click.prompt("Token", hide_input=True, err=True)
     typed = {name for name in ("token", "user", "password") if is_given(name)}
@@ -171,8 +172,8 @@ def parse_storage(options: dict[str, Any]) -> dict[str, Any]:
         raise usage("--volume cannot be combined with the keys of a bucket")
     try:
         if options["volume"] is not None:
-            return {"storage": getattr(milvus_import, "Volume")(options["volume"])}  # noqa: B009
-        return {"storage": getattr(milvus_import, "BucketCredentials")(**keys)} if keys else {}  # noqa: B009
+            return {"storage": Volume(options["volume"])}
+        return {"storage": BucketCredentials(**keys)} if keys else {}
     except (ValueError, TypeError) as error:
         raise usage(error) from error
 

@@ -171,7 +171,7 @@ def print_job(data: ImportProgressData) -> None:
         ("Job", data.job_id),
         ("Collection", data.collection_name),
         ("State", f"{state(data.state)}, {data.fraction:.0%}"),
-        ("Rows", rows(data)),
+        ("Rows", rows(data, service=data.service)),
         ("Size", size(data.file_size) if data.file_size else ""),
         ("Reason", data.reason),
         ("Created", local(data.created_at, data.create_time)),
@@ -184,8 +184,8 @@ def print_job(data: ImportProgressData) -> None:
     if data.details:
         write("")
         files = (
-            (", ".join(file.paths), file.state, f"{file.fraction:.0%}", rows(file),
-             size(file.file_size), file.reason)
+            (", ".join(file.paths), file.state, f"{file.fraction:.0%}",
+             rows(file, service=data.service), size(file.file_size), file.reason)
             for file in data.details
         )  # fmt: skip
         _print_rows(("File", "State", "%", "Rows", "Size", "Reason"), files)
@@ -235,15 +235,19 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def rows(item: ImportProgressData | ImportProgressDetail, *, brief: bool = True) -> str:
+def rows(
+    item: ImportProgressData | ImportProgressDetail, *, service: str = "", brief: bool = True
+) -> str:
     """Return the rows of a job or a file: ``400/1,000``, or ``400 rows`` without a total.
 
-    0 rows of an unknown total are "" (unknown as well), unless the import has completed.
+    0 rows of an unknown total are "" (unknown as well), unless the import has completed. Zilliz
+    Cloud may not report them then either.
     """
     imported, total = item.imported_rows, item.total_rows
     if total > 0:
         return f"{imported:,}/{total:,}" + ("" if brief else " rows" if total > 1 else " row")
-    return count(imported, "row") if imported or item.state == "Completed" else ""
+    known = imported or (item.state == "Completed" and service != "cloud")
+    return count(imported, "row") if known else ""
 
 
 def duration(seconds: float) -> str:
@@ -262,7 +266,7 @@ def job_line(progress: Progress) -> str:
     """Return one job's progress on one line."""
     parts = [progress.job_id, state(progress.state), f"{progress.fraction:.0%}"]
     if isinstance(progress, ImportProgressData):
-        parts += [rows(progress, brief=False), f"({progress.service})"]
+        parts += [rows(progress, service=progress.service, brief=False), f"({progress.service})"]
     else:
         parts.append(clean(progress.collection_name))
     return "  ".join(part for part in parts if part)

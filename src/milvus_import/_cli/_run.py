@@ -90,7 +90,8 @@ class Session:
         self.errors = Errors(debug=options["debug"])
         self.followed: list[str] = []
         """The jobs that continue if the command is interrupted."""
-        self.unsure = unsure
+        # Zilliz Cloud takes no idempotency key.
+        self.unsure = unsure.partition(", or")[0] if options["service"] == "cloud" else unsure
         """The message if the request may have taken effect although it failed."""
         self.timeout: float | None = options["timeout"]
         """Seconds for the whole command; None: no limit; 0: each request is sent once."""

@@ -31,6 +31,7 @@ ChannelOption = tuple[str, Any]
 OVERDUE = 0.2
 """Seconds after its deadline from which a call counts as one that gRPC will not end."""
 INTERCEPTED = "an interceptor delayed the call beyond its deadline"
+"""gRPC itself ends calls at their deadlines. Tracing libraries add interceptors of their own."""
 
 
 class GrpcConnection(LazyConnection):
@@ -165,7 +166,7 @@ class _Call(Request):
             return self._failed(grpc.StatusCode.CANCELLED, text)
         except Exception as error:  # noqa: BLE001 - an interceptor raised it; re-raised
             if isinstance(error, KeyError) and isinstance(error.args[0], int):
-                # grpcio below 1.80 has no name for the status code.
+                # grpcio below 1.83 has no name for the status code.
                 return self._failed(grpc.StatusCode.UNKNOWN, f"status code {error.args[0]}")
             # Without the first two frames, which hold the call.
             frames = error.__traceback__ and error.__traceback__.tb_next
@@ -179,10 +180,7 @@ class _Call(Request):
     async def _given_up(self) -> MilvusImportError:
         if self.timeout is None:
             return self._failed(grpc.StatusCode.CANCELLED, "ended without its caller")
-        if self.connection.interceptors:
-            return self._failed(grpc.StatusCode.DEADLINE_EXCEEDED, INTERCEPTED)
-        text = "gRPC neither started nor ended the call"
-        return self._failed(grpc.StatusCode.DEADLINE_EXCEEDED, text)
+        return self._failed(grpc.StatusCode.DEADLINE_EXCEEDED, INTERCEPTED)
 
     def _not_started(self, error: Exception) -> MilvusImportError:
         if self.connection.closed:

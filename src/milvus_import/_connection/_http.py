@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
+from .._address import validate_roots, validate_text
 from .._errors import ArgumentError, ClientClosedError
 from .._failures._grpc import DEADLINE_TEXT, call_error
 from .._failures._http import (
@@ -54,7 +55,7 @@ _LARGE = 2**20
 _SECRET_HEADERS = frozenset(
     {"authorization", "cookie", "proxy-authorization", "set-cookie", "set-cookie2"}
 )
-_PROXY = r"(?:(https?)://)?(?:[^@/\s]*@)?(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?/?"
+_PROXY = r"(?:((?i:https?))://)?(?:[^@/\s]*@)?(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?/?"
 
 
 class _Response(NamedTuple):
@@ -290,12 +291,13 @@ def _tls_context(tls: TLSConfig | None) -> ssl.SSLContext:
     if tls is not None and tls.ca is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     else:
-        for name, exists in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
-            path = os.environ.get(name)
-            if path and not exists(path):
-                raise ArgumentError(
-                    f"the environment variable {name} names {path!r}, which does not exist"
-                )
+        validate_roots("SSL_CERT_FILE")
+        folders = os.environ.get("SSL_CERT_DIR", "").split(os.pathsep)
+        if any(folders) and not any(map(os.path.isdir, folders)):
+            raise ArgumentError(
+                f"the environment variable SSL_CERT_DIR names {os.pathsep.join(folders)!r}, "
+                "which is not a directory"
+            )
         context = ssl.create_default_context()
     if tls is not None:
         tls.add_to(context)
@@ -316,10 +318,14 @@ def find_proxy(scheme: str, host: str) -> tuple[str | None, str | None]:
     if not set_names or bypass(host):
         return None, None
     name, url = set_names[0], os.environ[set_names[0]]
+    validate_text(f"the environment variable {name}", url, secret=True)
+    if url.strip("\"'") != url:
+        raise ArgumentError(f"the environment variable {name} must not be in quotes")
     match = re.fullmatch(_PROXY, url)
     if match is None or (match[3] and not 0 < int(match[3]) < 65536):
         kind = re.match(r"\w+(?=://)", url)
-        found = f" with the scheme {kind[0]}" if kind and kind[0] not in {"http", "https"} else ""
+        web = kind is None or kind[0].lower() in {"http", "https"}
+        found = "" if kind is None or web else f" with the scheme {kind[0]}"
         raise ArgumentError(
             f"the environment variable {name} must be an HTTP proxy such as http://proxy:3128"
             f"{f', got a URL{found}' if found else ''}; unset it, or add {host.rpartition(':')[0]} "

@@ -160,7 +160,7 @@ async def yield_to_loop() -> None:
     asyncio.sleep(0) awaits no future: if a scope of anyio and a timeout of asyncio cancel it in
     the same iteration, each attributes the CancelledError to the other.
     """
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     waiter = loop.create_future()
     loop.call_soon(_resolve, waiter)
     await waiter

@@ -13,6 +13,12 @@ ParamsT = TypeVar("ParamsT")
 ResultT = TypeVar("ResultT")
 
 
+class NextPage:
+    """The parameters of a further request, which the result needs: a reply was one of its pages."""
+
+    __slots__ = ()
+
+
 @dataclass(slots=True, frozen=True, eq=False)
 class Method(Generic[ParamsT, ResultT]):
     """One method of one service: how its request is built and its reply is read."""
@@ -23,7 +29,7 @@ class Method(Generic[ParamsT, ResultT]):
     path: str
     build: Callable[[ParamsT], Any]
     """Returns the request: a message of gRPC, or the body of an HTTP request."""
-    read: Callable[[Any, ParamsT], ResultT]
+    read: Callable[[Any, ParamsT], ResultT | NextPage]
     """Returns the result of a reply: bytes or a message of gRPC, or an HttpReply."""
     is_read: bool = True
     """Whether the method changes nothing on the server."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -29,12 +30,16 @@ if TYPE_CHECKING:
 Code: Final = grpc.StatusCode
 
 _LARGE_METADATA: Final = 4000
-"""Bytes of metadata that some gateways do not accept."""
+"""Bytes of metadata that some gateways do not accept by default."""
+_VERY_LARGE_METADATA: Final = 8000
+"""Bytes from which they are the cause if a gateway reports only an internal error, as HAProxy."""
+_SMALL_METADATA: Final = 2000
+"""Bytes of metadata that every gateway accepts, unless its buffers are very small."""
 _DEADLINE_TEXTS: Final = frozenset({"", DEADLINE_TEXT, "context deadline exceeded"})
 _ADMIN_PRIVILEGES: Final = r"PrivilegeGetImportProgress|PrivilegeListImport\b"
 # What gRPC tried last: an address, or a name that it could not resolve.
 _TRIED: Final = (
-    r"(?:last error: \w+: ipv[46]:|errors resolving |resolution failed for )(\S+:([0-9]+)): "
+    r"(?:last error: \w+: ipv[46]:|(errors resolving |resolution failed for ))(\S+:(\w+)): "
 )
 _TRY_AGAIN: Final = frozenset(
     {
@@ -51,10 +56,35 @@ _CONNECTION_ROWS: Final = (
     Row(None, r"Connection refused", Hint.CHECK_ADDRESS),
     Row(None, r"failed to connect", Hint.RESTARTING_OR_HTTPS),
 )
+# The hints of invalid replies, before and after a good one.
+_INVALID_REPLIES: Final[Mapping[Hint | None, Hint | None]] = {
+    Hint.CHECK_IS_MILVUS: None,
+    Hint.REST_ROUTE: Hint.GATEWAY_ERROR,
+}
 _REST_HINTS: Final = {
     Hint.CHECK_IS_MILVUS: Hint.REST_CHECK_PORT,
     Hint.GATEWAY_ROUTE: Hint.REST_ROUTE,
 }
+_CLOUD_HINTS: Final = {
+    **dict.fromkeys(
+        (
+            *(Hint.REST_CHECK_ADDRESS, Hint.REST_CHECK_PORT, Hint.REST_CHECK_REACHABLE),
+            *(Hint.REST_ROUTE, Hint.REST_NEEDS_2_4, Hint.RESTARTING_OR_CERTIFICATE),
+            *(Hint.CHECK_HOST_NAME, Hint.REST_NEEDS_ADMIN),
+        ),
+        Hint.CLOUD_ADDRESS,
+    ),
+    **dict.fromkeys(
+        (Hint.PASS_TOKEN, Hint.CHECK_CREDENTIALS, Hint.CHECK_OR_FORWARD_CREDENTIALS),
+        Hint.CLOUD_API_KEY,
+    ),
+    **dict.fromkeys((Hint.JOB_FILE_PATH, Hint.JOB_BUCKET_KEYS), Hint.CLOUD_FILES),
+    Hint.REPEAT_WITH_KEY: Hint.CLOUD_REPEAT,
+    Hint.CREATE_DEADLINE: Hint.CLOUD_REPEAT,
+}
+_CLOUD_TARGET: Final = re.compile(r"(^|[./])cloud\.zilliz\.com(\.cn)?(:[0-9]+)?$").search
+_HTTP: Final = frozenset({"rest", "cloud"})
+"""The services over HTTP."""
 
 
 def complete(
@@ -99,19 +129,30 @@ def complete(
     if error.may_have_run and not is_read:
         # Check first, instead of trying again.
         is_call = isinstance(error, CallError)
-        if hint in _TRY_AGAIN or (is_call and (hint is None or service == "rest")):
-            again = creates or service != "rest"
+        if hint in _TRY_AGAIN or (is_call and (hint is None or service in _HTTP)):
+            again = creates or service not in _HTTP
             hint = Hint.REPEAT_WITH_KEY if again else Hint.REST_REPEAT
-    set_hint(error, hint)
+    set_hint(error, cloud_hint(hint, service, target, responded=responded))
     error.message = f"{method} at {target}: {error.message or _message(error, timeout)}"
     error.args = (error.message,)
+
+
+def cloud_hint(
+    hint: Hint | None, service: Service, target: str, *, responded: bool = False
+) -> Hint | None:
+    """Return the hint for Zilliz Cloud, or for its address with another service."""
+    if service != "cloud":
+        return Hint.SWITCH_TO_CLOUD if _CLOUD_TARGET(target) else hint
+    if hint is None and not responded and not _CLOUD_TARGET(target):
+        return Hint.CLOUD_ADDRESS
+    return None if hint is None else _CLOUD_HINTS.get(hint, hint)
 
 
 def is_final(error: MilvusImportError) -> bool:
     """Return whether no later request for a known job can succeed."""
     if isinstance(error, CallError):
-        too_large = error.code is Code.RESOURCE_EXHAUSTED and not error.transient
-        if too_large or re.search(NO_ROOM_FOR_METADATA, excerpt(error.details)):
+        too_large = error.code is Code.RESOURCE_EXHAUSTED
+        if too_large or hint_of(error) is Hint.GATEWAY_METADATA_SIZE:
             return not error.transient
         return error.code is Code.PERMISSION_DENIED or error.http_status == 403
     return isinstance(error, JobNotFoundError) or (
@@ -130,10 +171,13 @@ def _apply_metadata_size(error: CallError, hint: Hint | None, size: int) -> Hint
     """Return the hint. Only large metadata of the call itself is a permanent error."""
     if error.http_status == 400 and size > _LARGE_METADATA:
         return Hint.GATEWAY_METADATA_SIZE
+    if hint is Hint.GATEWAY_CLOSED and size > _VERY_LARGE_METADATA:
+        error.transient = False
+        return Hint.GATEWAY_METADATA_SIZE
     if error.transient and re.search(NO_ROOM_FOR_METADATA, excerpt(error.details)):
         # The connection ended with all its calls: the metadata of another one may be too large.
         error.transient = size <= _LARGE_METADATA
-        return Hint.RECONNECT if error.transient else Hint.GATEWAY_METADATA_SIZE
+        return Hint.RECONNECT if size <= _SMALL_METADATA else Hint.GATEWAY_METADATA_SIZE
     return hint
 
 
@@ -177,15 +221,17 @@ def _hint(
     error: CallError, hint: Hint | None, timeout: float | None, *, secure: bool, responded: bool
 ) -> Hint | None:
     """Return the hint, or a more likely one for this call and its client."""
-    status, rest = error.http_status, error.service == "rest"
+    status, rest = error.http_status, error.service in _HTTP
     if hint is None and error.code is Code.DEADLINE_EXCEEDED:
         return _deadline_hint(error, timeout, secure=secure, responded=responded)
     if hint is None and error.code is Code.UNAVAILABLE and status is None:
         return _connection_hint(error, secure=secure, responded=responded)
     if status is not None and hint is http_hint(status, secure=True):
         hint = http_hint(status, secure=secure)
-    if hint is Hint.CHECK_IS_MILVUS and error.code is Code.INTERNAL and responded:
-        return None
+    if error.code is Code.INTERNAL and responded and hint in _INVALID_REPLIES:
+        # After a good response, another server's is an outage, such as a page for maintenance.
+        error.transient = error.transient or hint is Hint.REST_ROUTE
+        return _INVALID_REPLIES[hint]
     if hint is Hint.BROKEN_OR_NOT_GRPC and responded:
         return Hint.RECONNECT
     if rest and hint is Hint.GRANT_PRIVILEGE and re.search(_ADMIN_PRIVILEGES, error.details):
@@ -205,7 +251,7 @@ def _credentials_hint(hint: Hint | None, *, authorized: bool, quoted: bool) -> H
 def _deadline_hint(
     error: CallError, timeout: float | None, *, secure: bool, responded: bool
 ) -> Hint:
-    rest = error.service == "rest"
+    rest = error.service in _HTTP
     if not rest and _ended_by_server(error, timeout):
         return Hint.SERVER_DEADLINE
     if error.method == "Import":
@@ -220,18 +266,22 @@ def _deadline_hint(
 def _connection_hint(error: CallError, *, secure: bool, responded: bool) -> Hint:
     details, target = excerpt(error.details), error.target or ""
     tried = re.search(_TRIED, details)
-    if tried and not re.search(rf":{tried[2]}(,|$)", target):
-        return Hint.UNSET_PROXY
+    if tried:
+        # Names are compared as they are; addresses may be those of any name, so only the ports.
+        own = re.escape(tried[2]) if tried[1] else f":{tried[3]}"
+        if not re.search(f"{own}(,|$)", target):
+            return Hint.UNSET_PROXY
     if responded:
         return Hint.RECONNECT
-    if error.service == "rest":
+    if error.service in _HTTP:
         # A server that requires a client certificate may reset the connection without a reason.
-        return Hint.RESTARTING_OR_CERTIFICATE if secure else Hint.REST_CHECK_PORT
+        other = Hint.RESTARTING_OR_CERTIFICATE if secure else Hint.REST_CHECK_PORT
+        return Hint.REST_PROXY if "through the proxy" in details else other
     hint = meaning(_CONNECTION_ROWS, None, details).hint
     if hint is Hint.CHECK_ADDRESS:
         # gRPC reports only the last address, and localhost also resolves to ::1. Not
         # urllib.parse.unquote, whose import takes 2 % of the time of this package's.
-        address = tried[1].replace("%5B", "[").replace("%5D", "]") if tried else ""
+        address = tried[2].replace("%5B", "[").replace("%5D", "]") if tried else ""
         if address not in target or "," in target:
             return Hint.REFUSED_OR_TLS if secure else Hint.REFUSED_OR_HTTPS
     if hint is Hint.RESTARTING_OR_HTTPS and secure:

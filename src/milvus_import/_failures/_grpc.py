@@ -56,7 +56,9 @@ _NO_CONNECTION: Final = (
     r"(?i)failed to connect|connections to all backends failing|name resolution|DNS resolution"
     r"|errors resolving|empty address list"
 )
-_NO_STATUS: Final = r"No status received|Data frame with END_STREAM flag"
+_NO_STATUS: Final = (
+    r"No status received|Data frame with END_STREAM flag|http2 header with status: 2[0-9]{2}\b"
+)
 # RFC 9113, 6.8: a stream above the last id of a GOAWAY was not processed. If the socket was closed
 # as well, the text may be about a stream that was.
 _NOT_PROCESSED: Final = r"^(?!.*[Ss]ocket closed)Stream removed \(GOAWAY received; Error code: 0\b"
@@ -134,6 +136,7 @@ _ROWS: Final = (
     Row({Code.INTERNAL}, r"error unmarshalling request", None, None, False),
     Row({Code.UNKNOWN}, r"^$", Hint.GATEWAY_NO_TEXT),
     Row({Code.DEADLINE_EXCEEDED}, r"interceptor", Hint.INTERCEPTOR_SLOW),
+    Row(_LOGIN, r"^code 21119\b", Hint.CLOUD_API_KEY),
     Row(_LOGIN, r"missing authorization", Hint.PASS_TOKEN),
     Row(_LOGIN, r"invalid token format", Hint.PASS_PLAIN_TOKEN),
     Row(_LOGIN, r"auth check failure", Hint.CHECK_CREDENTIALS),

@@ -13,7 +13,7 @@ import grpc
 
 from .._errors import set_hint
 from .._hints import Hint
-from .._text import EXCERPT, quote
+from .._text import EXCERPT, quote, without_queries
 from ._grpc import call_error
 from ._http_status import http_code
 from ._table import Row, meaning
@@ -39,11 +39,12 @@ _PAGES: Final = (
     Row({400}, r"(?i)header or cookie too large|header.* too large", Hint.GATEWAY_METADATA_SIZE),
     Row({400}, r"(?i)SSL certificate", Hint.PASS_CLIENT_CERTIFICATE),
     Row({403}, r"RBAC: access denied", Hint.GATEWAY_RBAC),
+    Row({407}, r"", Hint.REST_PROXY),
     Row({408, 504}, r"stream timeout|upstream request timeout", Hint.GATEWAY_TIMEOUT),
 )
 # Requests that ended without a response, where the table of gRPC has no hint or another one.
 _TRANSPORT: Final = (
-    Row(None, r"through the proxy", Hint.REST_PROXY),
+    Row(None, r"failed to connect through the proxy", Hint.REST_PROXY),
     Row(None, r"is not valid HTTP", Hint.CHECK_IS_MILVUS),
     Row(None, rf"^{COMPRESSED}", Hint.REST_COMPRESSED),
     Row(None, r"failed to connect: name resolution", Hint.CHECK_HOST_NAME),
@@ -79,17 +80,17 @@ def transport_failure(error: Exception, *, proxy: str | None) -> tuple[grpc.Stat
     through = f" through the proxy {proxy}" if proxy else ""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return Code.UNAVAILABLE, f"failed to connect{through}: HTTP {error.status}"
+    if any(isinstance(c, OSError) and c.errno in _NO_FILES for c in _causes(error)):
+        return Code.UNAVAILABLE, f"failed to connect: {_reason(error)}"
     if isinstance(error, aiohttp.ClientConnectorError):
         # A failure of TLS is the server's, not the proxy's.
         tls = any(isinstance(cause, ssl.SSLError) for cause in _causes(error))
         return Code.UNAVAILABLE, f"failed to connect{'' if tls else through}: {_reason(error)}"
-    if any(isinstance(c, OSError) and c.errno in _NO_FILES for c in _causes(error)):
-        return Code.UNAVAILABLE, f"failed to connect: {_reason(error)}"
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.http.HttpProcessingError):
         return Code.INTERNAL, f"the response is not valid HTTP/1.1: {_reason(error)}"
     broke = aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError
     if isinstance(error, broke):
-        return Code.UNAVAILABLE, f"{_BROKE}: {_reason(error)}"
+        return Code.UNAVAILABLE, f"{_BROKE}{through}: {_reason(error)}"
     return Code.INTERNAL, f"the request failed ({type(error).__name__})"
 
 
@@ -100,7 +101,7 @@ def transport_error(code: grpc.StatusCode, details: str, record: CallRecord) -> 
 
 def response_text(status: int, reason: str, content_type: str, body: bytes) -> str:
     """Return an HTTP response as one line; an HTML page is reduced to its title."""
-    text = body[:EXCERPT].decode("utf-8", "replace")
+    text = without_queries(body[:EXCERPT].decode("utf-8", "replace"))
     title = re.search(r"(?is)<title>(.*?)</title>", text)
     if title:
         text = title[1].strip().removeprefix(str(status))

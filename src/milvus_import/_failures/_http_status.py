@@ -44,12 +44,18 @@ def http_code(status: int) -> grpc.StatusCode:
 
 
 def transient_http_status(status: int) -> bool:
-    """Return whether an HTTP status is temporary: 408, 429 and 5xx except 501 and 505."""
-    return status in {408, 429} or (500 <= status <= 599 and status not in {501, 505})
+    """Return whether an HTTP status is temporary: 408, 429 and 5xx except 501 and 505.
+
+    So is one of success, with which a gateway responds in place of Milvus.
+    """
+    server_error = 500 <= status <= 599 and status not in {501, 505}
+    return status in {408, 429} or server_error or 200 <= status < 300
 
 
 def http_hint(status: int, *, secure: bool) -> Hint:
     """Return the hint for the HTTP status of a gateway or a web server."""
+    if 200 <= status < 300:
+        return Hint.NO_GRPC_STATUS
     if status == 400 and secure:
         return Hint.PASS_CLIENT_CERTIFICATE
     if 300 <= status < 400 and not secure:

@@ -20,7 +20,9 @@ _IMPORT: Final = frozenset({0, 2100, 2101})
 # Milvus 2.2 and 2.3 return most errors with this code, or with error_code 1.
 _UNEXPECTED: Final = frozenset({0, 65535})
 _INVALID: Final = range(1100, 1200)
-FINAL_CODES: Final = frozenset({100, 800, *_INVALID, 1400, 1401, 1801, 1802})
+_UNKNOWN_CLUSTER: Final = 80020  # of Zilliz Cloud
+_NO_CLUSTER: Final = 90104  # of Zilliz Cloud, for the requests of another service
+FINAL_CODES: Final = frozenset({100, 800, *_INVALID, 1400, 1401, 1801, 1802, _UNKNOWN_CLUSTER})
 """Codes that no repetition of the request changes."""
 UNAUTHENTICATED_CODE: Final = 1800
 _FILE_TYPE: Final = r"(?i)unsupported file type|unexpected file type"
@@ -42,6 +44,8 @@ _ROWS: Final = (
     Row({1, 2}, "", Hint.SERVER_STARTING, True, False),
     Row({4, 8, 1807}, "", Hint.SERVER_RATE_LIMIT, True, False, limited=True),
     Row({12}, "", Hint.SERVER_RESOURCES, True),
+    Row({_UNKNOWN_CLUSTER}, "", Hint.CLOUD_CLUSTER),
+    Row({_NO_CLUSTER}, "", Hint.SWITCH_TO_CLOUD, None, False),
     # The job may exist although its creation was reported as failed.
     Row(None, r"(?i)add import job failed", may_have_run=True),
     Row(FINAL_CODES, "", None, False, False),

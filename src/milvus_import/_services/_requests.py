@@ -127,6 +127,8 @@ class ListParams:
 
     collection_name: str
     db_name: str
+    only_one: bool = False
+    """Whether one job is enough, where a list has pages."""
 
 
 @dataclass(slots=True, repr=False, eq=False)
@@ -195,6 +197,18 @@ def validate_name(name: str, argument: str, *, empty: bool = False) -> str:
     return name
 
 
+def validate_identifier(argument: str, value: str) -> str:
+    """Return an identifier of Zilliz Cloud; "" for none."""
+    if not isinstance(value, str):
+        raise TypeError(f"{argument} must be a str, got {shorten(value)}")
+    if not re.fullmatch(r"[!-~]{0,256}", value):
+        raise ArgumentError(
+            f"{argument} must be at most 256 characters of printable ASCII without spaces, "
+            f"got {shorten(value)}"
+        )
+    return value
+
+
 def validate_collection(name: str | None) -> str:
     """Return a collection's name; "" for all collections."""
     if name == "":
@@ -218,6 +232,19 @@ def validate_storage(storage: Storage | None) -> Storage | None:
     return storage
 
 
+def _validate_sources(params: CreateParams) -> None:
+    """Raise ArgumentError unless the files are paths in the volume, or else URLs of objects."""
+    in_volume = isinstance(params.storage, Volume)
+    for path in (path for group in params.groups for path in group):
+        if ("://" in path) is in_volume:
+            rule = (
+                "paths in the volume if storage is a Volume"
+                if in_volume
+                else "URLs of objects, such as 's3://bucket/a.parquet', unless storage is a Volume"
+            )
+            raise ArgumentError(f"files must be {rule}, got {shorten(without_query(path))}")
+
+
 def without_query(url: str) -> str:
     """Return a URL or path for an error or a log, without its secrets: the query and the user."""
     return re.sub("//[^/?]*@", "//", url.partition("?")[0])
@@ -231,9 +258,10 @@ def create_params(
     db_name: str,
     options: ImportOptionsLike | None,
     storage: Storage | None = None,
+    cloud: bool = False,
 ) -> CreateParams:
-    """Validate every part of an import request."""
-    return CreateParams(
+    """Validate every part of an import request. ``cloud``: to Zilliz Cloud."""
+    params = CreateParams(
         validate_name(collection_name, "collection_name"),
         _validate_files(files),
         validate_name(partition_name, "partition_name", empty=True),
@@ -241,6 +269,11 @@ def create_params(
         _validate_options(options),
         validate_storage(storage),
     )
+    if cloud:
+        _validate_sources(params)
+    elif storage is not None:
+        raise ArgumentError("storage must be None unless service='cloud'")
+    return params
 
 
 def validate_create_size(size: int) -> None:
@@ -284,7 +317,9 @@ def _validate_files(files: Files) -> list[list[str]]:
 
 def _validate_group(name: str, group: Sequence[FilePath]) -> list[str]:
     if isinstance(group, bytes) or not isinstance(group, Sequence):
-        raise TypeError(f"{name} must be a path or a sequence of paths, got {shorten(group)}")
+        raise TypeError(
+            f"{name} must be a path or a sequence of paths, got {without_query(shorten(group))}"
+        )
     if not group:
         raise ArgumentError(f"{name} must not be an empty group")
     return [_validate_path(name, path) for path in group]
@@ -301,7 +336,9 @@ def _validate_path(name: str, path: FilePath) -> str:
                 f"got {shorten(without_query(posix))}"
             )
     if not isinstance(text, str):
-        raise TypeError(f"{name} must hold paths, each a str or a PurePath, got {shorten(path)}")
+        raise TypeError(
+            f"{name} must hold paths, each a str or a PurePath, got {without_query(shorten(path))}"
+        )
     if not validate_text(name, text, secret=True):
         raise ArgumentError(f"{name} must not hold an empty path")
     return text

@@ -9,6 +9,7 @@ import base64
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, cast
 
 import grpc
@@ -22,7 +23,7 @@ from .._failures._milvus import ReturnedStatus, status_error
 from .._hints import Hint
 from .._models import ImportProgressData, ImportProgressDetail
 from .._options import CallSettings, client_settings
-from .._text import shorten
+from .._text import shorten, without_queries
 from ._operations import (
     ABORT_JOB,
     COMMIT_JOB,
@@ -60,7 +61,8 @@ Json = dict[str, Any]
 
 DATABASE_HEADER: Final = "db-name"
 _UNEXPECTED: Final = 65535
-_UNAUTHENTICATED: Final = 1800
+_UNAUTHENTICATED: Final = frozenset({1800, 21119})
+"""Of Milvus, of Zilliz Cloud."""
 _NO_PRIVILEGE: Final = frozenset({1400, 1401})
 _SERVER_TIMEOUT: Final = frozenset({408, 10001})
 _MAX_MEMBERS: Final = 12
@@ -138,6 +140,7 @@ def text(data: Json, name: str) -> str:
         return ""
     if not isinstance(value, str):
         raise _type_error(name, value)
+    value = without_queries(value)
     if value.isascii():
         return value
     # JSON may name half of a surrogate pair, which no encoding accepts.
@@ -202,7 +205,7 @@ def _raise_without_envelope(reply: HttpReply, missing: Hint) -> NoReturn:
         if reply.body
         else f"the HTTP response has no body (HTTP {status})"
     )
-    raise reply_error(details, http_status=status)
+    raise reply_error(details, Hint.REST_ROUTE, http_status=status)
 
 
 def _envelope_error(envelope: _Envelope, reply: HttpReply) -> MilvusImportError:
@@ -212,7 +215,7 @@ def _envelope_error(envelope: _Envelope, reply: HttpReply) -> MilvusImportError:
     generic = code == _UNEXPECTED or (http_error and (code in {0, 200} or 400 <= code <= 599))
     generic = generic and not re.search(NOT_READY, message)
     details, record = f"code {code}: {message}", reply.record
-    if code == _UNAUTHENTICATED or (generic and status == 401):
+    if code in _UNAUTHENTICATED or (generic and status == 401):
         return call_error(Code.UNAUTHENTICATED, details, record, http_status=status)
     if code in _NO_PRIVILEGE or (generic and (status == 403 or "permission deny" in message)):
         return call_error(Code.PERMISSION_DENIED, details, record, http_status=status)
@@ -266,7 +269,7 @@ def state(data: Json) -> str:
     name = text(data, "state")
     if not name:
         raise reply_error("the reply has no state")
-    return name
+    return "Importing" if name == "InProgress" else name  # Zilliz Cloud names it as files' states
 
 
 def snapshot(
@@ -364,53 +367,76 @@ OLD_METHODS: Final[MethodTable] = {GET_PROGRESS: _method("get_progress", _job_re
 """Milvus 2.4.0 to 2.4.13 call ``describe`` by its older name."""
 
 
-def rest_settings(
-    endpoint: Endpoint, secret: str | None, secret_name: str, db_name: str, defaults: RpcOptions
+def http_settings(
+    endpoint: Endpoint,
+    secret: str | None,
+    secret_name: str,
+    db_name: str,
+    defaults: RpcOptions,
+    *,
+    service: Service = "rest",
 ) -> CallSettings:
     """Return the settings of a client. Raises ArgumentError for what HTTP rules out."""
     settings = client_settings(
         secure=endpoint.secure,
         fixed={
-            "authorization": http_authorization(secret, secret_name),
+            "authorization": http_authorization(secret, secret_name, service),
             DATABASE_HEADER: db_name,
         },
         defaults=defaults,
     )
-    validate_http_settings(settings)
+    validate_http_settings(settings, service)
     return settings
 
 
-def rest_services(
-    endpoint: Endpoint, tls: TLSConfig | None, max_receive_bytes: int, max_send_bytes: int
-) -> Services:
-    """Return the service. Nothing is sent. Raises ImportError without the extra."""
+def http_connection(
+    endpoint: Endpoint,
+    tls: TLSConfig | None,
+    max_receive_bytes: int,
+    max_send_bytes: int,
+    *,
+    service: Service = "rest",
+) -> HttpConnection:
+    """Return the connection. Nothing is sent. Raises ImportError without the extra."""
     if endpoint.several:
         raise ArgumentError(
-            "uri must name one address with service='rest', "
+            f"uri must name one address with service={service!r}, "
             f"got {shorten(endpoint.target)}: only gRPC balances calls over several addresses"
         )
-    connection = HttpConnection(endpoint, tls, max_receive_bytes, max_send_bytes)
+    return HttpConnection(endpoint, tls, max_receive_bytes, max_send_bytes)
+
+
+def http_services(
+    connection: HttpConnection,
+    methods: MethodTable = METHODS,
+    old_methods: MethodTable = OLD_METHODS,
+    *,
+    service: Service = "rest",
+) -> Services:
+    """Return the service. ``old_methods`` are called where the server lacks a path."""
     return Services(
         connection,
-        {"describe": METHODS, "get_progress": OLD_METHODS},
+        {"describe": methods, "get_progress": old_methods},
         DATABASE_HEADER,
-        validate_http_settings,
+        partial(validate_http_settings, service=service),
     )
 
 
-def http_authorization(secret: str | None, name: str) -> str | None:
+def http_authorization(secret: str | None, name: str, service: Service = "rest") -> str | None:
     """Return the header: Bearer, or Basic if the token is not printable ASCII."""
     if secret is None:
         return None
     if is_header_value(secret):
         return f"Bearer {secret}"
+    encoded = None
     try:
-        encoded = base64.b64encode(secret.encode()).decode("ascii") if ":" in secret else None
+        if ":" in secret and service == "rest":
+            encoded = base64.b64encode(secret.encode()).decode("ascii")
     except UnicodeEncodeError:
-        encoded = None  # its repr holds the secret, so it must not be the context of the error
+        pass  # its repr holds the secret, so it must not be the context of the error
     if encoded is None:
         raise ArgumentError(
-            f"{name} must be printable ASCII without spaces at its ends if service is 'rest'"
+            f"{name} must be printable ASCII without spaces at its ends if service is {service!r}"
         )
     return f"Basic {encoded}"
 
@@ -420,9 +446,10 @@ def is_header_value(value: str) -> bool:
     return value.isascii() and value.isprintable() and value == value.strip()
 
 
-def validate_http_settings(settings: CallSettings) -> None:
+def validate_http_settings(settings: CallSettings, service: Service = "rest") -> None:
     """Raise ArgumentError for call options that HTTP rules out."""
-    only = "with service='rest': it is for gRPC only"
+    where = f"with service={service!r}"
+    only = f"{where}: it is for gRPC only"
     if settings.wait_for_ready:
         raise ArgumentError(f"wait_for_ready must be False or None {only}")
     if settings.compression not in {None, grpc.Compression.NoCompression}:
@@ -432,12 +459,12 @@ def validate_http_settings(settings: CallSettings) -> None:
     for key, value in settings.metadata or ():
         if isinstance(value, bytes):
             raise ArgumentError(
-                f"metadata {key!r} must not end in -bin with service='rest': HTTP headers are text"
+                f"metadata {key!r} must not end in -bin {where}: HTTP headers are text"
             )
         if key in _RESERVED_HEADERS:
             hint = "; pass timeout=" if key == "request-timeout" else ""
-            raise ArgumentError(f"metadata key {key!r} is reserved with service='rest'{hint}")
+            raise ArgumentError(f"metadata key {key!r} is reserved {where}{hint}")
         if not is_header_value(value):
             raise ArgumentError(
-                f"metadata {key!r} must have no spaces at the ends of its value with service='rest'"
+                f"metadata {key!r} must have no spaces at the ends of its value {where}"
             )

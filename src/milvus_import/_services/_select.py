@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import grpc
 
+from .._connection._method import NextPage
 from .._errors import (
     ArgumentError,
     CallError,
@@ -17,6 +18,7 @@ from .._errors import (
     UnsupportedServerError,
 )
 from .._failures import complete
+from .._failures._complete import cloud_hint
 from .._failures._grpc import call_error, connection_broke, lacks_grpc_status
 from .._failures._http import MISSING_ROUTE
 from .._failures._http_status import http_hint
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from .._models import Service
     from .._options import CallSettings
 
-ServiceChoice = Literal["auto", "internal", "public", "rest"]
+ServiceChoice = Literal["auto", "internal", "public", "rest", "cloud"]
 """The service to call; "auto" tries the internal one, then the public one, and remembers."""
 
 MethodTable = Mapping[Operation[Any, Any], "Method[Any, Any]"]
@@ -42,6 +44,8 @@ RETRY_WITHIN = 1.0
 """Seconds from the start of a call within which a read is retried whose connection broke."""
 RETRY_DELAY = 0.05
 """Seconds before that retry. Without them gRPC may send it on the same broken connection."""
+PAGE_DELAY = 0.1
+"""Seconds between the pages of one list: Zilliz Cloud allows 20 requests per second and user."""
 
 
 class Services:
@@ -94,15 +98,18 @@ class Services:
             if not isinstance(outcome, Exception):
                 if name != self._responded_last:
                     self._remember(name, responded=True, several=several)
-                return outcome
+                if not isinstance(outcome, NextPage):
+                    return outcome
             try:
-                if isinstance(outcome, MilvusImportError):
-                    self._complete(outcome, operation, method, params, settings)
+                self._complete(outcome, operation, method, params, settings)
                 if isinstance(outcome, MilvusStatusError):
                     self._remember(name, responded=not outcome.transient, several=several)
-                if not isinstance(outcome, CallError):
+                if isinstance(outcome, NextPage):
+                    params = cast("ParamsT", outcome)
+                    await asyncio.sleep(PAGE_DELAY)
+                elif not isinstance(outcome, CallError):
                     raise outcome
-                if self._is_unimplemented(outcome, method):
+                elif self._is_unimplemented(outcome, method):
                     unimplemented.append(outcome)
                     del names[0]
                 elif method.is_read and _may_retry(outcome, started, retried=retried):
@@ -112,8 +119,7 @@ class Services:
                     raise outcome
             finally:
                 del outcome  # or the error and this frame would form a reference cycle
-            if settings.timeout is not None:
-                remaining = settings.timeout - (time.monotonic() - started)
+            remaining = _remaining(settings, started)
         raise self._unsupported_error(operation, unimplemented, params)
 
     async def _attempt(
@@ -122,7 +128,7 @@ class Services:
         params: ParamsT,
         settings: CallSettings,
         timeout: float | None,
-    ) -> ResultT | Exception:
+    ) -> ResultT | NextPage | Exception:
         """Return the result of one request, or its error, which has no traceback and no context.
 
         Raises ArgumentError for a request that is too large, and what opening the connection
@@ -145,13 +151,15 @@ class Services:
 
     def _complete(
         self,
-        error: MilvusImportError,
+        error: object,
         operation: Operation[Any, Any],
         method: Method[Any, Any],
         params: Any,
         settings: CallSettings,
     ) -> None:
         """Add to an error what only the call knows. This is the only place that does."""
+        if not isinstance(error, MilvusImportError):
+            return
         connection, sent = self.connection, settings.metadata_by_key
         complete(
             error,
@@ -228,7 +236,11 @@ class Services:
             details=" / ".join(error.details for error in errors),
             record=last.record if last else None,
             http_status=last.http_status if last else None,
-            hint=operation.unsupported_hint or _unsupported_hint(errors),
+            hint=cloud_hint(
+                operation.unsupported_hint or _unsupported_hint(errors),
+                cast("Service", service),
+                target,
+            ),
             method=method,
             service=cast("Service", service),
             target=target,
@@ -237,6 +249,13 @@ class Services:
 
 
 _GRPC = ("internal", "public")
+
+
+def _remaining(settings: CallSettings, started: float) -> float | None:
+    """Return the seconds that remain of the timeout; None without one."""
+    if settings.timeout is None:
+        return None
+    return settings.timeout - (time.monotonic() - started)
 
 
 def _unsupported_hint(errors: list[CallError]) -> Hint | None:

@@ -8,8 +8,9 @@ one never is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 
@@ -21,6 +22,8 @@ from ._poll import NEVER, Poll
 if TYPE_CHECKING:
     from .._options import CallSettings
     from ._polls import Polls
+
+_T = TypeVar("_T")
 
 LIST_FROM: Final = 16
 """Jobs from which one list per interval replaces their single polls."""
@@ -46,7 +49,7 @@ class Group:
         """Return the poll of a job."""
         poll = self._by_job.get(job_id)
         if poll is None:
-            self._drop_old()
+            drop_old(self._by_job, self._is_old)
             poll = self._by_job[job_id] = Poll(self, GET_PROGRESS, JobParams(job_id, db_name))
         return poll
 
@@ -58,22 +61,20 @@ class Group:
             shared = self._lists[key] = SharedList(self, ListParams(collection_name, db_name))
         return shared
 
-    def is_old(self, now: float) -> bool:
-        """Return whether nobody follows a job of this group, nor has for an interval."""
+    def choose_lists(self) -> None:
+        """Decide again whether lists replace single polls."""
+        for shared in self._lists.values():
+            shared.decide()
+
+    @property
+    def is_old(self) -> bool:
+        """Whether nobody follows a job of this group, nor has for an interval."""
         lists = [shared.poll for shared in self._lists.values()]
-        return all(self._is_old(poll, now) for poll in (*self._by_job.values(), *lists))
+        return all(self._is_old(poll) for poll in (*self._by_job.values(), *lists))
 
-    def _is_old(self, poll: Poll, now: float) -> bool:
-        return not poll.followers and poll.request is None and poll.sent + self.interval < now
-
-    def _drop_old(self) -> None:
-        """Drop the polls that nobody follows any more, now and then."""
-        size = len(self._by_job)
-        if size >= SPARE and size & (size - 1) == 0:
-            now = self.polls.now()
-            old = [job_id for job_id, poll in self._by_job.items() if self._is_old(poll, now)]
-            for job_id in old:
-                del self._by_job[job_id]
+    def _is_old(self, poll: Poll) -> bool:
+        recent = poll.sent + self.interval >= self.polls.now()
+        return not (poll.followers or poll.request or recent)
 
 
 class SharedList:
@@ -85,31 +86,47 @@ class SharedList:
         """Whether the list replaces single polls."""
         self._polls = group.polls
         self._members: set[Follower] = set()
+        self._jobs = Counter[str]()
+        """How many members follow each job, without those that always need the list."""
         self._off_until = NEVER
 
     def join(self, follower: Follower) -> None:
         """Let the list serve this follower as well, if that is worth it."""
         self._members.add(follower)
-        self.decide()
         if follower.needs_list:
             self._polls.join(self.poll, follower)
-        elif follower not in self.poll.followers:
+            return
+        self._jobs.update(follower.pending.keys())
+        self.decide()
+        if follower not in self.poll.followers:
             self._switch(follower)
 
     def leave(self, follower: Follower) -> None:
         """Serve this follower no longer."""
         self._members.discard(follower)
         self._polls.leave(self.poll, follower)
+        for job_id in follower.pending:
+            self.drop(job_id, follower)
+
+    def drop(self, job_id: str, follower: Follower) -> None:
+        """Count a job no longer for this follower."""
+        if not follower.needs_list:
+            self._jobs[job_id] -= 1
+            if not self._jobs[job_id]:
+                del self._jobs[job_id]
 
     def decide(self) -> None:
-        """Use the list from 16 jobs on, and no longer below 8."""
-        used = self._polls.now() >= self._off_until and self._has_jobs(
-            max(LIST_BELOW if self.used else LIST_FROM, 2 * self._pages() + 1)
-        )
+        """Use the list from 16 jobs on, and no longer below 8.
+
+        Each page costs as much as a single poll: a list of several pages needs twice as many jobs.
+        """
+        pages = self.poll.requests
+        enough = max(LIST_BELOW if self.used else LIST_FROM, 2 * pages + 1 if pages > 1 else 0)
+        used = len(self._jobs) >= enough and self._polls.now() >= self._off_until
         if used is not self.used:
             self.used = used
-            for follower in self._members:
-                if not follower.needs_list:
+            for follower in tuple(self._members):
+                if follower in self._members and not follower.needs_list:
                     self._switch(follower)
 
     def turn_off(self) -> None:
@@ -123,21 +140,6 @@ class SharedList:
         else:
             self._polls.leave(self.poll, follower)
         follower.use_list(used=self.used)
-
-    def _has_jobs(self, limit: int) -> bool:
-        jobs: set[str] = set()
-        for follower in self._members:
-            if len(follower.pending) >= limit:
-                return True
-            jobs.update(follower.pending)
-            if len(jobs) >= limit:
-                return True
-        return False
-
-    def _pages(self) -> int:
-        """Return the requests of one list, each of which costs as much as a poll; 0 for one."""
-        pages = 1 if self.poll.reply is None else self.poll.reply.pages
-        return pages if pages > 1 else 0
 
 
 class Follower:
@@ -161,12 +163,10 @@ class Follower:
         self.needs_list = needs_list
         self.active = False
         """Whether it is being awaited; otherwise it asks for nothing."""
-        self.abandoned = False
-        """Whether its watch was garbage-collected: it leaves when it is noticed."""
         self.arrived: dict[Poll, None] = {}
         """The polls with a new reply."""
-        self.errors: list[tuple[Poll, Exception]] = []
-        """The failed requests that it waited for."""
+        self.errors: list[tuple[Poll, Exception, float]] = []
+        """The failed requests that it waited for, each with the time from which it did."""
         self.idle: set[Poll] = set()
         """Polls that were due while it was not being awaited."""
         self.first_polls: set[str] = set()
@@ -174,7 +174,9 @@ class Follower:
         self.list_ended = shared_list is None
         """Whether the first list has ended."""
         self._polls_by_job: dict[str, Poll] = {}
-        self._fresh_after = group.polls.changed_at
+        self._change = 0
+        """The commits and aborts of this client that had ended when it joined."""
+        self._waits_since = self._left = NEVER
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -185,21 +187,29 @@ class Follower:
         """
         polls = self.group.polls
         self._join()
-        polls.activate(self)
+        if polls.now() - self._left >= self.group.interval:  # the caller has paused
+            self._waits_since = polls.now()
         arrived = False
         try:
+            polls.activate(self)
             arrived = await self._wait(seconds)
         finally:
             polls.deactivate(self, detach=not arrived)
+            self._left = polls.now()
         if polls.closed:
             raise closed_error()
         return arrived
 
-    def poll_job(self, job_id: str) -> None:
-        """Poll a job singly."""
+    def abandon(self) -> None:
+        """Leave soon: the watch was garbage-collected, perhaps in another thread."""
+        if self._loop is not None:
+            self.group.polls.abandoned.append(self)
+
+    def poll_job(self, job_id: str, *, sent_after: float = NEVER) -> None:
+        """Poll a job singly. ``sent_after``: when the list was requested that is the reason."""
         if job_id in self.pending and job_id not in self._polls_by_job:
             poll = self._polls_by_job[job_id] = self.group.of_job(job_id, self.db_name)
-            self.group.polls.join(poll, self)
+            self.group.polls.join(poll, self, sent_after=sent_after)
 
     def list_decides(self, job_id: str) -> None:
         """Poll a job no longer singly if the list reports its state."""
@@ -210,11 +220,15 @@ class Follower:
         """Poll a job no longer singly."""
         poll = self._polls_by_job.pop(job_id, None)
         if poll is not None:
+            self.first_polls.discard(job_id)
             self.group.polls.leave(poll, self)
 
     def end_job(self, job_id: str) -> None:
         """Follow a job no longer."""
-        self.pending.pop(job_id, None)
+        if job_id in self.pending:
+            del self.pending[job_id]
+            if self.shared_list is not None:
+                self.shared_list.drop(job_id, self)
         self.leave_job(job_id)
 
     def leave(self) -> None:
@@ -248,7 +262,7 @@ class Follower:
 
     def notify(self, poll: Poll, error: Exception | None = None) -> None:
         """Record the end of a request, and wake the watch."""
-        if poll.request_sent < self._fresh_after:
+        if poll.change < self._change:
             poll.due = NEVER  # it was sent before a commit or an abort of this client had ended
             return
         self.first_polls.discard(poll.job_id)
@@ -260,12 +274,12 @@ class Follower:
         if error is None:
             self.arrived[poll] = None
         elif self.active:
-            self.errors.append((poll, error))
+            self.errors.append((poll, error, max(poll.request_sent, self._waits_since)))
         self.wake()
 
-    def may_take(self, poll: Poll, now: float) -> bool:
+    def may_take(self, poll: Poll, sent_after: float) -> bool:
         """Return whether the last reply of a poll is recent enough to start with."""
-        return poll.sent >= self._fresh_after and now - poll.sent < self.group.interval
+        return poll.sent > sent_after and poll.reply_change >= self._change
 
     def wake(self) -> None:
         """Let ``news`` return."""
@@ -279,6 +293,7 @@ class Follower:
         if self._loop is not None:
             raise RuntimeError("this watch belongs to another event loop; create a new watch")
         self._loop = loop
+        self._change = self.group.polls.changes
         if self.shared_list is None:
             self.poll_each()
         else:
@@ -299,6 +314,14 @@ class Follower:
                 if timer is not None:
                     timer.cancel()
         return True
+
+
+def drop_old(kept: dict[Any, _T], is_old: Callable[[_T], bool]) -> None:
+    """Drop what nobody follows any more, whenever the size has doubled."""
+    size = len(kept)
+    if size >= SPARE and size & (size - 1) == 0:
+        for key in [key for key, value in kept.items() if is_old(value)]:
+            del kept[key]
 
 
 def closed_error() -> ClientClosedError:

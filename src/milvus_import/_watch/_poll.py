@@ -23,6 +23,7 @@ class Poll:
 
     __slots__ = (
         "attempt",
+        "change",
         "due",
         "errors",
         "followers",
@@ -32,6 +33,7 @@ class Poll:
         "queued_for",
         "rate_limits",
         "reply",
+        "reply_change",
         "request",
         "request_sent",
         "sent",
@@ -55,10 +57,13 @@ class Poll:
         """The last good reply, undecoded."""
         self.sent = NEVER
         """When the request of that reply was sent."""
+        self.reply_change = 0
         self.request: asyncio.Task[None] | None = None
         self.request_sent = NEVER
         self.attempt = 0
         """Counts the requests, so that the outcome of a detached one is ignored."""
+        self.change = 0
+        """The commits and aborts of this client that had ended when the last request was sent."""
         self.due = NEVER
         """When the next request is sent, if a follower is being awaited."""
         self.queued_for: float | None = None
@@ -73,16 +78,24 @@ class Poll:
         return getattr(self.params, "job_id", "")
 
     @property
+    def requests(self) -> int:
+        """How many requests one round takes: the pages of a list."""
+        return getattr(self.reply, "pages", 1)
+
+    @property
     def followed(self) -> bool:
         """Whether any follower is being awaited."""
         return any(follower.active for follower in self.followers)
 
-    def retry_delay(self, error: MilvusImportError) -> float:
-        """Return the seconds before the next request after one that failed."""
+    def retry_delay(self, error: MilvusImportError, *, spaced: bool) -> float:
+        """Return the seconds before the next request after one that failed.
+
+        ``spaced``: after a rate limit, the spacing of all polls is enough.
+        """
         interval = self.group.interval
         if error.rate_limited:
             doublings = min(self.rate_limits, _MAX_RATE_LIMIT_DOUBLINGS)
-            self.rate_limits += 1
+            self.rate_limits += not spaced
             return interval * 2.0**doublings * random.uniform(1.0, 1.5)  # noqa: S311 - jitter
         self.errors += 1
         delay = min(interval, FIRST_RETRY * 2.0 ** min(self.errors - 1, 16))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ import grpc
 from .._connection._lazy import running_loop
 from .._errors import CallError, JobNotFoundError, MilvusImportError, UnsupportedServerError
 from .._failures import is_final
-from ._followers import SPARE, Follower, Group, closed_error
+from ._followers import SPARE, Follower, Group, closed_error, drop_old
 from ._poll import NEVER, Poll
 from ._throttle import PollThrottle
 
@@ -43,22 +44,25 @@ class Polls:
     def __init__(self, services: Services, *, shared: bool, spacing: float = 0.0) -> None:
         """``shared`` is False if the client has interceptors, which may depend on the caller."""
         self.closed = False
-        self.changed_at = NEVER
-        """When the last commit or abort of this client ended."""
+        self.changes = 0
+        """Counts the commits and aborts of this client that have ended."""
+        self.abandoned: deque[Follower] = deque()
+        """Followers whose watch was garbage-collected, in whatever thread; they leave soon."""
         self.throttle = PollThrottle(spacing)
         self._services = services
         self._shared = shared
         self._groups: dict[Any, Group] = {}
         self._queue: list[tuple[float, int, Poll]] = []
         self._numbers = itertools.count()
+        self._compact_at = SPARE
         self._running: set[Poll] = set()
         self._active: set[Follower] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
-        """Return the time of the event loop."""
-        return asyncio.get_running_loop().time()
+        """Return the time of the event loop that the polls belong to; 0 before the first."""
+        return 0.0 if self._loop is None else self._loop.time()
 
     def group(self, settings: CallSettings, interval: float, *, alone: bool) -> Group:
         """Return the group of followers with these options; a new one if they poll alone."""
@@ -71,10 +75,10 @@ class Polls:
             settings.compression,
             settings.metadata,
         )
+        self._forget_closed_loop()
         group = self._groups.get(key)
         if group is None:
-            if len(self._groups) >= SPARE:
-                self._drop_old_groups()
+            drop_old(self._groups, lambda group: group.is_old)
             group = self._groups[key] = Group(self, settings, interval)
         return group
 
@@ -84,12 +88,24 @@ class Polls:
             raise closed_error()
         loop = running_loop()
         self._services.connection.open()
-        if self._loop is not loop:  # the connection's earlier loop is closed
-            self._loop, self._timer = loop, None
-            self._groups.clear()
-            self._queue.clear()
-            self._running.clear()
+        self._forget_closed_loop()
+        self._loop = loop
         return loop
+
+    def _forget_closed_loop(self) -> None:
+        """Forget the polls of an earlier event loop: its tasks and timers ended with it."""
+        if self._loop is None or not self._loop.is_closed():
+            return
+        for poll in self._running:
+            poll.request = None
+            poll.attempt += 1
+        for _, _, poll in self._queue:
+            poll.queued_for = None
+        for follower in self._active:
+            follower.active = False
+        for kept in (self._groups, self._queue, self._running, self._active):
+            kept.clear()
+        self._loop = self._timer = None
 
     @property
     def responded(self) -> bool:
@@ -97,8 +113,11 @@ class Polls:
         return self._services.connection.responded
 
     def job_changed(self) -> None:
-        """Let followers that join later ignore the requests that were sent before."""
-        self.changed_at = self.now()
+        """Let followers that join later ignore the requests that were sent before.
+
+        Those of every job: a commit or an abort costs at most one request more per such follower.
+        """
+        self.changes += 1
 
     def activate(self, follower: Follower) -> None:
         """Send what a follower waits for from now on."""
@@ -123,14 +142,17 @@ class Polls:
         if not self._active:
             self._set_timer(None)
 
-    def join(self, poll: Poll, follower: Follower) -> None:
-        """Add a follower: it takes the last reply if that is recent, or the next one."""
+    def join(self, poll: Poll, follower: Follower, *, sent_after: float = NEVER) -> None:
+        """Add a follower: it takes the last reply if that is recent, or the next one.
+
+        ``sent_after``: when the list was requested that has less recent news of the job.
+        """
         poll.followers.add(follower)
         now = self.now()
-        if follower.may_take(poll, now):
+        if follower.may_take(poll, max(sent_after, now - poll.group.interval)):
             follower.first_polls.discard(poll.job_id)
             follower.arrived[poll] = None
-        elif not poll.errors:
+        elif not (poll.errors or poll.rate_limits):
             poll.due = min(poll.due, now)
         self.schedule(poll)
         if follower.active:
@@ -141,17 +163,33 @@ class Polls:
         poll.followers.discard(follower)
         follower.arrived.pop(poll, None)
         follower.idle.discard(poll)
+        if not poll.followers:
+            poll.queued_for = None
         if not poll.followers and poll in self._running:
             self._detach(poll)
 
     def schedule(self, poll: Poll) -> None:
-        """Queue a poll for its due time, unless it is running."""
-        if poll not in self._running and (poll.queued_for is None or poll.due < poll.queued_for):
+        """Queue a poll for its due time, unless it is running. It overtakes none that is due."""
+        if poll in self._running:
+            return
+        if poll.queued_for is None:
+            poll.due = max(poll.due, self.now())
+        if poll.queued_for is None or poll.due < poll.queued_for:
+            if len(self._queue) >= self._compact_at:
+                self._compact()
             poll.queued_for = poll.due
             heapq.heappush(self._queue, (poll.due, next(self._numbers), poll))
 
+    def _compact(self) -> None:
+        """Drop the entries of polls that were queued again, or that nobody follows."""
+        self._queue = [entry for entry in self._queue if entry[2].queued_for == entry[0]]
+        heapq.heapify(self._queue)
+        self._compact_at = max(SPARE, 2 * len(self._queue))
+
     def start_due(self) -> None:
         """Start the polls that are due, in the order of their due times; set the timer."""
+        while self.abandoned:
+            self.abandoned.popleft().leave()
         now = self.now()
         recent: int | None = None
         next_start: float | None = None
@@ -181,17 +219,20 @@ class Polls:
         poll.queued_for = None
         if poll.followed:
             self.schedule(poll)  # it was postponed
-        for follower in tuple(poll.followers):
-            if follower.abandoned:
-                follower.leave()
-            else:
+        else:
+            for follower in poll.followers:
                 follower.idle.add(poll)
 
     def close(self) -> None:
-        """End every follower with ClientClosedError, and detach the requests."""
-        self.closed = True
+        """End every follower with ClientClosedError, and detach the requests.
+
+        Not in another event loop while that of the polls is running: the connection raises then.
+        """
         if self._loop is None or self._loop.is_closed():
+            self.closed = True
+        if self.closed or self._loop is not running_loop():
             return
+        self.closed = True
         for poll in tuple(self._running):
             self._detach(poll)
         for follower in self._active:
@@ -199,12 +240,16 @@ class Polls:
         self._set_timer(None)
 
     def _start(self, poll: Poll, now: float) -> None:
-        self.throttle.on_start(now)
+        self.throttle.on_start(now, poll.requests)
         poll.request_sent = now
+        poll.change = self.changes
         poll.attempt += 1
         self._running.add(poll)
-        request = running_loop().create_task(self._send(poll, poll.attempt), context=Context())
-        poll.request = request if poll in self._running else None  # an eager task may have ended
+        attempt, loop = poll.attempt, running_loop()
+        # Not create_task(context=): a task factory may not take it.
+        request = Context().run(loop.create_task, self._send(poll, attempt))
+        if poll in self._running and poll.attempt == attempt:  # an eager task may have ended
+            poll.request = request
 
     async def _send(self, poll: Poll, attempt: int) -> None:
         """Send one request. Never raises; nobody else awaits this task."""
@@ -218,8 +263,10 @@ class Polls:
                 self.schedule(poll)
                 self.start_due()
             return
-        except Exception as error:  # noqa: BLE001 - it is raised by each follower
+        except MilvusImportError as error:
             outcome = error.with_traceback(None)
+        except Exception as error:  # noqa: BLE001 - it is raised by each follower
+            outcome = error  # with its traceback: it is that of an interceptor, or a bug
         if poll.attempt == attempt:
             self._ended(poll)
             self._process(poll, outcome)
@@ -238,7 +285,7 @@ class Polls:
                 self.throttle.on_rate_limit(now)
             if error.retry_after:
                 self.throttle.wait(now, error.retry_after)
-            poll.due = now + poll.retry_delay(error)
+            poll.due = now + poll.retry_delay(error, spaced=not self.throttle.at_limit)
             poll.slot = None
         elif error is None or isinstance(error, JobNotFoundError):
             self.throttle.on_success()
@@ -246,15 +293,14 @@ class Polls:
             if poll.slot is not None:
                 poll.due, poll.slot = poll.slot + interval, None
         if error is None:
-            poll.reply, poll.sent = outcome, poll.request_sent
+            poll.reply, poll.sent, poll.reply_change = outcome, poll.request_sent, poll.change
         elif poll.shared_list is not None and ends_list(error):
             poll.shared_list.turn_off()
         for follower in tuple(poll.followers):
-            if follower.abandoned:
-                follower.leave()
-            else:
-                follower.notify(poll, error)
-        self.schedule(poll)
+            follower.notify(poll, error)
+        poll.group.choose_lists()
+        if poll.followers:
+            self.schedule(poll)
         self.start_due()
 
     def _detach(self, poll: Poll) -> None:
@@ -264,7 +310,8 @@ class Polls:
         poll.due = NEVER
         for follower in poll.followers:
             follower.idle.add(poll)
-        if request is not None:
+        # The loop is closed if the coroutine of the follower was garbage-collected.
+        if request is not None and not (self._loop is None or self._loop.is_closed()):
             request.cancel()
 
     def _count_recent(self, now: float) -> int:
@@ -282,11 +329,6 @@ class Polls:
             self._timer = None
         if due is not None and self._loop is not None and not self._loop.is_closed():
             self._timer = self._loop.call_at(due, self.start_due, context=Context())
-
-    def _drop_old_groups(self) -> None:
-        now = self.now()
-        for key in [key for key, group in self._groups.items() if group.is_old(now)]:
-            del self._groups[key]
 
 
 def ends_list(error: Exception) -> bool:

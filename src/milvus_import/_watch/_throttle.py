@@ -31,10 +31,15 @@ class PollThrottle:
         """When the next poll may start."""
         self._increased = 0.0
 
-    def on_start(self, now: float) -> None:
-        """Record that a poll starts."""
+    @property
+    def at_limit(self) -> bool:
+        """Whether the spacing cannot be lengthened any more."""
+        return self.spacing >= _MAX_SPACING
+
+    def on_start(self, now: float, requests: int) -> None:
+        """Record that a poll starts, which takes this number of requests."""
         if self.spacing:
-            self.ready_at = max(now, self.ready_at) + self.spacing
+            self.ready_at = max(now, self.ready_at) + self.spacing * requests
 
     def on_success(self) -> None:
         """Shorten the spacing by 1 %."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from .._connection._lazy import running_loop
 
 
 class TimeLimit:
@@ -21,7 +21,7 @@ class TimeLimit:
         """Return the seconds that remain; None if there is no limit (yet)."""
         if self._seconds == float("inf") or (self._seconds <= 0 and not self.polled):
             return None
-        now = asyncio.get_running_loop().time()
+        now = running_loop().time()
         if self._deadline is None:
             self._deadline = now + self._seconds
         return max(0.0, self._deadline - now)

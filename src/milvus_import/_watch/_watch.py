@@ -13,13 +13,17 @@ from .._errors import (
     MilvusImportError,
     WaitTimeoutError,
     hint_of,
+    set_hint,
 )
+from .._failures._complete import cloud_hint
 from .._failures._milvus import failed_job_hint
+from .._hints import Hint
 from .._models import ImportJob, ImportProgressData, ImportState
 from .._options import Until, WatchSettings, has_reached, reject_awaitable
 from .._services._operations import LIST_JOBS
 from .._services._replies import decode_row
 from .._text import quote
+from ._poll import NEVER
 from ._retry import RetryPolicy
 from ._time_limit import SingleConsumer, TimeLimit
 
@@ -51,17 +55,24 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
         self._job_id = job_id
         self._follower = follower
         self._until: Until | None = until
-        self._outage = RetryPolicy(settings, lambda: follower.group.polls.responded)
+        polls = follower.group.polls
+        self._outage = RetryPolicy(settings, lambda: polls.responded)
+        self._list_outage = RetryPolicy(settings, lambda: polls.responded)
         self._limit = TimeLimit(settings.timeout)
         self._consumer = SingleConsumer()
         self._last: Snapshot | None = None
+        self._polled = NEVER
+        """When the last single poll was sent that had a reply."""
         self._row: ImportJob | None = None
         """The state in the last list, if that is newer."""
         self._ended = False
         self._missing = False
+        self._warned = False
+        self._returned = False
+        """Whether the job was missing, and was found again."""
 
     def __del__(self) -> None:
-        self._follower.abandoned = True
+        self._follower.abandon()
 
     def __aiter__(self) -> Self:
         return self
@@ -100,19 +111,21 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
             self._time_out()
         self._limit.polled = True
         while follower.errors:
-            poll, error = follower.errors.pop(0)
-            self._failed(poll, error)
+            self._failed(*follower.errors.pop(0))
         progress = None
         for poll in tuple(follower.arrived):
-            del follower.arrived[poll]
+            follower.arrived.pop(poll, None)
             if poll.operation is LIST_JOBS:
-                self._list_arrived(poll.reply)
+                self._list_arrived(poll)
             else:
-                progress = self._reply_arrived(poll.reply)
+                progress = self._reply_arrived(poll)
         return progress
 
-    def _reply_arrived(self, snapshot: Snapshot) -> ImportProgressData | None:
+    def _reply_arrived(self, poll: Poll) -> ImportProgressData | None:
+        snapshot: Snapshot = poll.reply
+        self._polled = poll.sent
         self._outage.on_success()
+        self._returned |= self._missing
         self._missing = False
         self._row = None
         if self._until is not None:
@@ -122,35 +135,44 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
         self._last = snapshot
         return snapshot.decode()
 
-    def _list_arrived(self, jobs: JobList) -> None:
+    def _list_arrived(self, poll: Poll) -> None:
         """Record the state. A job that has ended, or is missing, is polled singly."""
+        self._list_outage.on_success()
+        if poll.sent < self._polled:
+            return
+        jobs: JobList = poll.reply
         row = jobs.row(self._job_id)
         until: Until = self._until or "completed"
         if row is not None:
-            self._outage.on_success()
             self._row = decode_row(self._job_id, row)
             state = self._row.state
             if not state.done and not has_reached(state, until):
+                self._outage.on_success()
+                self._returned |= self._missing
                 self._missing = False
-                if state is ImportState.UNCOMMITTED:
+                self._follower.list_decides(self._job_id)
+                if state is ImportState.UNCOMMITTED and not self._warned:
+                    self._warned = True
                     warn_waiting_for_commit(self._job_id)
                 return
-        self._follower.poll_job(self._job_id)
+        self._follower.poll_job(self._job_id, sent_after=poll.sent)
 
-    def _failed(self, poll: Poll, error: Exception) -> None:
+    def _failed(self, poll: Poll, error: Exception, since: float) -> None:
         """Return if the error is retried. A known job must be missing twice in a row."""
         if not isinstance(error, JobNotFoundError):
-            self._outage.on_error(error, poll.request_sent, known=bool(self._last or self._row))
+            outage = self._list_outage if poll.operation is LIST_JOBS else self._outage
+            outage.on_error(error, since, known=bool(self._last or self._row))
             return
         if (self._last is None and self._row is None) or self._missing:
-            raise missing_job_error(error, last_progress(self._last))
+            raise missing_job_error(error, last_progress(self._last), returned=self._returned)
         self._missing = True
         self._outage.on_success()
         if self._until is not None:
             self._follower.list_decides(self._job_id)
 
     def _time_out(self) -> NoReturn:
-        cause, progress = self._outage.last_error, last_progress(self._last)
+        cause = self._outage.last_error or self._list_outage.last_error
+        progress = last_progress(self._last)
         seen = self._row or progress
         raise not_ended_error(self._job_id, seen, progress, cause, self._limit) from cause
 
@@ -194,11 +216,16 @@ def warn_waiting_for_commit(job_id: str) -> None:
 
 
 def missing_job_error(
-    error: JobNotFoundError, progress: ImportProgressData | None
+    error: JobNotFoundError, progress: ImportProgressData | None, *, returned: bool
 ) -> JobNotFoundError:
-    """Return a copy of the error for one follower, with the last progress that it saw."""
+    """Return a copy of the error for one follower, with the last progress that it saw.
+
+    ``returned``: the job was missing before, and was found again.
+    """
     copied = copy.copy(error)
     copied.progress = progress
+    if returned:
+        set_hint(copied, Hint.SEVERAL_SERVERS)
     return copied
 
 
@@ -231,8 +258,9 @@ def import_failed_error(progress: ImportProgressData) -> ImportFailedError:
         reasons.append(f"and {len(failed) - _MAX_REASONS} more files")
     text = "; ".join(quote(reason) for reason in reasons) or "no reason given"
     hints = (failed_job_hint(reason) for reason in reasons)
+    hint = next((hint for hint in hints if hint is not None), None)
     return ImportFailedError(
         f"import job {progress.job_id} failed: {text}",
         progress=progress,
-        hint=next((hint for hint in hints if hint is not None), None),
+        hint=cloud_hint(hint, progress.service, "", responded=True),
     )

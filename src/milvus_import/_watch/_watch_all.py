@@ -19,6 +19,7 @@ from .._models import ImportJob, ImportProgressData, ImportState, Service
 from .._options import Until, WatchSettings, has_reached, reject_awaitable
 from .._services._operations import LIST_JOBS
 from .._services._replies import JobRow, decode_row, sorted_ids
+from ._poll import NEVER
 from ._polls import REPLY_FAULTS
 from ._retry import RetryPolicy
 from ._time_limit import SingleConsumer, TimeLimit
@@ -65,6 +66,12 @@ class FollowedJobs:
         self._listed_ends: dict[str, ImportJob] = {}
         """The end of each job that a list has reported, until it is polled."""
         self._missing: set[str] = set()
+        self._listed = NEVER
+        """When the last list was requested."""
+        self._polled: dict[str, float] = {}
+        """When the last single poll was sent of each job that had one."""
+        self._returned: set[str] = set()
+        """Jobs that were missing, and were found again."""
         self._outages: dict[str, RetryPolicy] = {}
         self._error: Exception | None = None
         """An error that is raised after the changes that arrived with it."""
@@ -111,63 +118,78 @@ class FollowedJobs:
                 self._list_arrived(poll)
         for poll in arrived:
             if poll.operation is not LIST_JOBS and poll.job_id in follower.pending:
-                self._reply_arrived(poll.job_id, poll.reply)
+                self._reply_arrived(poll)
         while follower.errors:
-            poll, error = follower.errors.pop(0)
+            poll, error, since = follower.errors.pop(0)
             if poll.operation is LIST_JOBS:
-                self._list_failed(poll, error)
+                self._list_failed(error, since)
             elif poll.job_id in follower.pending:
-                self._poll_failed(poll, error)
+                self._poll_failed(poll.job_id, error, since)
 
     # A list.
 
     def _list_arrived(self, poll: Poll) -> None:
-        self._outages.clear()
+        self._outages.pop("", None)
+        self._listed = poll.sent
         follower, jobs = self.follower, poll.reply
         if self.discovering:
             self.discovering = False
             self.jobs = dict.fromkeys(sorted_ids(jobs.job_ids))
             follower.pending.update(dict.fromkeys(self.jobs))
         for job_id in tuple(follower.pending):
-            self._row_arrived(job_id, jobs)
+            if self._polled.get(job_id, NEVER) <= poll.sent:
+                self._row_arrived(job_id, jobs)
 
     def _row_arrived(self, job_id: str, jobs: JobList) -> None:
         """Record a row. A job that is missing, or has ended for wait_all, is polled singly."""
         row = jobs.row(job_id)
         if row is not None:
-            changed = self._rows.get(job_id) != row
+            changed = self._rows.get(job_id) != row or job_id in self._polled
             self._rows[job_id] = row
-            if not changed and job_id not in self._listed_ends:
-                self._missing.discard(job_id)
+            if not (changed or job_id in self._listed_ends or job_id in self._outages):
+                self._found(job_id)
                 return
             job = decode_row(job_id, row)
             if self._until is None or not self._has_ended(job.state):
-                self._missing.discard(job_id)
+                self._forget_poll(job_id)
                 self._update(job)
                 return
             self._listed_ends[job_id] = job
         if not self.limit.polled:
             self.follower.first_polls.add(job_id)
-        self.follower.poll_job(job_id)
+        self.follower.poll_job(job_id, sent_after=self._listed)
 
-    def _list_failed(self, poll: Poll, error: Exception) -> None:
+    def _forget_poll(self, job_id: str) -> None:
+        """Poll a job no longer singly: the list reports its state, and is more recent."""
+        self._polled.pop(job_id, None)
+        self._listed_ends.pop(job_id, None)
+        self._found(job_id)
+        self._outages.pop(job_id, None)
+        self.follower.list_decides(job_id)
+
+    def _list_failed(self, error: Exception, since: float) -> None:
         if isinstance(error, UnsupportedServerError) and self.discovering:
             raise error  # no service lists the jobs to follow
-        self._outage(poll.job_id).on_error(error, poll.request_sent, known=not self.discovering)
+        self._outage("").on_error(error, since, known=not self.discovering)
 
     # Single polls.
 
-    def _reply_arrived(self, job_id: str, snapshot: Snapshot) -> None:
+    def _reply_arrived(self, poll: Poll) -> None:
+        """Record a state, unless it is older than the last list. An end counts in any case."""
+        job_id, snapshot = poll.job_id, poll.reply
         self._outages.pop(job_id, None)
-        self._missing.discard(job_id)
-        previous = self.snapshots.get(job_id)
-        if not snapshot.is_same(previous):
-            self.snapshots[job_id] = snapshot
-            self._update(snapshot.decode().job)
+        self._found(job_id)
+        if job_id not in self._polled or not snapshot.is_same(self.snapshots.get(job_id)):
+            job = snapshot.decode().job
+            if poll.sent >= self._listed or self._has_ended(job.state):
+                self.snapshots[job_id] = snapshot
+                self._polled[job_id] = poll.sent
+                self._update(job)
+        elif poll.sent >= self._listed:
+            self._polled[job_id] = poll.sent
         self.follower.list_decides(job_id)
 
-    def _poll_failed(self, poll: Poll, error: Exception) -> None:
-        job_id = poll.job_id
+    def _poll_failed(self, job_id: str, error: Exception, since: float) -> None:
         known = self.last_state(job_id) is not None
         if isinstance(error, JobNotFoundError):
             self._outages.pop(job_id, None)
@@ -176,10 +198,11 @@ class FollowedJobs:
                 self.follower.list_decides(job_id)
             else:
                 progress = self._last_progress(job_id, error.service or "internal")
-                self._end_with(job_id, missing_job_error(error, progress))
+                returned = job_id in self._returned
+                self._end_with(job_id, missing_job_error(error, progress, returned=returned))
             return
         try:
-            self._outage(job_id).on_error(error, poll.request_sent, known=known)
+            self._outage(job_id).on_error(error, since, known=known)
         except MilvusImportError as raised:
             responded = self.follower.group.polls.responded
             if raised.message != getattr(error, "message", None) or _affects_every_job(
@@ -187,6 +210,11 @@ class FollowedJobs:
             ):
                 raise
             self._end_with(job_id, raised)
+
+    def _found(self, job_id: str) -> None:
+        if job_id in self._missing:
+            self._missing.discard(job_id)
+            self._returned.add(job_id)
 
     def _outage(self, job_id: str) -> RetryPolicy:
         policy = self._outages.get(job_id)
@@ -263,7 +291,7 @@ class JobsWatch(AsyncIterator[ImportJob]):
         self._ended = False
 
     def __del__(self) -> None:
-        self._jobs.follower.abandoned = True
+        self._jobs.follower.abandon()
 
     def __aiter__(self) -> Self:
         return self

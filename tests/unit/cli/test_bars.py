@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 
 import grpc
 import pytest
@@ -122,11 +121,6 @@ def test_a_stalled_job_is_shown_with_the_time_since_its_last_change(view: View) 
     assert len(view.picture()) == 1
 
 
-def test_a_job_that_waits_for_its_commit_is_shown_so(view: View) -> None:
-    view.bars(data(99, state="Uncommitted"))
-    assert "Waits for commit" in view.picture()[0]
-
-
 @pytest.mark.parametrize(
     ("percent", "state", "bar"),
     [
@@ -143,28 +137,6 @@ def test_a_bar_shows_its_length_without_colors(
 ) -> None:
     view.bars(data(percent, state=state))
     assert view.picture()[0].split()[1] == bar
-
-
-def test_a_failed_file_has_an_empty_bar(view: View) -> None:
-    view.bars(data(files=(detail(percent=100, reason="broken"),)))
-    assert set(view.picture()[1].split()[1]) == {"─"}
-
-
-def test_a_terminal_without_unicode_has_bars_of_ascii() -> None:
-    view = View()
-    view.console = Console(
-        file=io.TextIOWrapper(io.BytesIO(), encoding="ascii"),
-        force_terminal=True,
-        width=80,
-        color_system=None,
-    )
-    view.bars = Bars(view.console, [JOB], view.clock)
-    view.bars(data(50, rows=0, total=0))
-    view.console.print(view.bars.get_renderable())
-    file = view.console.file
-    assert isinstance(file, io.TextIOWrapper)
-    file.seek(0)
-    assert re.search(r" #+\.+ ", file.read())
 
 
 @pytest.mark.parametrize(("state", "shown"), [("Completed", True), ("Failed", False)])
@@ -219,20 +191,6 @@ def test_an_outage_is_shown_until_a_response_comes(view: View) -> None:
     assert view.picture()[1:] == ["reconnecting for 0:07: UNAVAILABLE"]
     view.bars.stop()
     assert len(view.picture()) == 1
-
-
-def test_jobs_stay_in_the_order_they_were_named_in() -> None:
-    view = View("3", "1", "2")
-    for job_id in ("1", "2", "3"):
-        view.bars(data(job_id=job_id))
-    assert [line[0] for line in view.picture()] == ["3", "1", "2"]
-
-
-def test_jobs_with_ids_that_are_no_numbers_have_bars() -> None:
-    view = View("job-10-b", "job-9-a")
-    for job_id in ("job-9-a", "job-10-b"):
-        view.bars(data(job_id=job_id))
-    assert [line.split()[0] for line in view.picture()] == ["job-10-b", "job-9-a"]
 
 
 def test_a_listed_job_is_shown_with_what_a_list_reports() -> None:
@@ -301,17 +259,6 @@ def test_no_line_is_wider_than_the_terminal(  # noqa: PLR0917 - hypothesis fills
     runs = state not in {"Completed", "Failed"}
     assert len(lines) == 2 + (len(names) + (still >= STALLED_AFTER)) * runs
     assert all(cell_len(line) <= columns for line in lines)
-
-
-def test_text_that_the_terminal_cannot_show_is_escaped() -> None:
-    view = View()
-    file = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
-    view.console = Console(file=file, force_terminal=True, width=90, color_system=None)
-    view.bars = Bars(view.console, [JOB], view.clock)
-    view.bars(data(files=(detail("\u672c.parquet"),)))
-    view.console.print(view.bars.get_renderable())
-    file.seek(0)
-    assert "  \\u672c.parquet  " in file.read()
 
 
 def test_a_full_line_leaves_room_for_the_echo_of_ctrl_c() -> None:

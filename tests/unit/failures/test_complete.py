@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import grpc
 import pytest
+from tables import rows
 
 from milvus_import import (
     ArgumentError,
@@ -40,17 +41,6 @@ CALL: dict[str, Any] = {
 WRITE = {"method": "ImportV2", "is_read": False, "creates": True}
 COMMIT = {"method": "commit", "service": "rest", "is_read": False}
 REST = {"service": "rest"}
-ALL_FAILED = "failed to connect to all addresses; last error: "
-UNCONNECTED = f"{ALL_FAILED}UNKNOWN: ipv4:{TARGET}: "
-REFUSED = UNCONNECTED + "Failed to connect to remote host: Connection refused"
-IPV6_REFUSED = (
-    f"{ALL_FAILED}UNKNOWN: ipv6:%5B::1%5D:19530: Failed to connect to remote host: "
-    "Connection refused"
-)
-UNRESOLVED = (
-    "errors resolving milvus.example:19530: [field:hostname lookup error:address lookup failed "
-    "for milvus.example:19530: Domain name not found]"
-)
 METADATA = "Stream removed (GOAWAY received; Error code: 11; Debug Text: )"
 STARTING = "find no available mixcoord, check mixcoord state"
 
@@ -70,8 +60,15 @@ def failed(code: grpc.StatusCode, details: str = "", **changed: Any) -> CallErro
     return completed(call_error(code, details, record_after()), **changed)
 
 
-def http(status: int) -> str:
-    return f"Received http2 header with status: {status}"
+def changed_call(words: str) -> dict[str, Any]:
+    """Return the facts that a row of the table names."""
+    changed: dict[str, Any] = {}
+    for word in words.split():
+        name, given, value = word.partition("=")
+        known = {"write": WRITE, "commit": COMMIT, "rest": REST}.get(name)
+        found: Any = int(value) if value.isdecimal() else value if given else True
+        changed |= known or {name: found}
+    return changed
 
 
 def status(code: int, reason: str = "", **changed: Any) -> MilvusStatusError:
@@ -99,16 +96,12 @@ def test_call_is_set_and_the_message_names_it() -> None:
         (call_error(Code.CANCELLED, ""), "CANCELLED"),
         (reply_error("the reply has no job id"), "the reply has no job id"),
         (ClientClosedError("the client was closed during the call"), "the client was closed"),
-        (
-            UnsupportedServerError("the internal service has no such method"),
-            "the internal service has no such method",
-        ),
-        (
-            status_error(ReturnedStatus(100, 0, "not\nfound", "", retriable=False)),
-            "Milvus returned the status code 100: not found",
-        ),
+        (UnsupportedServerError("the internal service has no such method"),
+         "the internal service has no such method"),
+        (status_error(ReturnedStatus(100, 0, "not\nfound", "", retriable=False)),
+         "Milvus returned the status code 100: not found"),
     ],
-)
+)  # fmt: skip
 def test_second_completion_changes_nothing(error: MilvusImportError, message: str) -> None:
     first = completed(error, job_id="7").to_dict()
     assert str(first["message"]).startswith(f"GetImportState at {TARGET}: {message}")
@@ -131,26 +124,14 @@ def test_error_of_an_argument_is_left_as_it_is() -> None:
         ("Deadline Exceeded", 0.1, None, "no response"),
         ("", 10.0, 10.0, "no response within 10 s"),
         ("context deadline exceeded", 9.5, 10.0, "no response within 10 s"),
-        (
-            "context deadline exceeded",
-            8.5,
-            10.0,
-            "DEADLINE_EXCEEDED after 8.5 s (context deadline exceeded)",
-        ),
-        (
-            "context deadline exceeded",
-            0.1,
-            None,
-            "DEADLINE_EXCEEDED after 0.1 s (context deadline exceeded)",
-        ),
-        (
-            "an interceptor delayed the call beyond its deadline",
-            2.0,
-            10.0,
-            "no response within 10 s (an interceptor delayed the call beyond its deadline)",
-        ),
+        ("context deadline exceeded", 8.5, 10.0,
+         "DEADLINE_EXCEEDED after 8.5 s (context deadline exceeded)"),
+        ("context deadline exceeded", 0.1, None,
+         "DEADLINE_EXCEEDED after 0.1 s (context deadline exceeded)"),
+        ("an interceptor delayed the call beyond its deadline", 2.0, 10.0,
+         "no response within 10 s (an interceptor delayed the call beyond its deadline)"),
     ],
-)
+)  # fmt: skip
 def test_deadline_of_the_server_is_distinguished_from_the_deadline_of_the_call(
     details: str, elapsed: float, timeout: float | None, message: str
 ) -> None:
@@ -168,141 +149,13 @@ def test_call_that_was_not_sent_says_so(timeout: float | None, limit: str) -> No
 # ------------------------------------------------------------------------------------- hints
 
 
-@pytest.mark.parametrize(
-    ("code", "details", "changed", "hint"),
-    [
-        # The address.
-        (Code.UNAVAILABLE, REFUSED, {}, Hint.CHECK_ADDRESS),
-        (Code.UNAVAILABLE, REFUSED, {"target": "localhost:19530"}, Hint.REFUSED_OR_HTTPS),
-        (
-            Code.UNAVAILABLE,
-            REFUSED,
-            {"target": "localhost:19530", "secure": True},
-            Hint.REFUSED_OR_TLS,
-        ),
-        (
-            Code.UNAVAILABLE,
-            REFUSED,
-            {"target": f"ipv4:{TARGET},10.0.0.1:19530"},
-            Hint.REFUSED_OR_HTTPS,
-        ),
-        (Code.UNAVAILABLE, IPV6_REFUSED, {"target": "[::1]:19530"}, Hint.CHECK_ADDRESS),
-        (Code.UNAVAILABLE, IPV6_REFUSED, {"target": "localhost:19530"}, Hint.REFUSED_OR_HTTPS),
-        (Code.UNAVAILABLE, REFUSED, {"target": "milvus:443"}, Hint.UNSET_PROXY),
-        (
-            Code.UNAVAILABLE,
-            ALL_FAILED + "UNKNOWN: ipv4:127.0.0.1:3128: HTTP proxy returned response code 403",
-            {},
-            Hint.UNSET_PROXY,
-        ),
-        (Code.UNAVAILABLE, UNRESOLVED, {"target": "proxy:3128"}, Hint.UNSET_PROXY),
-        (Code.UNAVAILABLE, UNRESOLVED, {"target": "milvus.example:19530"}, Hint.CHECK_HOST_NAME),
-        (
-            Code.UNAVAILABLE,
-            "DNS resolution failed for x.db:19530",
-            {"target": "x.db:19530"},
-            Hint.MILVUS_LITE,
-        ),
-        (
-            Code.UNAVAILABLE,
-            ALL_FAILED + "FAILED_PRECONDITION: unix:/x: connect failed: No such file or directory",
-            {"target": "unix:/x"},
-            Hint.CHECK_SOCKET_PATH,
-        ),
-        (Code.UNAVAILABLE, UNCONNECTED + "Socket closed", {}, Hint.RESTARTING_OR_HTTPS),
-        (
-            Code.UNAVAILABLE,
-            UNCONNECTED + "recvmsg:Connection reset by peer",
-            {"secure": True},
-            Hint.RESTARTING_OR_CERTIFICATE,
-        ),
-        (Code.UNAVAILABLE, "Socket closed", {}, Hint.RECONNECT),
-        # After a successful response the address is right.
-        (Code.UNAVAILABLE, REFUSED, {"responded": True}, Hint.RECONNECT),
-        (Code.UNAVAILABLE, REFUSED, {"responded": True, "secure": True}, Hint.RECONNECT),
-        (Code.UNKNOWN, "Stream removed", {}, Hint.BROKEN_OR_NOT_GRPC),
-        (Code.UNKNOWN, "Stream removed", {"responded": True}, Hint.RECONNECT),
-        (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {"responded": True}, Hint.SERVER_SLOW),
-        # Deadlines.
-        (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {}, Hint.CHECK_REACHABLE_HTTP),
-        (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {"secure": True}, Hint.CHECK_REACHABLE_HTTPS),
-        (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", {"method": "Import"}, Hint.CREATE_DEADLINE),
-        (Code.DEADLINE_EXCEEDED, "deadline exceeded", REST, Hint.REST_CHECK_REACHABLE),
-        # HTTP statuses whose meaning depends on TLS or on the service.
-        (Code.UNKNOWN, http(301), {}, Hint.GATEWAY_HTTPS),
-        (Code.UNKNOWN, http(301), {"secure": True}, Hint.GATEWAY_REDIRECT),
-        (Code.INTERNAL, http(400), {}, Hint.GATEWAY_ROUTE),
-        (Code.INTERNAL, http(400), {"secure": True}, Hint.PASS_CLIENT_CERTIFICATE),
-        (Code.INTERNAL, http(400), {"metadata_bytes": 40_000}, Hint.GATEWAY_METADATA_SIZE),
-        (Code.UNIMPLEMENTED, http(404), {}, Hint.GATEWAY_ROUTE),
-        (Code.UNIMPLEMENTED, http(404), REST, Hint.REST_ROUTE),
-        # Credentials.
-        (Code.UNAUTHENTICATED, "missing authorization in header", {}, Hint.PASS_TOKEN),
-        (
-            Code.UNAUTHENTICATED,
-            "missing authorization in header",
-            {"authorized": True},
-            Hint.GATEWAY_STRIPS_AUTHORIZATION,
-        ),
-        (Code.UNAUTHENTICATED, "auth check failure", {}, Hint.CHECK_CREDENTIALS),
-        (
-            Code.UNAUTHENTICATED,
-            "auth check failure",
-            {"authorized": True, "quoted_token": True},
-            Hint.UNQUOTE_CREDENTIALS,
-        ),
-        (Code.UNAUTHENTICATED, "code 1800: user hasn't authenticated", REST, Hint.PASS_TOKEN),
-        (
-            Code.UNAUTHENTICATED,
-            "code 1800: user hasn't authenticated",
-            REST | {"authorized": True},
-            Hint.CHECK_OR_FORWARD_CREDENTIALS,
-        ),
-        (
-            Code.UNAUTHENTICATED,
-            "code 1800: user hasn't authenticated",
-            REST | {"authorized": True, "quoted_token": True},
-            Hint.UNQUOTE_CREDENTIALS,
-        ),
-        (Code.PERMISSION_DENIED, "PrivilegeImport: permission deny", REST, Hint.GRANT_PRIVILEGE),
-        (
-            Code.PERMISSION_DENIED,
-            "PrivilegeGetImportProgress: permission deny to bob",
-            REST,
-            Hint.REST_NEEDS_ADMIN,
-        ),
-        (
-            Code.PERMISSION_DENIED,
-            "PrivilegeListImport: permission deny to bob",
-            REST,
-            Hint.REST_NEEDS_ADMIN,
-        ),
-        (
-            Code.PERMISSION_DENIED,
-            "PrivilegeGetImportProgress: permission deny to bob",
-            {},
-            Hint.GRANT_PRIVILEGE,
-        ),
-        # Connections of REST.
-        (Code.UNAVAILABLE, "the connection broke: Broken pipe", REST, Hint.REST_CHECK_PORT),
-        (
-            Code.UNAVAILABLE,
-            "failed to connect: Connection reset by peer",
-            REST | {"secure": True},
-            Hint.RESTARTING_OR_CERTIFICATE,
-        ),
-        (
-            Code.UNAVAILABLE,
-            "the connection broke: Broken pipe",
-            REST | {"responded": True},
-            Hint.RECONNECT,
-        ),
-    ],
-)
-def test_call_and_client_decide_the_hint(
-    code: grpc.StatusCode, details: str, changed: dict[str, Any], hint: Hint
-) -> None:
-    assert hint_of(failed(code, details, **changed)) is hint
+@pytest.mark.parametrize("row", rows("hints_of_calls"))
+def test_call_and_client_decide_the_hint(row: list[str]) -> None:
+    code, words, hint, details = row
+    error = failed(Code[code], details, **changed_call(words))
+    assert hint_of(error) is (Hint[hint] if hint else None)
+    if "write" in words or "commit" in words:  # it is not sent again
+        assert not (error.may_have_run and "Try again" in error.hint)
 
 
 @pytest.mark.parametrize(
@@ -345,42 +198,6 @@ def test_routing_metadata_is_named_only_if_it_was_sent(routed: bool) -> None:
 
 
 # ------------------------------------------------------------------ writes that may have run
-
-
-@pytest.mark.parametrize(
-    ("code", "details", "changed", "hint"),
-    [
-        (Code.UNAVAILABLE, "Stream removed (Socket closed)", WRITE, Hint.REPEAT_WITH_KEY),
-        (Code.UNAVAILABLE, "Socket closed", WRITE | {"responded": True}, Hint.REPEAT_WITH_KEY),
-        (Code.UNAVAILABLE, http(503), WRITE, Hint.REPEAT_WITH_KEY),
-        (Code.UNAVAILABLE, "upstream request timeout", WRITE, Hint.REPEAT_WITH_KEY),
-        (Code.UNKNOWN, "No status received", WRITE, Hint.REPEAT_WITH_KEY),
-        (Code.UNKNOWN, "boom", WRITE, Hint.REPEAT_WITH_KEY),
-        (Code.UNKNOWN, STARTING, WRITE, Hint.REPEAT_WITH_KEY),
-        (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", WRITE, Hint.REPEAT_WITH_KEY),
-        (Code.INTERNAL, "the response is compressed", WRITE | REST, Hint.REPEAT_WITH_KEY),
-        (Code.UNAVAILABLE, "the connection broke: x", COMMIT, Hint.REST_REPEAT),
-        # Milvus 2.3 looks for a missing collection until the deadline.
-        (
-            Code.DEADLINE_EXCEEDED,
-            "Deadline Exceeded",
-            WRITE | {"method": "Import"},
-            Hint.CREATE_DEADLINE,
-        ),
-        # Nothing ran: what is wrong can be fixed, then the request sent again.
-        (Code.UNAVAILABLE, REFUSED, WRITE, Hint.CHECK_ADDRESS),
-        (Code.UNAVAILABLE, "failed to connect: Connection reset", COMMIT, Hint.REST_CHECK_PORT),
-        (Code.UNKNOWN, "Milvus Proxy is not ready yet", WRITE, Hint.SERVER_STARTING),
-        (Code.UNIMPLEMENTED, http(404), WRITE, Hint.GATEWAY_ROUTE),
-        (Code.INVALID_ARGUMENT, "bad", WRITE, None),
-    ],
-)
-def test_hint_of_a_write_that_may_have_run_is_not_to_send_it_again(
-    code: grpc.StatusCode, details: str, changed: dict[str, Any], hint: Hint | None
-) -> None:
-    error = failed(code, details, **changed)
-    assert hint_of(error) is hint
-    assert not (error.may_have_run and "Try again" in error.hint)
 
 
 def test_status_of_a_write_that_may_have_run_does_not_advise_to_try_again() -> None:

@@ -47,24 +47,18 @@ from milvus_import._address import Endpoint, authorization, parse_uri
         ("dns:///milvus", Endpoint("dns:///milvus:19530", False, "", False, True)),
         ("dns:milvus:1", Endpoint("dns:///milvus:1", False, "", False, True)),
         ("dns://8.8.8.8/milvus:1", Endpoint("dns://8.8.8.8/milvus:1", False, "", False, True)),
-        (
-            "ipv4:10.0.0.1:1,10.0.0.2",
-            Endpoint("ipv4:10.0.0.1:1,10.0.0.2:19530", False, "", False, True),
-        ),
-        (
-            "ipv4:127.0.0.1,127.0.0.2",
-            Endpoint("ipv4:127.0.0.1:19530,127.0.0.2:19530", False, "", True, True),
-        ),
-        (
-            "ipv4:127.0.0.1,10.0.0.2",
-            Endpoint("ipv4:127.0.0.1:19530,10.0.0.2:19530", False, "", False, True),
-        ),
+        ("ipv4:10.0.0.1:1,10.0.0.2",
+         Endpoint("ipv4:10.0.0.1:1,10.0.0.2:19530", False, "", False, True)),
+        ("ipv4:127.0.0.1,127.0.0.2",
+         Endpoint("ipv4:127.0.0.1:19530,127.0.0.2:19530", False, "", True, True)),
+        ("ipv4:127.0.0.1,10.0.0.2",
+         Endpoint("ipv4:127.0.0.1:19530,10.0.0.2:19530", False, "", False, True)),
         ("ipv6:[::1]:1,[::2]", Endpoint("ipv6:[::1]:1,[::2]:19530", False, "", False, True)),
         ("unix:/run/milvus.sock", Endpoint("unix:/run/milvus.sock", False, "", True)),
         ("unix:///run/milvus.sock", Endpoint("unix:///run/milvus.sock", False, "", True)),
         ("unix-abstract:milvus", Endpoint("unix-abstract:milvus", False, "", True)),
     ],
-)
+)  # fmt: skip
 def test_uri_is_parsed_into_target_tls_and_database(uri: str, expected: Endpoint) -> None:
     assert parse_uri(uri) == expected
 
@@ -226,51 +220,37 @@ SECRET = "s3cr3t-Milvus"
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (
-            {"uri": f"http://root:{SECRET}@host"},
-            "uri must not contain '@': pass credentials as user=",
-        ),
+        ({"uri": f"http://root:{SECRET}@host"},
+         "uri must not contain '@': pass credentials as user="),
         ({"uri": f"root:{SECRET}@host:19530"}, "uri must not contain '@'"),
         ({"uri": f"http://root: {SECRET} @ host"}, "uri must not contain '@'"),
         ({"uri": f"http://root:{SECRET}@ho st/a/b?c#d"}, "uri must not contain '@'"),
         ({"uri": f"https://host?token={SECRET}"}, "uri must not contain a query (from '?' on)"),
         ({"uri": f"https://host/db#{SECRET}"}, "uri must not contain a fragment (from '#' on)"),
         ({"token": SECRET, "user": "root"}, "token must be None if user or password is passed"),
-        (
-            {"token": "root:Milvus", "password": SECRET},
-            "token must be None if user or password is passed",
-        ),
-        (
-            {"token": SECRET, "user": "root", "password": SECRET},
-            "token must be None if user or password is passed",
-        ),
+        ({"token": "root:Milvus", "password": SECRET},
+         "token must be None if user or password is passed"),
+        ({"token": SECRET, "user": "root", "password": SECRET},
+         "token must be None if user or password is passed"),
         ({"password": SECRET}, "user must be passed with password"),
         ({"token": f"Bearer {SECRET}"}, "token must be passed without 'Bearer'"),
         ({"token": f"bearer {SECRET}"}, "token must be passed without 'Bearer'"),
         ({"user": "root", "password": ""}, "password must be passed with user"),
         ({"user": f"root:{SECRET}", "password": SECRET}, "user must not contain ':'"),
         ({"token": f"{SECRET}\udc80"}, "token must be valid Unicode text"),
-        (
-            {"user": "root", "password": f"{SECRET}\udc80"},
-            "password must be valid Unicode text",
-        ),
+        ({"user": "root", "password": f"{SECRET}\udc80"}, "password must be valid Unicode text"),
         ({"token": f"{SECRET}\n"}, "token must not begin or end with a line break"),
         ({"token": f"\r\n{SECRET}"}, "token must not begin or end with a line break"),
         ({"token": f"\ufeff{SECRET}"}, "token must not begin or end with a byte order mark"),
-        (
-            {"user": f"{SECRET}\n", "password": "x"},
-            "user must not begin or end with a line break",
-        ),
-        (
-            {"user": "root", "password": f"{SECRET}\r"},
-            "password must not begin or end with a line break",
-        ),
+        ({"user": f"{SECRET}\n", "password": "x"}, "user must not begin or end with a line break"),
+        ({"user": "root", "password": f"{SECRET}\r"},
+         "password must not begin or end with a line break"),
         ({"uri": f'"http://root:{SECRET}@host"'}, "uri must not contain '@'"),
         ({"uri": f"'https://host?token={SECRET}'"}, "uri must not contain a query"),
         ({"token": SECRET.encode()}, "token must be a str, got bytes"),
         ({"user": "root", "password": [SECRET]}, "password must be a str, got list"),
     ],
-)
+)  # fmt: skip
 def test_invalid_credentials_are_not_shown_in_the_error(
     arguments: dict[str, Any], words: str
 ) -> None:

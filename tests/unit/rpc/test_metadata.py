@@ -30,11 +30,8 @@ KEY_RULE = "a metadata key must consist of letters, digits, '_', '.' and '-', go
         ({"a\n": SECRET}, ArgumentError, KEY_RULE + r"'a\n'"),
         ({"schl\u00fcssel": SECRET}, ArgumentError, KEY_RULE + "'schl\u00fcssel'"),
         ({"to\u212aen": SECRET}, ArgumentError, KEY_RULE + "'to"),  # lower() makes it ASCII
-        (
-            {"grpc-timeout": SECRET},
-            ArgumentError,
-            "metadata key 'grpc-timeout' is reserved for gRP",
-        ),
+        ({"grpc-timeout": SECRET}, ArgumentError,
+         "metadata key 'grpc-timeout' is reserved for gRP"),
         ({"User-Agent": SECRET}, ArgumentError, "metadata key 'User-Agent' is reserved for gRPC"),
         ({"content-length": SECRET}, ArgumentError, "'content-length' is reserved for gRPC"),
         ({"te": SECRET}, ArgumentError, "metadata key 'te' is reserved for gRPC"),
@@ -49,20 +46,14 @@ KEY_RULE = "a metadata key must consist of letters, digits, '_', '.' and '-', go
         ({"note": f"{SECRET}\n"}, ArgumentError, "its character at index 13 is not"),
         ({"note": f"{SECRET}\x7f"}, ArgumentError, "its character at index 13 is not"),
         ({"note": f"{SECRET}\udc80"}, ArgumentError, "its character at index 13 is not"),
-        (
-            {"note": SECRET.encode()},
-            TypeError,
-            "metadata 'note': the value must be a str (bytes go under a -bin key), got bytes",
-        ),
+        ({"note": SECRET.encode()}, TypeError,
+         "metadata 'note': the value must be a str (bytes go under a -bin key), got bytes"),
         ({"note": 5}, TypeError, "metadata 'note': the value must be a str"),
-        (
-            {"note-bin": SECRET},
-            TypeError,
-            "metadata 'note-bin' ends in -bin: its value must be bytes, got str",
-        ),
+        ({"note-bin": SECRET}, TypeError,
+         "metadata 'note-bin' ends in -bin: its value must be bytes, got str"),
         ({"note-bin": bytearray(5)}, TypeError, "its value must be bytes, got bytearray"),
     ],
-)
+)  # fmt: skip
 def test_invalid_metadata_is_named_without_its_value(
     metadata: Any, error: type[Exception], message: str
 ) -> None:

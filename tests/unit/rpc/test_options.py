@@ -44,64 +44,33 @@ async def coroutine_function(_: object) -> None: ...
 
 
 INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
-    (
-        {"timeout": math.nan},
-        ArgumentError,
-        "timeout must be seconds, or None for no limit, got NaN",
-    ),
-    (
-        {"timeout": 1e9 + 1},
-        ArgumentError,
-        "timeout must be at most 1e9 seconds, or None for no limit, got 1000000001.0",
-    ),
+    ({"timeout": math.nan}, ArgumentError,
+     "timeout must be seconds, or None for no limit, got NaN"),
+    ({"timeout": 1e9 + 1}, ArgumentError,
+     "timeout must be at most 1e9 seconds, or None for no limit, got 1000000001.0"),
     ({"timeout": 10**400}, ArgumentError, "timeout must be at most 1e9 seconds"),
     ({"timeout": "5"}, TypeError, "timeout must be seconds, an int or a float, got '5'"),
     ({"timeout": True}, TypeError, "timeout must be seconds, an int or a float, got True"),
     ({"timeout": Decimal(5)}, TypeError, "timeout must be seconds, an int or a float, got Decimal"),
     ({"wait_for_ready": 1}, TypeError, "wait_for_ready must be True, False or None, got int"),
     ({"compression": "gzip"}, TypeError, "compression must be a grpc.Compression or None"),
-    (
-        {"compression": grpc.Compression.Deflate},
-        ArgumentError,
-        "compression must be grpc.Compression.Gzip or None: Milvus does not accept deflate",
-    ),
-    (
-        {"call_credentials": SECRET},
-        TypeError,
-        "call_credentials must be a grpc.CallCredentials or None, got str",
-    ),
-    (
-        {"call_credentials": grpc.access_token_call_credentials(SECRET)},
-        ArgumentError,
-        "call_credentials must be None without TLS; use an https:// URI or tls=TLSConfig(...)",
-    ),
+    ({"compression": grpc.Compression.Deflate}, ArgumentError,
+     "compression must be grpc.Compression.Gzip or None: Milvus does not accept deflate"),
+    ({"call_credentials": SECRET}, TypeError,
+     "call_credentials must be a grpc.CallCredentials or None, got str"),
+    ({"call_credentials": grpc.access_token_call_credentials(SECRET)}, ArgumentError,
+     "call_credentials must be None without TLS; use an https:// URI or tls=TLSConfig(...)"),
     ({"on_finish": 5}, TypeError, "on_finish must be a function, got 5"),
-    (
-        {"on_finish": coroutine_function},
-        TypeError,
-        "on_finish must be a plain function, got an async function",
-    ),
+    ({"on_finish": coroutine_function}, TypeError,
+     "on_finish must be a plain function, got an async function"),
     ({"metadata": 5}, TypeError, "metadata must be a mapping or pairs of key and value, got int"),
-    (
-        {"timeot": 1},
-        TypeError,
-        "unexpected keyword argument 'timeot': did you mean timeout=?",
-    ),
-    (
-        {"Metadata": {}},
-        TypeError,
-        "unexpected keyword argument 'Metadata': did you mean metadata=?",
-    ),
-    (
-        {"rpc_timeout": 1},
-        TypeError,
-        "unexpected keyword argument 'rpc_timeout': use timeout= for the deadline of each RPC",
-    ),
-    (
-        {"call": {"timeout": 1}},
-        TypeError,
-        "unexpected keyword argument 'call': pass the call options directly, such as metadata=...",
-    ),
+    ({"timeot": 1}, TypeError, "unexpected keyword argument 'timeot': did you mean timeout=?"),
+    ({"Metadata": {}}, TypeError,
+     "unexpected keyword argument 'Metadata': did you mean metadata=?"),
+    ({"rpc_timeout": 1}, TypeError,
+     "unexpected keyword argument 'rpc_timeout': use timeout= for the deadline of each RPC"),
+    ({"call": {"timeout": 1}}, TypeError,
+     "unexpected keyword argument 'call': pass the call options directly, such as metadata=..."),
     (
         {"xyzzy": 1},
         TypeError,
@@ -110,7 +79,7 @@ INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
             "metadata, on_finish, timeout, wait_for_ready"
         ),
     ),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -131,18 +100,17 @@ def test_invalid_call_option_is_named_without_secrets(
     [
         ({"rpc_timeout": math.nan}, ArgumentError, "rpc_timeout must be seconds, or None"),
         ({"metadata": {"te": "x"}}, ArgumentError, "metadata key 'te' is reserved for gRPC"),
-        (
-            {"timeout": 1},
-            TypeError,
-            "unexpected keyword argument 'timeout': use rpc_timeout= for the deadline of each RPC",
-        ),
+        ({"timeout": 1}, TypeError,
+         "unexpected keyword argument 'timeout': use rpc_timeout= for the deadline of each RPC"),
         ({"rpc_timeot": 1}, TypeError, "unexpected keyword argument 'rpc_timeot': did you mean rp"),
+        ({"url": "x"}, TypeError, "unexpected keyword argument 'url': did you mean uri=?"),
+        ({"call": {}}, TypeError, "pass the call options directly"),
         ({"tokn": "x"}, TypeError, "unexpected keyword argument 'tokn': did you mean token=?"),
         ({"xyzzy": "x"}, TypeError, "use one of uri, token, user, password, db_name, tls, service"),
         ({"service": "both"}, ArgumentError, "service must be 'auto', 'internal', 'public' or 're"),
-        ({"service": None}, ArgumentError, "or 'rest', got None"),
+        ({"service": None}, ArgumentError, "'rest' or 'cloud', got None"),
     ],
-)
+)  # fmt: skip
 def test_invalid_default_is_raised_by_the_constructor(
     defaults: dict[str, Any], error: type[Exception], message: str
 ) -> None:
@@ -171,6 +139,8 @@ LIST = ("collection_name", "db_name", "all_databases")
         (parse_watch_options, WAIT, "untill", "until"),
         (parse_watch_options, WAIT, "on_progres", "on_progress"),
         (parse_watch_options, WAIT, "max_outages", "max_outage"),
+        (parse_watch_options, WAIT, "intervall", "interval"),
+        (parse_watch_options, WAIT, "onretry", "on_retry"),
         (parse_watch_options, ("job_ids",), "job_id", "job_ids"),
         (merge_rpc, WAIT, "untill", "until"),
     ],
@@ -280,11 +250,8 @@ def test_future_that_a_callback_returned_is_rejected() -> None:
         ({"a": "1"}, {"metadata": {"b": "2"}}, (*FIXED, ("a", "1"), ("b", "2"))),
         ({"a": "1"}, {"metadata": {"A": "2"}}, (*FIXED, ("a", "2"))),
         ({"a": "1"}, {"metadata": {"a": None}}, FIXED),
-        (
-            {"a": "1", "b": "2"},
-            {"metadata": {"a": None, "c": "3"}},
-            (*FIXED, ("b", "2"), ("c", "3")),
-        ),
+        ({"a": "1", "b": "2"}, {"metadata": {"a": None, "c": "3"}},
+         (*FIXED, ("b", "2"), ("c", "3"))),
         ({"a": "1"}, {"metadata": None}, FIXED),
         ({"a": "1"}, {"metadata": {}}, (*FIXED, ("a", "1"))),
         ([("a", "1"), ("a", "2")], {}, (*FIXED, ("a", "1"), ("a", "2"))),
@@ -296,7 +263,7 @@ def test_future_that_a_callback_returned_is_rejected() -> None:
         ({"authorization": "other"}, {"metadata": None}, FIXED),
         (None, {"metadata": {"a-bin": b"\x00\xff"}}, (*FIXED, ("a-bin", b"\x00\xff"))),
     ],
-)
+)  # fmt: skip
 def test_metadata_of_the_call_overrides_the_defaults_key_by_key(
     default: Any, call: dict[str, Any], sent: tuple[Any, ...]
 ) -> None:

@@ -95,34 +95,22 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"cert": CERT, "key": KEY[:-30]}, "key bytes" + CUT_OFF),
     ({"cert": CERT, "key": b"\xef\xbb\xbf" + KEY}, "key bytes" + BOM),
     ({"cert": CERT + BROKEN, "key": KEY}, "cert bytes has an invalid certificate, number 2 of 2: "),
-    (
-        {"cert": CERT, "key": OTHER_KEY},
-        "key bytes cannot be used with cert bytes: it belongs to another certificate",
-    ),
-    (
-        {"cert": CERT, "key": EC_KEY},
-        "key bytes cannot be used with cert bytes: it belongs to another certificate",
-    ),
-    (
-        {"cert": EC_CERT + CERT, "key": KEY},
-        "key bytes cannot be used with cert bytes: it belongs to another certificate",
-    ),
-    (
-        {"cert": CERT, "key": KEY.replace(KEY.splitlines()[3], b"A" * 64)},
-        "key bytes cannot be used with cert bytes: ",
-    ),
-    (
-        {"cert": CERT, "key": pem(made()[1], PKCS8, SECRET)},
-        "key bytes is encrypted; decrypt it (openssl pkey)",
-    ),
-    (
-        {"cert": CERT, "key": pem(made()[1], TRADITIONAL, SECRET)},
-        "key bytes is encrypted; decrypt it (openssl pkey)",
-    ),
+    ({"cert": CERT, "key": OTHER_KEY},
+     "key bytes cannot be used with cert bytes: it belongs to another certificate"),
+    ({"cert": CERT, "key": EC_KEY},
+     "key bytes cannot be used with cert bytes: it belongs to another certificate"),
+    ({"cert": EC_CERT + CERT, "key": KEY},
+     "key bytes cannot be used with cert bytes: it belongs to another certificate"),
+    ({"cert": CERT, "key": KEY.replace(KEY.splitlines()[3], b"A" * 64)},
+     "key bytes cannot be used with cert bytes: "),
+    ({"cert": CERT, "key": pem(made()[1], PKCS8, SECRET)},
+     "key bytes is encrypted; decrypt it (openssl pkey)"),
+    ({"cert": CERT, "key": pem(made()[1], TRADITIONAL, SECRET)},
+     "key bytes is encrypted; decrypt it (openssl pkey)"),
     ({"server_name": ""}, "server_name must be a host name, got ''"),
     ({"server_name": "a b"}, "server_name must be a host name, got 'a b'"),
     ({"server_name": b"host"}, "server_name must be a host name, got b'host'"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(

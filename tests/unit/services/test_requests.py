@@ -14,14 +14,12 @@ import pytest
 
 from milvus_import import ArgumentError
 from milvus_import._services import _internal, _public
-from milvus_import._services._operations import CREATE_JOB, GET_PROGRESS, LIST_JOBS
+from milvus_import._services._operations import CREATE_JOB
 from milvus_import._services._requests import (
     MAX_CREATE_BYTES,
     BucketCredentials,
     CreateParams,
     ImportOptions,
-    JobParams,
-    ListParams,
     Volume,
     create_params,
     validate_cloud_job_id,
@@ -178,102 +176,55 @@ INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"partition_name": 5}, TypeError, "partition_name must be a str, got 5"),
     ({"db_name": 5}, TypeError, "db_name must be a str, got 5"),
     ({"files": []}, ArgumentError, "files must name at least one file"),
-    (
-        {"files": "a.parquet"},
-        TypeError,
-        "files must be a list of paths, got 'a.parquet'; write files=['a.parquet']",
-    ),
+    ({"files": "a.parquet"}, TypeError,
+     "files must be a list of paths, got 'a.parquet'; write files=['a.parquet']"),
     ({"files": Path("a")}, TypeError, "files must be a list of paths, got 'a'; write files=['a']"),
     ({"files": b"a.parquet"}, TypeError, "files must be a list of paths, got bytes"),
     ({"files": {"a"}}, TypeError, "files must be a list of paths, got set; write files=list("),
-    (
-        {"files": (file for file in "a")},
-        TypeError,
-        "files must be a list of paths, got generator; write files=list(",
-    ),
+    ({"files": (file for file in "a")}, TypeError,
+     "files must be a list of paths, got generator; write files=list("),
     ({"files": None}, TypeError, "files must be a list of paths, got NoneType"),
     ({"files": [""]}, ArgumentError, "files[0] must not hold an empty path"),
     ({"files": ["a", []]}, ArgumentError, "files[1] must not be an empty group"),
     ({"files": ["a", ["b", ""]]}, ArgumentError, "files[1] must not hold an empty path"),
-    (
-        {"files": f"https://host/a.json?sig={SECRET}"},
-        TypeError,
-        "files must be a list of paths, got 'https://host/a.json'; write files=['https://host/a.j",
-    ),
+    ({"files": f"https://host/a.json?sig={SECRET}"}, TypeError,
+     "files must be a list of paths, got 'https://host/a.json'; write files=['https://host/a.j"),
     ({"files": [b"a"]}, TypeError, "files[0] must be a path or a sequence of paths, got b'a'"),
-    (
-        {"files": [["a", ["b"]]]},
-        TypeError,
-        "files[0] must hold paths, each a str or a PurePath, ",
-    ),
+    ({"files": [["a", ["b"]]]}, TypeError, "files[0] must hold paths, each a str or a PurePath, "),
     ({"files": [["a", b"b"]]}, TypeError, "each a str or a PurePath, got b'b'"),
     ({"files": [PurePosixPath("")]}, ArgumentError, "files[0] must not hold an empty path"),
-    (
-        {"files": ["a.json", PurePosixPath("s3://bucket/a.json")]},
-        ArgumentError,
-        "files[1] must be a str if it is a URL: a path keeps only one of its slashes, got 's3:/buc",
-    ),
-    (
-        {"files": [[PureWindowsPath("https://host/a.json?sig=" + SECRET)]]},
-        ArgumentError,
-        "files[0] must be a str if it is a URL: a path keeps only one of its slashes, got 'https:/",
-    ),
+    ({"files": ["a.json", PurePosixPath("s3://bucket/a.json")]}, ArgumentError,
+     "files[1] must be a str if it is a URL: a path keeps only one of its slashes, got 's3:/buc"),
+    ({"files": [[PureWindowsPath("https://host/a.json?sig=" + SECRET)]]}, ArgumentError,
+     "files[0] must be a str if it is a URL: a path keeps only one of its slashes, got 'https:/"),
     ({"files": ["a.json\n"]}, ArgumentError, "files[0] must not begin or end with a line break"),
     ({"files": [["a.json", "\ufeffb.json"]]}, ArgumentError, "begin or end with a byte order mark"),
-    (
-        {"files": ["id.npy", "vec.npy"]},
-        ArgumentError,
-        "files must hold all .npy columns in one group, as in [['id.npy', 'vec.npy']]",
-    ),
-    (
-        {"files": ["a/id.npy", "b/id.npy", "a/v.NPY", "b/v.NPY", "c.parquet"]},
-        ArgumentError,
-        "in one group, as in [['a/id.npy', 'a/v.NPY'], ['b/id.npy', 'b/v.NPY']]",
-    ),
-    (
-        {"files": [["id.npy"], ["vec.npy"]]},
-        ArgumentError,
-        "in one group, as in [['id.npy', 'vec.npy']]",
-    ),
-    (
-        {"files": [f"https://b/id.npy?s={SECRET}", f"https://b/v.npy?s={SECRET}"]},
-        ArgumentError,
-        "in one group, as in [['https://b/id.npy', 'https://b/v.npy']]",
-    ),
+    ({"files": ["id.npy", "vec.npy"]}, ArgumentError,
+     "files must hold all .npy columns in one group, as in [['id.npy', 'vec.npy']]"),
+    ({"files": ["a/id.npy", "b/id.npy", "a/v.NPY", "b/v.NPY", "c.parquet"]}, ArgumentError,
+     "in one group, as in [['a/id.npy', 'a/v.NPY'], ['b/id.npy', 'b/v.NPY']]"),
+    ({"files": [["id.npy"], ["vec.npy"]]}, ArgumentError,
+     "in one group, as in [['id.npy', 'vec.npy']]"),
+    ({"files": [f"https://b/id.npy?s={SECRET}", f"https://b/v.npy?s={SECRET}"]}, ArgumentError,
+     "in one group, as in [['https://b/id.npy', 'https://b/v.npy']]"),
     ({"collection_name": "books\n"}, ArgumentError, r"with a line break, got 'books\n'"),
-    (
-        {"collection_name": "'books'"},
-        ArgumentError,
-        "collection_name must not begin or end with q",
-    ),
+    ({"collection_name": "'books'"}, ArgumentError, "collection_name must not begin or end with q"),
     ({"partition_name": "p\r\n"}, ArgumentError, "partition_name must not begin or end with a lin"),
-    (
-        {"storage": {"access_key": SECRET}},
-        TypeError,
-        "storage must be BucketCredentials, a Volume or None, got dict",
-    ),
+    ({"storage": {"access_key": SECRET}}, TypeError,
+     "storage must be BucketCredentials, a Volume or None, got dict"),
     ({"files": ["a\udc80"]}, ArgumentError, "files[0] must be valid Unicode text"),
-    (
-        {"options": "timeout=5"},
-        TypeError,
-        "options must be a mapping or pairs of key and value, got str",
-    ),
+    ({"options": "timeout=5"}, TypeError,
+     "options must be a mapping or pairs of key and value, got str"),
     ({"options": 5}, TypeError, "options must be a mapping or pairs of key and value, got int"),
     ({"options": ["timeout"]}, TypeError, "options must hold pairs of key and value; entry 0"),
-    (
-        {"options": [("a", "b", "c")]},
-        TypeError,
-        "options must hold pairs of key and value; entry 0",
-    ),
+    ({"options": [("a", "b", "c")]}, TypeError,
+     "options must hold pairs of key and value; entry 0"),
     ({"options": {5: "a"}}, TypeError, "the name of an option must be a str, got 5"),
     ({"options": {"": "a"}}, TypeError, "the name of an option must be a str, got ''"),
     ({"options": [("sep", ","), ("sep", ";")]}, ArgumentError, "option 'sep' is given twice"),
     ({"options": {"start_ts": 1, "startTs": 2}}, ArgumentError, "option 'startTs' is given twice"),
-    (
-        {"options": {"auto_comit": False}},
-        ArgumentError,
-        "option 'auto_comit' is unknown, and Milvus would ignore it: write 'auto_commit'",
-    ),
+    ({"options": {"auto_comit": False}}, ArgumentError,
+     "option 'auto_comit' is unknown, and Milvus would ignore it: write 'auto_commit'"),
     *[
         ({"options": {name: False}}, ArgumentError, f"would ignore it: write {known!r}")
         for name, known in {
@@ -308,43 +259,24 @@ INVALID: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"options": {"timeout": math.nan}}, ArgumentError, TIMEOUT_RULE + "nan"),
     ({"options": {"timeout": math.inf}}, ArgumentError, TIMEOUT_RULE + "inf"),
     ({"options": {"timeout": 2e9}}, ArgumentError, TIMEOUT_RULE + "2000000000.0"),
-    (
-        {"options": {"timeout": timedelta(0)}},
-        ArgumentError,
-        TIMEOUT_RULE + "datetime.timedelta(0)",
-    ),
+    ({"options": {"timeout": timedelta(0)}}, ArgumentError, TIMEOUT_RULE + "datetime.timedelta(0)"),
     ({"options": {"timeout": timedelta.max}}, ArgumentError, TIMEOUT_RULE + "datetime.timedelta("),
     ({"options": {"timeout": True}}, TypeError, TIMEOUT_TYPE + "True"),
     ({"options": {"timeout": None}}, TypeError, TIMEOUT_TYPE + "None"),
-    (
-        {"options": {"auto_commit": "false"}},
-        TypeError,
-        "option 'auto_commit' must be True or False, got str",
-    ),
-    (
-        {"options": {"auto_commit": 0}},
-        TypeError,
-        "option 'auto_commit' must be True or False, got int",
-    ),
-    (
-        {"options": {"ezk": SECRET.encode()}},
-        TypeError,
-        "option 'ezk' must be a str, a bool or an int, got bytes",
-    ),
-    (
-        {"options": {"ezk": [SECRET]}},
-        TypeError,
-        "option 'ezk' must be a str, a bool or an int, got list",
-    ),
+    ({"options": {"auto_commit": "false"}}, TypeError,
+     "option 'auto_commit' must be True or False, got str"),
+    ({"options": {"auto_commit": 0}}, TypeError,
+     "option 'auto_commit' must be True or False, got int"),
+    ({"options": {"ezk": SECRET.encode()}}, TypeError,
+     "option 'ezk' must be a str, a bool or an int, got bytes"),
+    ({"options": {"ezk": [SECRET]}}, TypeError,
+     "option 'ezk' must be a str, a bool or an int, got list"),
     ({"options": {"ezk": f"{SECRET}\udc80"}}, ArgumentError, "option 'ezk' must be valid Unicode"),
     ({"options": {"start_ts": 1.5}}, TypeError, "option 'start_ts' must be a str, a bool or an i"),
     ({"options": {"start_ts": None}}, TypeError, "option 'start_ts' must be a str, a bool or an"),
-    (
-        {"options": {"sep\udc80": ","}},
-        ArgumentError,
-        "the name of an option must be valid Unicode text",
-    ),
-]
+    ({"options": {"sep\udc80": ","}}, ArgumentError,
+     "the name of an option must be valid Unicode text"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -472,18 +404,6 @@ def test_str_is_a_file_group_and_sequence_is_a_file_group(files: Any, groups: An
     assert [list(file.paths) for file in request.files] == groups
 
 
-def test_public_service_receives_the_files_of_one_group() -> None:
-    request: Any = _public.METHODS[CREATE_JOB].build(params(files=[["id.npy", "v.npy"]]))
-    assert list(request.files) == ["id.npy", "v.npy"]
-
-
-@pytest.mark.parametrize("method", [_internal.METHODS[CREATE_JOB], _public.METHODS[CREATE_JOB]])
-def test_names_of_an_import_request_are_sent(method: Any) -> None:
-    request = method.build(params(partition_name="p", db_name="shop"))
-    assert (request.collection_name, request.partition_name) == ("books", "p")
-    assert request.db_name == "shop"
-
-
 def test_repr_of_an_import_request_shows_no_option() -> None:
     assert SECRET not in repr(params(options={"ezk": SECRET}))
 
@@ -528,11 +448,16 @@ def test_storage_is_bucket_credentials_or_a_volume() -> None:
         None,
     ):
         assert validate_storage(storage) is storage
-        assert params(storage=storage).storage is storage
+        files = ["a.json"] if isinstance(storage, Volume) else ["s3://b/a.json"]
+        assert params(storage=storage, files=files, cloud=True).storage is storage
     assert params().storage is None
     shown = f"{BucketCredentials(SECRET, SECRET, SECRET)!r} {Volume('books')!r}"
     assert shown == "BucketCredentials(...) Volume(name='books')"
-    assert SECRET not in repr(params(storage=BucketCredentials("a", SECRET)))
+    with pytest.raises(
+        ArgumentError, match="storage must be None unless service='cloud'"
+    ) as caught:
+        params(storage=BucketCredentials("a", SECRET))
+    assert SECRET not in repr(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -540,20 +465,14 @@ def test_storage_is_bucket_credentials_or_a_volume() -> None:
     [
         (lambda: BucketCredentials("", SECRET), ArgumentError, "access_key must not be empty"),
         (lambda: BucketCredentials(SECRET, ""), ArgumentError, "secret_key must not be empty"),
-        (
-            lambda: BucketCredentials("a", SECRET + "\n"),
-            ArgumentError,
-            "secret_key must not begin or end with a line break",
-        ),
-        (
-            lambda: BucketCredentials("a", "s", SECRET + "\n"),
-            ArgumentError,
-            "session_token must not begin or end with a line break",
-        ),
+        (lambda: BucketCredentials("a", SECRET + "\n"), ArgumentError,
+         "secret_key must not begin or end with a line break"),
+        (lambda: BucketCredentials("a", "s", SECRET + "\n"), ArgumentError,
+         "session_token must not begin or end with a line break"),
         (lambda: Volume(""), ArgumentError, "the name of a Volume must not be empty"),
         (lambda: Volume("v\n"), ArgumentError, "the name of a Volume must not begin or end with a"),
     ],
-)
+)  # fmt: skip
 def test_invalid_storage_is_named_without_secrets(
     make: Any, error: type[Exception], message: str
 ) -> None:
@@ -581,19 +500,3 @@ def test_keys_of_a_bucket_and_the_name_of_a_volume_are_str(value: Any) -> None:
 )
 def test_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
     assert without_query(url) == shown
-
-
-# ------------------------------------------------------------------------------ other requests
-
-
-def test_request_for_the_progress_of_a_job_names_the_job() -> None:
-    native: Any = _internal.METHODS[GET_PROGRESS].build(JobParams(JOB, "shop"))
-    assert (native.jobID, native.db_name) == (JOB, "shop")
-    public: Any = _public.METHODS[GET_PROGRESS].build(JobParams(JOB, "shop"))
-    assert public.task == int(JOB)
-
-
-@pytest.mark.parametrize("method", [_internal.METHODS[LIST_JOBS], _public.METHODS[LIST_JOBS]])
-def test_request_for_a_job_list_names_collection_and_database(method: Any) -> None:
-    request = method.build(ListParams("books", "shop"))
-    assert (request.collection_name, request.db_name) == ("books", "shop")

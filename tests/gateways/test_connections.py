@@ -1,0 +1,148 @@
+"""Connections that nginx ends while calls share them, and two servers behind one address."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from gateway_process import HOST, HAProxy, Nginx, until
+
+from milvus_import import (
+    CallError,
+    CallRecord,
+    ImportClient,
+    JobNotFoundError,
+    MilvusImportError,
+    UnavailableError,
+)
+from milvus_import._errors import hint_of
+from milvus_import._hints import Hint
+from milvus_import.testing import FakeMilvus
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+
+GUARD = 60.0
+INTERVAL = 0.05
+JOB = "1"
+READS = 64
+
+
+async def outcomes(*calls: Any) -> list[Any]:
+    async with asyncio.timeout(GUARD):
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+
+@pytest.mark.parametrize("requests", [5, 20])
+async def test_reads_survive_a_gateway_that_ends_its_connections(
+    fake: FakeMilvus, requests: int
+) -> None:
+    """After keepalive_requests nginx sends GOAWAY: later streams of the connection never run."""
+    fake.add_job(job_id=JOB, state="Importing", progress=40)
+    records: list[CallRecord] = []
+    async with (
+        Nginx(fake, server=f"keepalive_requests {requests};") as gateway,
+        ImportClient(gateway.uri, service="internal", on_finish=records.append) as client,
+    ):
+        for _ in range(5):
+            found = await outcomes(*(client.get_import_progress(JOB) for _ in range(READS)))
+            assert [one for one in found if isinstance(one, Exception)] == []
+    failed = [record for record in records if record.code.name != "OK"]
+    print(f"{len(failed)} of {len(records)} requests were retried")
+    assert failed
+
+
+async def test_creates_that_a_gateway_never_took_have_not_run(fake: FakeMilvus) -> None:
+    async with (
+        Nginx(fake, server="keepalive_requests 5;") as gateway,
+        ImportClient(gateway.uri, service="internal") as client,
+    ):
+        created: set[str] = set()
+        errors: list[CallError] = []
+        for _ in range(10):
+            for one in await outcomes(
+                *(client.create_import("books", ["a.parquet"]) for _ in range(READS))
+            ):
+                if isinstance(one, CallError):
+                    errors.append(one)
+                else:
+                    assert isinstance(one, str), one
+                    created.add(one)
+    refused = [error for error in errors if not error.may_have_run]
+    print(f"{len(created)} created, {len(errors)} errors, {len(refused)} that have not run")
+    assert all(error.transient for error in errors)
+    assert refused
+    # Each job that nobody knows of belongs to an error with may_have_run.
+    assert len(fake.jobs.keys() - created) <= len(errors) - len(refused)
+
+
+@pytest.mark.parametrize("kind", [Nginx, HAProxy])
+async def test_large_metadata_of_one_call_does_not_end_the_calls_of_others(
+    fake: FakeMilvus, kind: type[Nginx | HAProxy]
+) -> None:
+    """The gateway ends the shared connection with all its calls."""
+    fake.add_job(job_id=JOB, state="Importing", progress=40)
+    faults: list[MilvusImportError] = []
+    large: list[CallRecord] = []
+    async with kind(fake) as gateway, ImportClient(gateway.uri, service="internal") as client:
+        await client.check()
+
+        async def send_large() -> None:
+            for _ in range(3):
+                with pytest.raises(CallError) as caught:
+                    await client.get_import_progress(
+                        JOB, metadata={"x-large": "a" * 40_000}, on_finish=large.append
+                    )
+                assert not caught.value.transient
+                assert hint_of(caught.value) is Hint.GATEWAY_METADATA_SIZE
+                await asyncio.sleep(INTERVAL)
+            fake.jobs[JOB].state = "Completed"
+
+        waits = [
+            client.wait(
+                JOB,
+                interval=INTERVAL,
+                rpc_timeout=GUARD + number,  # polls of its own
+                on_retry=lambda error, _: faults.append(error),
+            )
+            for number in range(19)
+        ]
+        found = await outcomes(send_large(), *waits)
+    assert [one for one in found if isinstance(one, Exception)] == []
+    assert len(large) == 3  # each was sent once
+    print(f"{len(faults)} polls of the other 19 were retried by their watches")
+    assert Hint.GATEWAY_METADATA_SIZE not in {hint_of(error) for error in faults}
+    assert all(error.transient for error in faults)
+
+
+async def test_wait_with_large_metadata_ends_immediately(fake: FakeMilvus) -> None:
+    fake.add_job(job_id=JOB, state="Importing", progress=40)
+    async with Nginx(fake) as gateway, ImportClient(gateway.uri, service="internal") as client:
+        await client.check()
+        with pytest.raises(UnavailableError) as caught:
+            await client.wait(
+                JOB, interval=INTERVAL, timeout=GUARD, metadata={"x-large": "a" * 40_000}
+            )
+    assert hint_of(caught.value) is Hint.GATEWAY_METADATA_SIZE
+
+
+async def test_load_balancer_over_two_servers_is_named(fake: FakeMilvus) -> None:
+    """nginx alternates between a server that has the job and one that does not."""
+    fake.add_job(job_id=JOB, state="Importing", progress=40)
+    async with FakeMilvus() as other:
+        both = f"server {HOST}:{fake.internal_port}; server {HOST}:{other.internal_port};"
+        gateway = Nginx(fake, http=f"upstream both {{ {both} }}", internal="grpc_pass grpc://both;")
+        async with gateway, ImportClient(gateway.uri, service="internal") as client:
+            watch = client.watch(JOB, interval=INTERVAL)
+            try:
+                await anext(watch)
+            except JobNotFoundError:  # the other one was the first
+                watch = client.watch(JOB, interval=INTERVAL)
+                await anext(watch)
+            following = asyncio.ensure_future(anext(watch))
+            await until(lambda: len(fake.received) > 5 or following.done(), GUARD)
+            assert not following.done()
+            del fake.jobs[JOB]
+            with pytest.raises(JobNotFoundError) as caught:
+                await asyncio.wait_for(following, GUARD)
+    assert hint_of(caught.value) is Hint.SEVERAL_SERVERS

@@ -1,0 +1,602 @@
+"""Followers share polls: random followers in virtual time, over services in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from functools import wraps
+from typing import Any
+
+import grpc
+import pytest
+from following import Crowd, World, left_behind
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from virtual_time import run_virtually
+
+from milvus_import import (
+    AccessDeniedError,
+    ClientClosedError,
+    DeadlineExceededError,
+    ImportClient,
+    ImportProgressData,
+    ImportProgressDetail,
+    ImportState,
+    JobNotFoundError,
+    MilvusImportError,
+    MilvusStatusError,
+    UnavailableError,
+    UnsupportedServerError,
+    WaitTimeoutError,
+)
+from milvus_import._services._operations import GET_PROGRESS, LIST_JOBS
+from milvus_import._services._replies import JobList, Snapshot
+from milvus_import._watch._polls import CONCURRENT_POLLS, MAX_IN_FLIGHT, Polls
+
+SEED = 26
+FOLLOWERS = 200
+JOBS = 60
+
+
+def decode(message: tuple[str, int], job_id: str) -> ImportProgressData:
+    state, version = message
+    details: list[ImportProgressDetail] = []
+    return ImportProgressData(
+        *("books", job_id, "", ImportState(state), version, 0, 0, "", 0, details, "", "internal")
+    )
+
+
+class MemoryServices(World):
+    """Performs the operations of a client in memory, with random delays and errors.
+
+    A reply has the state of the moment at which its request was sent.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng, 1.0)
+        self.connection = self
+        self.responded = False
+        self.closed = False
+        self.loop = None
+        self.faults: Collection[str] = ()
+        self.in_flight: dict[tuple[int, str], asyncio.Task[Any]] = {}
+        self.sent: list[tuple[float, str]] = []
+        """The time and the job of each request; "" for a list."""
+        self.lists = True
+
+    def open(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def add(self) -> str:
+        job_id = str(len(self.states) + 1)
+        self.states[job_id] = "Pending", 1
+        return job_id
+
+    def changed(self, job_id: str) -> None:
+        pass
+
+    def set_faults(self, names: Collection[str]) -> None:
+        self.faults = names
+
+    async def call(self, operation: Any, params: Any, settings: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        job_id = getattr(params, "job_id", "")
+        if operation not in (GET_PROGRESS, LIST_JOBS):
+            return await self._commit(job_id)
+        self.sent.append((loop.time(), job_id))
+        task: Any = asyncio.current_task()
+        poll = task.get_coro().cr_frame.f_locals["poll"]
+        key = id(poll.group), job_id
+        other = self.in_flight.get(key)
+        assert other is None or other.cancelling(), f"two requests for {key} at a time"
+        self.in_flight[key] = task
+        assert len(self.in_flight) <= MAX_IN_FLIGHT
+        outcome = self._outcome(operation, job_id)
+        try:
+            await asyncio.sleep(self._delay())
+        finally:
+            if self.in_flight.get(key) is task:
+                del self.in_flight[key]
+        if isinstance(outcome, Exception):
+            raise outcome
+        self.responded = True
+        return outcome
+
+    async def _commit(self, job_id: str) -> None:
+        await asyncio.sleep(self.rng.uniform(0.0, 0.5))
+        if job_id in self.live:
+            self.change(job_id, "Importing")
+        self.committed[job_id] = self.states[job_id][1]
+
+    def _delay(self) -> float:
+        if "slow" in self.faults and self.rng.random() < 0.3:
+            return self.rng.uniform(0.0, 12.0)
+        return self.rng.choice([0.001, 0.01, 0.3, 1.0]) * self.rng.random() + 1e-6
+
+    def _outcome(self, operation: Any, job_id: str) -> Any:
+        fails = self.rng.random() < 0.5
+        if "unavailable" in self.faults and fails:
+            return UnavailableError("away", code=grpc.StatusCode.UNAVAILABLE, transient=True)
+        if "not-ready" in self.faults and fails:
+            return MilvusStatusError("not ready", code=1, transient=True)
+        if "rate-limited" in self.faults and fails:
+            after = self.rng.choice([None, 3.0])
+            return MilvusStatusError(
+                "slow down", code=8, transient=True, rate_limited=True, retry_after=after
+            )
+        if operation is LIST_JOBS:
+            return self._list(fails=fails)
+        state = self.states.get(job_id)
+        if state is None or job_id in self.deleted:
+            return JobNotFoundError("no such job", code=2100, job_id=job_id, service="internal")
+        return Snapshot(repr(state).encode(), state, job_id, decode)
+
+    def _list(self, *, fails: bool) -> Any:
+        if not self.lists or ("no-list" in self.faults and fails):
+            return UnsupportedServerError("no list", code=grpc.StatusCode.UNIMPLEMENTED)
+        if "denied-list" in self.faults and fails:
+            return AccessDeniedError("denied", code=grpc.StatusCode.PERMISSION_DENIED)
+        if "late-list" in self.faults and fails:
+            return DeadlineExceededError("late", code=grpc.StatusCode.DEADLINE_EXCEEDED)
+        ids = [job_id for job_id in self.states if job_id not in self.deleted]
+        if "partial-list" in self.faults:
+            ids = [job_id for job_id in ids if self.rng.random() < 0.8]
+        self.rng.shuffle(ids)
+        states = [self.states[job_id] for job_id in ids]
+        columns = (
+            ["books"] * len(ids),
+            [state for state, _ in states],
+            [version for _, version in states],
+            [""] * len(ids),
+        )
+        return JobList(ids, columns)
+
+
+def client_of(services: Any) -> ImportClient:
+    """Return a client whose requests the services perform."""
+    client = ImportClient("127.0.0.1:1")
+    vars(client).update(_services=services, _polls=Polls(services, shared=True))
+    return client
+
+
+class CommittingCrowd(Crowd):
+    """Commits jobs as well."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.commits: set[asyncio.Task[None]] = set()
+
+    def commit(self, job_id: str) -> None:
+        task = asyncio.create_task(self.client.commit_import(job_id))
+        self.commits.add(task)
+        task.add_done_callback(self.commits.discard)
+
+
+async def follow(seed: int, steps: int, *, lists: bool) -> None:
+    rng = random.Random(seed)
+    random.seed(seed)  # the jitter
+    services = MemoryServices(rng)
+    services.lists = lists
+    client = client_of(services)
+    crowd = CommittingCrowd(services, client, FOLLOWERS, JOBS)
+    try:
+        await crowd.steps(steps, calm_every=1000)
+        await crowd.finish()
+    except BaseException:
+        print(f"seed {seed}; {crowd.ends}")
+        raise
+    await asyncio.sleep(40)
+    gc.collect()
+    assert left_behind(client, crowd.runs) == {}
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    print(f"seed {seed}: {len(services.sent)} requests; {crowd.ends}")
+    expected = {"end", "cancelled", "callback", "WaitTimeoutError", "JobNotFoundError"}
+    assert crowd.ends.keys() >= expected
+
+
+@pytest.mark.parametrize("lists", [True, False], ids=["lists", "no-lists"])
+def test_random_followers_receive_the_last_state_and_the_right_end(lists: bool) -> None:
+    run_virtually(follow(SEED, 5_000, lists=lists))
+
+
+# Single rules, each with a server of its own.
+
+
+class ScriptedServices(MemoryServices):
+    """Every request takes 0.01 s; ``answer`` returns or raises what it returns, if not None."""
+
+    def __init__(self, jobs: int = 1, state: str = "Importing") -> None:
+        super().__init__(random.Random(0))
+        self.answer: Callable[[str, int], Any] = lambda _job_id, _number: None
+        for _ in range(jobs):
+            self.states[self.add()] = state, 1
+
+    def _delay(self) -> float:
+        return 0.01
+
+    def _outcome(self, operation: Any, job_id: str) -> Any:
+        number = sum(sent == job_id for _, sent in self.sent)
+        outcome = self.answer(job_id, number)
+        return super()._outcome(operation, job_id) if outcome is None else outcome
+
+    def end(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            self.change(job_id, "Completed")
+
+    def count(self, job_id: str | None = None, since: float = 0.0) -> int:
+        """The single polls, or those of one job, or the lists ("")."""
+        return sum(
+            at >= since and (sent == job_id if job_id is not None else sent != "")
+            for at, sent in self.sent
+        )
+
+
+def away() -> UnavailableError:
+    return UnavailableError("away", code=grpc.StatusCode.UNAVAILABLE, transient=True)
+
+
+def limited(seconds: float | None = None) -> MilvusStatusError:
+    return MilvusStatusError(
+        "slow down", code=8, transient=True, rate_limited=True, retry_after=seconds
+    )
+
+
+def virtually(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """Let a test run in virtual time."""
+
+    @wraps(test)
+    def run() -> None:
+        run_virtually(test())
+
+    return run
+
+
+def tasks_of(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> list[asyncio.Task[Any]]:
+    return [asyncio.create_task(coroutine) for coroutine in coroutines]
+
+
+@virtually
+async def test_fifty_waits_and_watches_of_one_job_make_one_poll_per_interval() -> None:
+    services = ScriptedServices()
+    client = client_of(services)
+    paused = client.watch("1")
+    assert (await anext(paused)).progress == 1
+
+    async def last_of(watch: Any) -> Any:
+        return [progress async for progress in watch][-1]
+
+    tasks = tasks_of(client.wait("1") for _ in range(50))
+    tasks += tasks_of(last_of(client.watch("1")) for _ in range(50))
+    await asyncio.sleep(99)
+    assert services.count() == 50
+    services.end(["1"])
+    ends = await asyncio.gather(*tasks)
+    assert {end.state for end in ends} == {ImportState.COMPLETED}
+    assert len({id(end) for end in ends}) == 100  # each belongs to its caller
+    count = services.count()
+    await asyncio.sleep(60)
+    assert services.count() == count
+    assert (await anext(paused)).progress == 2
+
+
+@virtually
+async def test_lists_serve_waits_from_sixteen_jobs_on_and_no_longer_below_eight() -> None:
+    services = ScriptedServices(40)
+    client = client_of(services)
+    waits = tasks_of(client.wait(job_id) for job_id in services.states)
+    await asyncio.sleep(20)
+    assert services.count("") == 10
+    assert services.count(since=2.0) == 0
+    services.end([str(number) for number in range(6, 41)])
+    await asyncio.sleep(10)
+    assert sum(task.done() for task in waits) == 35
+    lists, polls = services.count(""), services.count(since=25.0)
+    assert polls in range(10, 16)  # five jobs, each once per interval
+    await asyncio.sleep(10)
+    assert services.count("") == lists
+    services.end(services.live)
+    await asyncio.gather(*waits)
+
+
+@virtually
+async def test_lists_are_requested_again_300_s_after_one_that_was_denied() -> None:
+    services = ScriptedServices(20)
+    denied = AccessDeniedError("denied", code=grpc.StatusCode.PERMISSION_DENIED)
+    services.answer = lambda job_id, number: denied if (job_id, number) == ("", 1) else None
+    client = client_of(services)
+    waits = tasks_of(client.wait(job_id) for job_id in services.states)
+    await asyncio.sleep(290)
+    assert services.count("") == 1
+    assert services.count(since=280.0) in range(90, 121)
+    await asyncio.sleep(20)
+    assert services.count("") in range(2, 8)
+    assert services.count(since=305.0) == 0
+    services.end(services.live)
+    await asyncio.gather(*waits)
+
+
+@virtually
+async def test_good_lists_do_not_end_the_outage_of_the_poll_of_an_ended_job() -> None:
+    services = ScriptedServices(20)
+    services.answer = lambda job_id, _: away() if job_id == "1" else None
+    services.responded = True
+    client = client_of(services)
+    waits = tasks_of(client.wait(job_id, max_outage=30) for job_id in services.states)
+    every = asyncio.create_task(client.wait_all(list(services.states), max_outage=30))
+    await asyncio.sleep(10)
+    services.end(["1"])
+    with pytest.raises(UnavailableError) as raised:
+        await waits[0]
+    assert raised.value.outage == pytest.approx(30, abs=3)
+    services.end(services.live)
+    await asyncio.gather(*waits[1:])
+    assert isinstance((await every)["1"], UnavailableError)
+
+
+@virtually
+async def test_the_outage_of_a_follower_starts_when_it_began_to_wait() -> None:
+    services = ScriptedServices()
+    services.responded = True
+    client = client_of(services)
+    first = asyncio.create_task(client.wait("1", max_outage=100))
+    await asyncio.sleep(1)
+    services.answer = lambda *_: away()
+    await asyncio.sleep(60)
+    outages: list[float] = []
+    second = asyncio.create_task(
+        client.wait("1", max_outage=5, on_retry=lambda _, outage: outages.append(outage))
+    )
+    with pytest.raises(UnavailableError) as raised:
+        await second
+    assert outages[0] < 0.1
+    assert raised.value.outage == pytest.approx(6, abs=1.1)
+    with pytest.raises(UnavailableError) as raised:
+        await first
+    assert raised.value.outage == pytest.approx(101, abs=2)
+
+
+@virtually
+async def test_a_watch_that_was_created_before_a_commit_takes_no_reply_from_before_it() -> None:
+    services = ScriptedServices(state="Uncommitted")
+    client = client_of(services)
+    before = client.watch("1")
+    assert (await client.wait("1", until="uncommitted")).progress == 1
+    await client.commit_import("1")
+    assert (await anext(before)).progress == 1 + (services.states["1"][1] - 1)
+
+
+@virtually
+async def test_a_wait_that_a_list_serves_warns_once_of_a_job_to_commit() -> None:
+    services = ScriptedServices(20, state="Uncommitted")
+    client = client_of(services)
+    messages: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = messages.append  # type: ignore[method-assign]
+    logger = logging.getLogger("milvus_import")
+    logger.addHandler(handler)
+    try:
+        waits = tasks_of(client.wait(job_id) for job_id in services.states)
+        await asyncio.sleep(60)
+    finally:
+        logger.removeHandler(handler)
+    services.end(services.live)
+    await asyncio.gather(*waits)
+    assert services.count("") > 20
+    assert len(messages) <= 2 * 20  # of the first single poll, and of the list
+
+
+@virtually
+async def test_a_new_follower_does_not_poll_earlier_than_the_rate_limit_allows() -> None:
+    services = ScriptedServices()
+    services.answer = lambda *_: limited()
+    client = client_of(services)
+    waits: list[asyncio.Task[Any]] = []
+    for _ in range(100):
+        waits += tasks_of([client.wait("1", max_outage=1000)])
+        await asyncio.sleep(0.1)
+    assert services.count() <= 5
+    services.answer = lambda *_: None
+    services.end(["1"])
+    await asyncio.gather(*waits)
+
+
+@virtually
+async def test_retry_after_delays_every_poll_of_the_client_but_no_timeout() -> None:
+    services = ScriptedServices(10)
+    client = client_of(services)
+    services.answer = lambda job_id, number: limited(8.0) if (job_id, number) == ("1", 1) else None
+    waits = tasks_of(client.wait(job_id) for job_id in services.states)
+    loop, started = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+    with pytest.raises(WaitTimeoutError):
+        await client.wait("2", timeout=5)
+    assert loop.time() == pytest.approx(started + 5)
+    assert services.count(since=0.5) == 0
+    await asyncio.sleep(3.2)
+    assert services.count(since=8.0) > 0
+    services.end(services.live)
+    await asyncio.gather(*waits)
+
+
+@virtually
+async def test_five_hundred_followers_end_behind_a_limit_of_ten_requests_per_second() -> None:
+    services = ScriptedServices(500)
+    services.lists = False
+    accepted: list[float] = []
+
+    def answer(job_id: str, _: int) -> Any:
+        now = asyncio.get_running_loop().time()
+        if job_id == "":
+            return None
+        if sum(at > now - 1.0 for at in accepted[-10:]) >= 10:
+            return limited()
+        accepted.append(now)
+        return None
+
+    services.answer = answer
+    client = client_of(services)
+    waits = tasks_of(client.wait(job_id, max_outage=10_000) for job_id in services.states)
+    await asyncio.sleep(600)
+    assert not any(task.done() for task in waits)
+    services.end(services.live)
+    start = asyncio.get_running_loop().time()
+    await asyncio.wait_for(asyncio.gather(*waits), 200)
+    seconds = asyncio.get_running_loop().time() - start
+    sent = services.count(since=start)
+    print(f"{sent / seconds:.1f} requests per second, {500 / seconds:.1f} accepted")
+    assert sent / seconds < 14
+    assert 500 / seconds > 5
+    assert max(Counter(job_id for at, job_id in services.sent if at > 300).values()) < 40
+
+
+def test_a_client_is_used_again_in_another_run() -> None:
+    services = ScriptedServices()
+    client = client_of(services)
+
+    async def first() -> None:
+        tasks_of([client.wait("1")])
+        await anext(client.watch("1"))
+
+    async def second() -> None:
+        services.end(services.live)
+        assert (await client.wait("1")).state == "Completed"
+        gc.collect()
+        assert left_behind(client) == {}
+
+    run_virtually(first())
+    run_virtually(second())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks exist since Python 3.12")
+def test_polls_run_in_eager_tasks() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - since 3.12
+        services = ScriptedServices(20)
+        services.lists = False
+        client = client_of(services)
+        waits = tasks_of(client.wait(job_id) for job_id in services.states)
+        await asyncio.sleep(10)
+        assert services.count() in range(80, 141)
+        services.end(services.live)
+        await asyncio.gather(*waits)
+        assert left_behind(client) == {}
+
+    run_virtually(main())
+
+
+@virtually
+async def test_polls_run_with_a_task_factory_without_keywords() -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(lambda loop, coroutine: asyncio.Task(coroutine, loop=loop))  # type: ignore[arg-type]
+    services = ScriptedServices(state="Completed")
+    assert (await client_of(services).wait("1")).progress == 1
+
+
+@virtually
+async def test_close_ends_every_follower_and_leaves_nothing() -> None:
+    services = ScriptedServices(30)
+    client = client_of(services)
+    ids = list(services.states)
+    waits = tasks_of(client.wait(job_id) for job_id in ids)
+    waits += tasks_of([client.wait("1", on_progress=bool), anext_after(client.watch_all(), 30)])
+    waits += tasks_of([client.wait_all(ids)])
+    await asyncio.sleep(3)
+    await client.close()
+    outcomes = await asyncio.gather(*waits[:-1], return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {ClientClosedError}
+    assert {type(outcome) for outcome in (await waits[-1]).values()} == {ClientClosedError}
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def anext_after(watch: Any, steps: int) -> Any:
+    for _ in range(steps):
+        await anext(watch)
+    return await anext(watch)
+
+
+# What one watch yields for any replies.
+
+Reply = tuple[str, int] | type[MilvusImportError]
+replies = st.one_of(
+    st.tuples(st.sampled_from(["Pending", "Importing", "Uncommitted", "11"]), st.integers(0, 3)),
+    st.sampled_from([UnavailableError, JobNotFoundError]),
+)
+
+
+def model(script: Sequence[Reply]) -> tuple[list[tuple[str, int]], bool, int]:
+    """What a watch yields, whether it ends in JobNotFoundError, and its number of polls."""
+    seen: list[tuple[str, int]] = []
+    missing = False
+    for polls, reply in enumerate(script, start=1):
+        if reply is JobNotFoundError:
+            if missing or not seen:
+                return seen, True, polls
+            missing = True
+        elif isinstance(reply, tuple):
+            missing = False
+            if not seen or seen[-1] != reply:
+                seen.append(reply)
+            if reply[0] in {"Completed", "Failed"}:
+                return seen, False, polls
+    raise AssertionError("no end")
+
+
+@example([("Importing", 1), JobNotFoundError, ("Importing", 1), JobNotFoundError], "Completed")
+@example([("Importing", 1), JobNotFoundError, UnavailableError, JobNotFoundError], "Completed")
+@given(st.lists(replies, max_size=12), st.sampled_from(["Completed", "Failed"]))
+def test_watch_yields_each_change_once_up_to_the_first_end(script: list[Reply], end: str) -> None:
+    script = [*script, (end, 3), ("Importing", 0)]
+
+    def answer(_: str, number: int) -> Any:
+        reply = script[number - 1]
+        if reply is UnavailableError:
+            return away()
+        if reply is JobNotFoundError:
+            return JobNotFoundError("no such job", code=2100, service="internal")
+        return Snapshot(repr(reply).encode(), reply, "1", decode)
+
+    async def follow_one() -> None:
+        services = ScriptedServices()
+        services.answer, services.responded = answer, True
+        seen, lost = list[tuple[str, int]](), False
+        try:
+            async for progress in client_of(services).watch("1"):
+                seen.append((str(progress.state), progress.progress))
+        except JobNotFoundError as error:
+            lost = True
+            assert (error.progress is None) == (not seen)
+        assert (seen, lost, services.count()) == model(script)
+
+    run_virtually(follow_one())
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 1500), st.integers(1, 8), st.booleans(), st.randoms(use_true_random=False))
+def test_watch_all_yields_any_distribution_of_ends_over_intervals(
+    count: int, intervals: int, lists: bool, numbers: Any
+) -> None:
+    async def follow_all() -> None:
+        services = ScriptedServices(count)
+        services.lists = lists
+        ends = {job_id: numbers.randrange(intervals) * 2 + 1.0 for job_id in services.states}
+        for job_id, at in ends.items():
+            asyncio.get_running_loop().call_at(at, services.end, [job_id])
+        seen: dict[str, list[int]] = {job_id: [] for job_id in ends}
+        async for job in client_of(services).watch_all(list(ends)):
+            seen[job.job_id].append(job.progress)
+        assert all(versions in ([1, 2], [2]) for versions in seen.values())
+        assert len(services.in_flight) <= CONCURRENT_POLLS
+        if lists and count >= 16:
+            assert services.count("") <= intervals + 2
+            assert services.count() == 0
+
+    run_virtually(follow_all())
