@@ -86,7 +86,8 @@ def run_airflow() -> None:
 
     async def event_of(job_id: str) -> dict[str, Any]:
         [event] = [event async for event in trigger(job_id).run()]
-        return event.payload
+        payload: dict[str, Any] = event.payload
+        return payload
 
     with FakeMilvus() as server:
         trigger = recipe("ImportTrigger", at(server))["ImportTrigger"]

@@ -23,9 +23,7 @@ from milvus_import import (
     MilvusImportError,
     WaitTimeoutError,
 )
-from milvus_import.testing import FakeJob, FakeMilvus, Fault
-from milvus_import.testing._call_log import Received
-from milvus_import.testing._faults import FAULTS, HttpResponse
+from milvus_import.testing import FAULTS, FakeJob, FakeMilvus, Fault, HttpResponse, Received
 
 pytestmark = pytest.mark.anyio
 
