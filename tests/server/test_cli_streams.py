@@ -72,7 +72,7 @@ async def test_job_id_in_json_goes_to_standard_error_too(fake: FakeMilvus) -> No
     assert json.loads(ended.err.splitlines()[0]) == {"jobId": next(iter(fake.jobs))}
 
 
-async def test_accepted_commit_goes_to_standard_error_too(fake: FakeMilvus) -> None:
+async def test_commit_accepted_over_rest_goes_to_standard_error_too(fake: FakeMilvus) -> None:
     fake.version = "3.0"
     fake.add_job(job_id="7", state="Uncommitted", progress=99, auto_commit=False)
     ended = await shell(f"M commit 7 --service rest --uri {fake.rest_uri} >/dev/full", fake)

@@ -200,7 +200,7 @@ async def test_credentials_of_the_command_line_precede_the_environment(
     assert fake.received[-1].values("authorization") == [b64encode(user.encode()).decode()]
 
 
-async def test_service_is_read_from_the_environment(fake: FakeMilvus) -> None:
+async def test_service_rest_is_read_from_the_environment(fake: FakeMilvus) -> None:
     assert (await run("list", "--uri", fake.rest_uri, MILVUS_SERVICE="rest")).code == 0
     ended = invoke("list", MILVUS_SERVICE="proxy")
     assert ended.code == 2

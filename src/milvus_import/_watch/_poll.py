@@ -21,26 +21,6 @@ NEVER: Final = float("-inf")
 class Poll:
     """The repeated request for one job, or for the list of jobs, of one group."""
 
-    __slots__ = (
-        "attempt",
-        "change",
-        "due",
-        "errors",
-        "followers",
-        "group",
-        "operation",
-        "params",
-        "queued_for",
-        "rate_limits",
-        "reply",
-        "reply_change",
-        "request",
-        "request_sent",
-        "sent",
-        "shared_list",
-        "slot",
-    )
-
     def __init__(
         self,
         group: Group,
