@@ -303,13 +303,13 @@ def validate_roots(variable: str) -> None:
         ) from None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class _Part:
     """One part of a TLSConfig, as read."""
 
     origin: str
-    content: bytes = field(repr=False)
-    blocks: list[bytes] = field(repr=False)
+    content: bytes
+    blocks: list[bytes]
     """The PEM blocks of the kind that was asked for."""
     path: _Path | None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 import re
@@ -117,22 +116,22 @@ class WatchOptions(RpcOptions, total=False):
     """Called with each error that is retried, and the seconds of the outage so far."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class CallSettings:
     """Call options, validated and merged, in the form that a stub accepts."""
 
     secure: bool = False
     credentials_metadata: dict[str, tuple[MetadataValue, ...]] = field(
-        default_factory=dict[str, tuple[MetadataValue, ...]], repr=False
+        default_factory=dict[str, tuple[MetadataValue, ...]]
     )
     """The token and the database: sent with each call unless overridden under their own key."""
     metadata_by_key: dict[str, tuple[MetadataValue, ...]] = field(
-        default_factory=dict[str, tuple[MetadataValue, ...]], repr=False
+        default_factory=dict[str, tuple[MetadataValue, ...]]
     )
     """``credentials_metadata``, overridden by the metadata of the client and the call; () marks a
     dropped key."""
     timeout: float | None = DEFAULT_TIMEOUT
-    metadata: tuple[tuple[str, MetadataValue], ...] | None = field(default=None, repr=False)
+    metadata: tuple[tuple[str, MetadataValue], ...] | None = None
     """``metadata_by_key`` as pairs."""
     wait_for_ready: bool | None = None
     compression: grpc.Compression | None = None
@@ -154,7 +153,7 @@ class CallSettings:
         )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class WatchSettings:
     """Validated WatchOptions, without those of each RPC."""
 
@@ -281,6 +280,8 @@ def reject_awaitable(name: str, result: object) -> None:
 
 def unknown_argument_error(name: str, known: Sequence[str]) -> TypeError:
     """Return the error of an unknown keyword, with the closest of the known ones."""
+    import difflib  # noqa: PLC0415 - only for an error
+
     other = {"timeout": "rpc_timeout", "rpc_timeout": "timeout"}.get(name)
     close = difflib.get_close_matches(name, known, 1) or [
         parameter for parameter in known if parameter.startswith(f"{name}_")

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _PAGE_SIZE: Final = 100
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class _Page(ListParams, NextPage):
     """One page of a list, and the records of the pages before it."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -113,7 +112,7 @@ class Volume:
 Storage = BucketCredentials | Volume
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class JobParams:
     """One job: for get_import_progress, commit and abort."""
 
@@ -121,7 +120,7 @@ class JobParams:
     db_name: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ListParams:
     """The jobs of a collection, or of all collections ("")."""
 
@@ -381,6 +380,8 @@ def _validate_options(options: ImportOptionsLike | None) -> list[tuple[str, str]
 
 def _reject_misspelt(name: str) -> None:
     """Raise for a name close to a known one, and log others once: Milvus ignores both."""
+    import difflib  # noqa: PLC0415 - most calls have no option
+
     close = difflib.get_close_matches(_plain(name), _KNOWN_OPTIONS_BY_PLAIN_NAME, 1, 0.85)
     if close:
         known = _KNOWN_OPTIONS_BY_PLAIN_NAME[close[0]]

@@ -51,6 +51,8 @@ class Poll:
         self.slot: float | None = None
         """The job's own time in the interval, from which the second request is due."""
         self.errors = self.rate_limits = 0
+        self.postponed = False
+        """Whether the next request waits because the last one failed."""
 
     @property
     def job_id(self) -> str:

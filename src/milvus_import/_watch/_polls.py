@@ -153,7 +153,7 @@ class Polls:
         if follower.may_take(poll, max(sent_after, now - poll.group.interval)):
             follower.first_polls.discard(poll.job_id)
             follower.arrived[poll] = None
-        elif not (poll.errors or poll.rate_limits):
+        elif not poll.postponed:
             poll.due = min(poll.due, now)
         self.schedule(poll)
         if follower.active:
@@ -283,6 +283,7 @@ class Polls:
         elif error is None or isinstance(error, JobNotFoundError):
             self.throttle.on_success()
             poll.errors = poll.rate_limits = 0
+            poll.postponed = False
             if poll.slot is not None:
                 poll.due, poll.slot = poll.slot + poll.group.interval, None
         if error is None:
@@ -304,6 +305,7 @@ class Polls:
         if error.retry_after:
             self.throttle.wait(now, error.retry_after)
         poll.due = now + poll.retry_delay(error, spaced=not self.throttle.at_limit)
+        poll.postponed = True
         poll.slot = None
 
     def _detach(self, poll: Poll) -> None:
