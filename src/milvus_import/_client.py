@@ -275,7 +275,7 @@ class ImportClient:
         (JobNotFoundError for an unknown job), ClientClosedError; ArgumentError and TypeError
         before anything is sent.
         """
-        settings = merge(self._settings, call, ("job_id",))
+        settings = merge(self._settings, call, ("job_id",)) if call else self._settings
         params = JobParams(self._validate_job_id(job_id), self._db_name)
         snapshot = await self._services.call(GET_PROGRESS, params, settings)
         return GetImportProgressResponse(0, snapshot.reason, snapshot.decode())

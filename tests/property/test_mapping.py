@@ -20,7 +20,7 @@ from milvus_import import (
     MilvusStatusError,
 )
 from milvus_import._failures import complete
-from milvus_import._failures._milvus import check_status
+from milvus_import._failures._milvus import returned_error
 from milvus_import._services._internal import decode_progress as decode_internal
 from milvus_import._services._public import decode_progress as decode_public
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
@@ -122,9 +122,7 @@ def test_only_the_server_decides_completed_and_failed(reply: Any) -> None:
 
 @given(STATUSES.filter(lambda status: status.code or status.error_code))
 def test_any_status_but_success_is_an_error_of_the_right_class(status: Any) -> None:
-    with pytest.raises(MilvusStatusError) as caught:
-        check_status(status)
-    error = caught.value
+    error: MilvusStatusError = returned_error(status)
     complete(
         error,
         method="GetImportState",

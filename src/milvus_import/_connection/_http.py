@@ -254,8 +254,9 @@ class _HttpRequest(Request):
         elif not self.task.cancelled():
             ended = self.task.result()
             if isinstance(ended, _Response):
-                code = http_code(ended.status)
-                details = "" if code is grpc.StatusCode.OK else _text(ended)
+                code, details = grpc.StatusCode.OK, ""
+                if not 200 <= ended.status < 300:
+                    code, details = http_code(ended.status), _text(ended)
                 return HttpReply(*ended, self._report(code, details, ended.headers))
             code, details = ended
         record = self._report(code, details)

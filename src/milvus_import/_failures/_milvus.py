@@ -113,12 +113,10 @@ class ReturnedStatus(NamedTuple):
     record: CallRecord | None = None
 
 
-def check_status(status: Status) -> str:
-    """Return the reason of a Status that is Success. Raises MilvusStatusError for every other."""
-    if status.code or status.error_code:
-        fields = status.code, status.error_code, status.reason, status.detail, status.retriable
-        raise status_error(ReturnedStatus(*fields))
-    return status.reason
+def returned_error(status: Status) -> MilvusStatusError:
+    """Return the error of a Status of gRPC that is not Success; ``complete`` adds the method."""
+    fields = status.code, status.error_code, status.reason, status.detail, status.retriable
+    return status_error(ReturnedStatus(*fields))
 
 
 def status_error(status: ReturnedStatus) -> MilvusStatusError:

@@ -13,7 +13,7 @@ from milvus_import_pb import internal_pb2
 
 from .._errors import ArgumentError
 from .._failures._grpc import EMPTY_REPLY, reply_error
-from .._failures._milvus import check_status
+from .._failures._milvus import returned_error
 from .._hints import Hint
 from .._models import ImportJob, ImportState
 from .._text import shorten
@@ -156,7 +156,10 @@ def parse(
         message: Any = reply
     else:
         message = _parse_bytes(reply_type, reply, max_bytes, max_entries)
-    return cast("_MessageT", message), check_status(message.status)
+    status = message.status
+    if status.code or status.error_code:
+        raise returned_error(status)
+    return cast("_MessageT", message), status.reason
 
 
 def _parse_bytes(

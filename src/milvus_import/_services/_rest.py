@@ -140,7 +140,8 @@ def text(data: Json, name: str) -> str:
         return ""
     if not isinstance(value, str):
         raise _type_error(name, value)
-    value = without_queries(value)
+    if "://" in value:
+        value = without_queries(value)
     if value.isascii():
         return value
     # JSON may name half of a surrogate pair, which no encoding accepts.

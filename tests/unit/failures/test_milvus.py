@@ -12,12 +12,13 @@ from milvus_import import CallRecord, JobNotFoundError, MilvusStatusError
 from milvus_import._errors import hint_of
 from milvus_import._failures._milvus import (
     ReturnedStatus,
-    check_status,
     failed_job_hint,
+    returned_error,
     status_error,
 )
 from milvus_import._hints import Hint
-from milvus_import_pb import common_pb2
+from milvus_import._services._replies import parse
+from milvus_import_pb import common_pb2, internal_pb2
 
 NO_JOB = "import job does not exist, jobID=7: importing data failed"
 TOO_MANY = "The number of jobs has reached the limit, please try again later"
@@ -29,15 +30,13 @@ FULL_QUEUE = (
 
 def error_of(**status: Any) -> MilvusStatusError:
     """Return the error of a Status, by way of the message that a service sends."""
-    with pytest.raises(MilvusStatusError) as caught:
-        check_status(common_pb2.Status(**status))
-    return caught.value
+    return returned_error(common_pb2.Status(**status))
 
 
 def test_status_without_a_code_is_success() -> None:
-    assert check_status(common_pb2.Status()) == ""
     done = common_pb2.Status(reason="done", detail="all of it", retriable=True)
-    assert check_status(done) == "done"
+    reply = internal_pb2.ImportResponse(status=done, jobID="7")
+    assert parse(internal_pb2.ImportResponse, reply.SerializeToString()) == (reply, "done")
 
 
 @pytest.mark.parametrize(("code", "error_code", "kind", "reason"), rows("classes_of_statuses"))
