@@ -72,10 +72,33 @@ for _package in PACKAGES:
 # Inside another type, Sphinx shows the representation of an alias.
 TypeAliasForwardRef.__repr__ = lambda self: self.name  # type: ignore[method-assign]
 
+# The reference lists the names of a package, which the site replaces by their documentation.
+LISTED = re.compile(r"^`(milvus_import[.a-z]*)`: ((?:`\w+`(?:,\s)?)+)$", re.MULTILINE)
+DIRECTIVE_OPTIONS = {
+    "CallOptions": ":inherited-members: dict",
+    "RpcOptions": ":inherited-members: dict",
+    "WatchOptions": ":inherited-members: dict",
+    "FakeMilvus": ":inherited-members:",
+    "FakeJob": ":exclude-members: at, peek, started, reply_count",
+    "FAULTS": ":no-value:",
+}
+
+
+def directives_of(listed: re.Match[str]) -> str:
+    """Return the directives for a list of names."""
+    lines = ["```{eval-rst}", f".. currentmodule:: {listed[1]}"]
+    for name in re.findall(r"\w+", listed[2]):
+        value: Any = getattr(sys.modules[listed[1]], name)
+        kind = "function" if inspect.isfunction(value) else "data"
+        if inspect.isclass(value):
+            kind = "exception" if issubclass(value, BaseException) else "class"
+        lines += [f".. auto{kind}:: {name}", f"   {DIRECTIVE_OPTIONS.get(name, '')}".rstrip()]
+    return "\n".join([*filter(None, lines), "```"])
+
 
 def read_source(_: Sphinx, docname: str, source: list[str]) -> None:
     """Insert the files of the root folder, and make links relative to the site."""
-    text = source[0]
+    text = LISTED.sub(directives_of, source[0])
     if docname in ROOT_PAGES:
         page = Path(__file__).parent.parent / ROOT_PAGES[docname]
         directives = re.findall(r"^```{.*?^```$", text, re.MULTILINE | re.DOTALL)

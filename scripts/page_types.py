@@ -15,8 +15,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FIXTURE = re.compile(r"(?<=\()(fake_milvus|milvus)\):")
-NAMES = "client: ImportClient, job_id: str, job_ids: list[str], request_id: str, token: str"
-NAMES += ", api_key: str, access_key: str, secret_key: str"
+NAMES = (
+    "client: ImportClient, job_id: str, job_ids: list[str], request_id: str, token: str, "
+    "api_key: str, access_key: str, secret_key: str"
+)
 IMPORTS = "from milvus_import import ImportClient; from milvus_import.testing import FakeMilvus\n"
 
 

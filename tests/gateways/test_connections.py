@@ -146,3 +146,21 @@ async def test_load_balancer_over_two_servers_is_named(fake: FakeMilvus) -> None
             with pytest.raises(JobNotFoundError) as caught:
                 await asyncio.wait_for(following, GUARD)
     assert hint_of(caught.value) is Hint.SEVERAL_SERVERS
+
+
+class Retrying(HAProxy):
+    def config(self) -> str:
+        return super().config().replace("retries 0", "retries 3\n  retry-on response-timeout")
+
+
+async def test_gateway_that_retries_post_sends_a_create_twice(fake: FakeMilvus) -> None:
+    """No client can see it; both requests have the idempotency key."""
+    fake.inject("hang", method="ImportV2")
+    async with (
+        Retrying(fake, server_timeout=1) as gateway,
+        ImportClient(gateway.uri, service="internal") as client,
+    ):
+        job_id = await client.create_import("books", ["a.parquet"], idempotency_key="books-1")
+    assert [received.method for received in fake.received] == ["ImportV2"] * 2
+    assert [received.values("idempotency-key") for received in fake.received] == [["books-1"]] * 2
+    assert job_id in fake.jobs

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from certificates import Certificates
 from gateway_process import Gateway, HAProxy, Nginx, until
+from watching import FaultLog
 
 from milvus_import import (
     CallError,
@@ -200,13 +201,13 @@ async def test_wait_survives_a_page_in_place_of_milvus(
     milvus: FakeMilvus, page: str, method: str, service: Any
 ) -> None:
     """While the flag exists, nginx responds with the page."""
-    errors: list[MilvusImportError] = []
+    faults = FaultLog()
     gateway = Nginx(milvus, http2=service != "rest")
     gateway.location = f"if (-f {gateway.flag}) {{ {PAGES[page]} }}"
     options: dict[str, Any] = {
         "interval": INTERVAL,
         "timeout": GUARD,
-        "on_retry": lambda error, _: errors.append(error),
+        "on_retry": faults,
     }
     async with gateway, ImportClient(gateway.uri, service=service) as client:
         await client.get_import_progress(JOB)
@@ -214,13 +215,13 @@ async def test_wait_survives_a_page_in_place_of_milvus(
         waiting: asyncio.Task[Any] = asyncio.ensure_future(
             client.wait(JOB, **options) if method == "wait" else client.wait_all([JOB], **options)
         )
-        await until(lambda: len(errors) >= 3 or waiting.done(), GUARD)
+        await until(lambda: len(faults) >= 3 or waiting.done(), GUARD)
         milvus.jobs[JOB].state, milvus.jobs[JOB].progress = "Completed", 100
         gateway.flag.unlink()
         found = await waiting
     outcome = found if method == "wait" else found[JOB]
     assert outcome.state == "Completed"
-    assert all(error.transient for error in errors)
+    assert all(error.transient for error, _ in faults)
 
 
 @both

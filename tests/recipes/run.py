@@ -55,8 +55,6 @@ def run_fastapi() -> None:
     with FakeMilvus() as server:
         os.environ["MILVUS_URI"] = server.public_uri
         app = recipe("FastAPI", {})["app"]
-        service = importlib.import_module("service")
-        app.add_exception_handler(service.MilvusImportError, service.import_error)
         job = server.add_job(script=[("Importing", 40), ("Importing", 40), ("Completed", 100)])
         with client_type(app) as client:
             text = client.get(f"/imports/{job.job_id}/events").text
@@ -88,7 +86,8 @@ def run_airflow() -> None:
 
     async def event_of(job_id: str) -> dict[str, Any]:
         [event] = [event async for event in trigger(job_id).run()]
-        return event.payload
+        payload: dict[str, Any] = event.payload
+        return payload
 
     with FakeMilvus() as server:
         trigger = recipe("ImportTrigger", at(server))["ImportTrigger"]

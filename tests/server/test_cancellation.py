@@ -74,7 +74,8 @@ on_each_path_and_rest = pytest.mark.parametrize("path", PATHS)
 
 def connect(fake: FakeMilvus, path: str, **options: Any) -> ImportClient:
     uri = fake.rest_uri if path == "rest" else fake.internal_uri
-    return ImportClient(uri, **({"rpc_timeout": GUARD} | options | PATHS[path]))
+    chosen: dict[str, Any] = {"rpc_timeout": GUARD} | options | PATHS[path]
+    return ImportClient(uri, **chosen)
 
 
 @pytest.fixture(autouse=True)

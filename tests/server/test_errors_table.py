@@ -629,7 +629,7 @@ async def progress_denied_over_rest(stage: Stage) -> AsyncGenerator[Case, None]:
     user = f"bob:{SECRET}1"
     async with milvus(version="2.5", token=TOKEN) as server:
         server.users = {user: {"books"}}
-        rest = {"service": "rest", "metadata": {}}
+        rest: dict[str, Any] = {"service": "rest", "metadata": {}}
         yield Case(Attempt(server.rest_uri, rest | {"token": user}), Attempt(server.rest_uri, rest))
 
 

@@ -56,6 +56,5 @@ def test_the_guide_has_a_block_per_subject() -> None:
         "max_outage=60",
         "rpc_timeout",
         "all_databases",
-        "queue.put_nowait",
     ):
         assert name in guide

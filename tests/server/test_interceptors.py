@@ -276,11 +276,11 @@ async def test_a_slow_interceptor_is_named_at_the_timeout(
     create: Any = grpc.aio.insecure_channel
     slow: dict[str, Any] = {"interceptors": [Slow(when)]}
     if added == "from outside":
-        monkeypatch.setattr(
-            grpc.aio,
-            "insecure_channel",
-            lambda target, **given: create(target, **(given | slow)),
-        )
+
+        def insecure_channel(target: str, **given: Any) -> object:
+            return create(target, **(given | slow))
+
+        monkeypatch.setattr(grpc.aio, "insecure_channel", insecure_channel)
     options = slow if added == "by the client" else {}
     uri = fake.public_uri if service == "public" else fake.internal_uri
     records: list[CallRecord] = []

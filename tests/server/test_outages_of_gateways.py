@@ -14,6 +14,7 @@ import pytest
 import web
 from h2_server import Response, grpc_status, h2_server, http, reply
 from times import GUARD, TICK
+from watching import FaultLog
 
 from milvus_import import (
     CallError,
@@ -133,9 +134,10 @@ async def follow(client: ImportClient, method: str, **options: Any) -> str:
 async def test_response_that_is_not_of_milvus_is_an_outage_of_a_known_server(
     transport: str, fault: str, method: str
 ) -> None:
-    errors: list[MilvusImportError] = []
+    faults = FaultLog()
     async with scripted(transport, "importing", fault, fault, fault, "completed") as server:
-        state = await follow(server.client, method, on_retry=lambda e, _: errors.append(e))
+        state = await follow(server.client, method, on_retry=faults)
+    errors = [error for error, _ in faults]
     assert state == "Completed"
     assert len(errors) == 3
     assert all(isinstance(error, CallError) for error in errors)
@@ -221,12 +223,12 @@ LIMITS: dict[str, tuple[str, Any]] = {
 @pytest.mark.parametrize("name", LIMITS)
 async def test_next_poll_waits_for_retry_after(name: str, method: str) -> None:
     transport, limited = LIMITS[name]
-    errors: list[MilvusImportError] = []
+    faults = FaultLog()
     async with scripted(transport, "importing", limited, "completed") as server:
-        await follow(server.client, method, on_retry=lambda e, _: errors.append(e))
+        await follow(server.client, method, on_retry=faults)
     _, limited_at, next_at = server.times
     assert next_at - limited_at >= 0.99
-    assert [error.retry_after for error in errors] == [1.0]
+    assert [error.retry_after for error, _ in faults] == [1.0]
 
 
 @on_each_transport

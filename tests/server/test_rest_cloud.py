@@ -13,7 +13,7 @@ from typing import Any
 import interceptors
 import pytest
 import web
-from command_line import FAST, Ended, run
+from command_line import FAST, Ended, run, screen
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,7 +52,7 @@ URL = "https://bucket.example/a.parquet"
 SIGNATURE = "s1gnature"
 SIGNED = f"{URL}?X-Amz-Signature={SIGNATURE}"
 BUCKET = BucketCredentials("acc3ss-key", "s3cret-key", "s3ssion-token")
-JOB = "job-0000000000000000000ab"
+JOB = "job-00000000000000000000a"
 
 
 def connect(uri: str, **arguments: Any) -> ImportClient:
@@ -639,6 +639,26 @@ async def test_create_get_list_and_wait_on_the_command_line(fake: FakeMilvus) ->
     assert [job["jobId"] for job in listed.objects] == [job_id, other]
     ended = await command(fake, "wait", job_id, other, *FAST)
     assert (ended.code, ended.out) == (0, "2 jobs completed\n")
+
+
+async def test_ids_that_are_no_numbers_on_the_command_line(fake: FakeMilvus) -> None:
+    other = f"{JOB[:-1]}b"
+    for job_id in (other, JOB):
+        fake.add_job(job_id=job_id, script=[("Importing", 40), ("Completed", 100)])
+    lines = await command(fake, "watch", JOB, *FAST, "--json")
+    assert [(line["jobId"], line["progress"]) for line in lines.objects] == [(JOB, 40), (JOB, 100)]
+    bars = await command(fake, "watch", JOB, other, *FAST)
+    assert (bars.code, bars.out.splitlines()[-1]) == (0, "2 jobs completed")
+    listed = await command(fake, "list")
+    assert [line.split()[0] for line in listed.out.splitlines()[1:]] == [JOB, other]
+    async with screen(
+        *("watch", JOB, "--uri", fake.cloud_uri, *FAST),
+        MILVUS_SERVICE="cloud",
+        MILVUS_CLUSTER_ID=CLUSTER,
+        MILVUS_TOKEN=KEY,
+    ) as running:
+        assert await running.end() == 0
+    assert JOB in running.screen.text()
 
 
 async def test_errors_on_the_command_line(fake: FakeMilvus) -> None:

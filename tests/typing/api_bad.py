@@ -75,7 +75,7 @@ def connections() -> None:
     ImportClient("localhost", timeout=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     ImportClient("localhost", service="both")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     ImportClient("localhost", service="cloud", cluster_id=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    GetImportProgressOption("localhost", "7", "token")  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
+    GetImportProgressOption("localhost", "7", "token")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     ImportClient("localhost", "root:Milvus")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     ImportClient("localhost", tls=True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     ImportClient("localhost", timeuot=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

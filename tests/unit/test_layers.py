@@ -152,8 +152,9 @@ def code_lines(file: Path) -> int:
     text = file.read_text("utf-8")
     others: set[int] = set()
     for node in ast.walk(ast.parse(text)):
-        documents = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if documents or isinstance(node, (ast.Import, ast.ImportFrom)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)) or (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        ):
             others.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     lines = enumerate(map(str.strip, text.splitlines()), 1)
     return sum(bool(line) and line[0] != "#" and number not in others for number, line in lines)

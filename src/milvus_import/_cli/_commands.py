@@ -203,8 +203,8 @@ async def _list(session: Session) -> int:
 @_command(
     "create",
     "Start an import job and print its job id.\n\n"
-    "Each FILE is a key in Milvus' own bucket, or an absolute path on its disk; on Zilliz Cloud "
-    "the URL of an object, or with --volume a path. The server reads it; nothing is uploaded.",
+    "Each FILE is a key in Milvus' own bucket, or an absolute path on its disk. On Zilliz Cloud it "
+    "is the URL of an object, or with --volume a path. The server reads it; nothing is uploaded.",
     "create books a.parquet --wait",
     "create books id.npy vector.npy --together",
     parameters=[

@@ -43,7 +43,7 @@ class LazyConnection(ABC):
         """Whether any call has had a good answer yet: then the address is right."""
         self.loop: asyncio.AbstractEventLoop | None = None
         """The loop that the connection belongs to; None while it is not open."""
-        self._process = 0
+        self._pid = 0
         self._in_flight: InFlight | None = None
         self._opening = threading.Lock()
         self._closing: asyncio.Task[None] | None = None
@@ -57,7 +57,7 @@ class LazyConnection(ABC):
         if self.closed:
             raise ClientClosedError("this client is closed; create a new client")
         in_flight = self._in_flight
-        if in_flight is None or self.loop is not running_loop() or self._process != os.getpid():
+        if in_flight is None or self.loop is not running_loop() or self._pid != os.getpid():
             with self._opening:
                 in_flight = self._bind(running_loop())
         return in_flight
@@ -92,12 +92,12 @@ class LazyConnection(ABC):
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> InFlight:
         if self._in_flight is not None:
-            if self.loop is loop and self._process == os.getpid():
+            if self.loop is loop and self._pid == os.getpid():
                 return self._in_flight
             self._drop()
         _process.check_gevent()
         self._connect(loop)
-        self.loop, self._process, self._in_flight = loop, os.getpid(), InFlight(loop)
+        self.loop, self._pid, self._in_flight = loop, os.getpid(), InFlight(loop)
         return self._in_flight
 
     def _drop(self) -> None:
@@ -106,7 +106,7 @@ class LazyConnection(ABC):
         They are reference cycles, and a fork while a channel is open would break the child.
         Raises RuntimeError if the loop is still running, or in a forked process.
         """
-        if self._process != os.getpid():
+        if self._pid != os.getpid():
             raise _process.fork_error(self.fork_consequence)
         if self.loop is not None and not self.loop.is_closed():
             raise RuntimeError(

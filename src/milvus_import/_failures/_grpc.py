@@ -23,8 +23,7 @@ from .._errors import (
 from .._hints import Hint
 from .._text import excerpt
 from ._http_status import http_hint, transient_http_status
-from ._retry_after import retry_after
-from ._table import Row, meaning
+from ._table import Row, meaning, retry_after
 
 if TYPE_CHECKING:
     from .._models import CallRecord

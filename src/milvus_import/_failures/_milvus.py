@@ -8,8 +8,7 @@ from .._errors import JobLimitError, JobNotFoundError, MilvusStatusError
 from .._hints import Hint
 from .._text import excerpt, quote
 from ._grpc import NODE_NOT_MATCH, NOT_READY, UNAVAILABLE_PART
-from ._retry_after import retry_after
-from ._table import Row, meaning
+from ._table import Row, meaning, retry_after
 
 if TYPE_CHECKING:
     from milvus_import_pb.common_pb2 import Status

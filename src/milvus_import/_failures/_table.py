@@ -1,13 +1,17 @@
-"""What a code and a text of a failure mean, as the rows of a table."""
+"""What a code and a text of a failure mean, as the rows of a table; and ``Retry-After``."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Container, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._errors import MilvusImportError
 from .._hints import Hint
+
+if TYPE_CHECKING:
+    from .._models import CallRecord
 
 
 class Row(NamedTuple):
@@ -42,3 +46,29 @@ def meaning(rows: Iterable[Row], code: object, text: str) -> Row:
     ]
     columns = zip(*(row[2:] for row in matching), strict=True)
     return Row(None, "", *(next((v for v in c if v is not None), None) for c in columns))
+
+
+def retry_after(record: CallRecord | None) -> float | None:
+    """Return the seconds of ``retry-after`` in the metadata or the headers, or None."""
+    if record is None:
+        return None
+    for key, value in (*record.initial_metadata, *record.trailing_metadata):
+        if key.lower() == "retry-after":
+            return _seconds(value if isinstance(value, str) else value.decode("latin-1"))
+    return None
+
+
+def _seconds(value: str) -> float | None:
+    """Return the seconds of a number or of a date; None if it is neither, or in the past."""
+    text = value.strip()[:64]
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+        return float(text)
+    if not re.match(r"[A-Z][a-z]{2}", text):
+        return None
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - slow to import
+
+    try:
+        seconds = parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None
+    return seconds if seconds >= 0 else None

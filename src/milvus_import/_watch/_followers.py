@@ -261,7 +261,12 @@ class Follower:
                     poll.slot = now + step * index
 
     def notify(self, poll: Poll, error: Exception | None = None) -> None:
-        """Record the end of a request, and wake the watch."""
+        """Record the end of a request, and wake the watch.
+
+        An error of the list that a single poll would have had as well (the connection, a rate
+        limit) is an error of its followers, and the list is retried. After any other one their
+        jobs are polled singly in this round.
+        """
         if poll.change < self._change:
             poll.due = NEVER  # it was sent before a commit or an abort of this client had ended
             return

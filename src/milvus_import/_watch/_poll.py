@@ -21,26 +21,6 @@ NEVER: Final = float("-inf")
 class Poll:
     """The repeated request for one job, or for the list of jobs, of one group."""
 
-    __slots__ = (
-        "attempt",
-        "change",
-        "due",
-        "errors",
-        "followers",
-        "group",
-        "operation",
-        "params",
-        "queued_for",
-        "rate_limits",
-        "reply",
-        "reply_change",
-        "request",
-        "request_sent",
-        "sent",
-        "shared_list",
-        "slot",
-    )
-
     def __init__(
         self,
         group: Group,
@@ -71,6 +51,8 @@ class Poll:
         self.slot: float | None = None
         """The job's own time in the interval, from which the second request is due."""
         self.errors = self.rate_limits = 0
+        self.postponed = False
+        """Whether the next request waits because the last one failed."""
 
     @property
     def job_id(self) -> str:

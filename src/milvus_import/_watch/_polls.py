@@ -7,6 +7,7 @@ import heapq
 import itertools
 from collections import deque
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -152,7 +153,7 @@ class Polls:
         if follower.may_take(poll, max(sent_after, now - poll.group.interval)):
             follower.first_polls.discard(poll.job_id)
             follower.arrived[poll] = None
-        elif not (poll.errors or poll.rate_limits):
+        elif not poll.postponed:
             poll.due = min(poll.due, now)
         self.schedule(poll)
         if follower.active:
@@ -245,31 +246,27 @@ class Polls:
         poll.change = self.changes
         poll.attempt += 1
         self._running.add(poll)
-        attempt, loop = poll.attempt, running_loop()
+        call = self._services.call(poll.operation, poll.params, poll.group.settings)
         # Not create_task(context=): a task factory may not take it.
-        request = Context().run(loop.create_task, self._send(poll, attempt))
-        if poll in self._running and poll.attempt == attempt:  # an eager task may have ended
-            poll.request = request
+        poll.request = Context().run(running_loop().create_task, call)
+        ended = partial(self._request_ended, poll, poll.attempt)
+        poll.request.add_done_callback(ended, context=Context())
 
-    async def _send(self, poll: Poll, attempt: int) -> None:
-        """Send one request. Never raises; nobody else awaits this task."""
-        outcome: Any
-        try:
-            outcome = await self._services.call(poll.operation, poll.params, poll.group.settings)
-        except asyncio.CancelledError:
-            if poll.attempt == attempt:  # cancelled from outside, with all tasks of the loop
-                self._ended(poll)
-                poll.due = poll.request_sent + poll.group.interval
-                self.schedule(poll)
-                self.start_due()
+    def _request_ended(self, poll: Poll, attempt: int, request: asyncio.Task[Any]) -> None:
+        """Process the outcome of a request, unless it was detached."""
+        cancelled = request.cancelled()
+        error = None if cancelled else request.exception()
+        if poll.attempt != attempt:
             return
-        except MilvusImportError as error:
-            outcome = error.with_traceback(None)
-        except Exception as error:  # noqa: BLE001 - it is raised by each follower
-            outcome = error  # with its traceback: it is that of an interceptor, or a bug
-        if poll.attempt == attempt:
-            self._ended(poll)
-            self._process(poll, outcome)
+        self._ended(poll)
+        if isinstance(error, Exception):
+            self._process(poll, error)
+        elif error is None and not cancelled:
+            self._process(poll, request.result())
+        else:  # from outside, with all tasks of the loop, and perhaps before its first step
+            poll.due = poll.request_sent + poll.group.interval
+            self.schedule(poll)
+            self.start_due()
 
     def _ended(self, poll: Poll) -> None:
         poll.request = None
@@ -277,21 +274,18 @@ class Polls:
 
     def _process(self, poll: Poll, outcome: Any) -> None:
         """Keep the reply, decide when the next request is due, and notify the followers."""
-        now, interval = self.now(), poll.group.interval
         error = outcome if isinstance(outcome, Exception) else None
-        poll.due = poll.request_sent + interval
+        poll.due = poll.request_sent + poll.group.interval
+        if isinstance(error, MilvusImportError):
+            error = error.with_traceback(None)  # an interceptor's error keeps its own
         if isinstance(error, MilvusImportError) and not isinstance(error, JobNotFoundError):
-            if error.rate_limited:
-                self.throttle.on_rate_limit(now)
-            if error.retry_after:
-                self.throttle.wait(now, error.retry_after)
-            poll.due = now + poll.retry_delay(error, spaced=not self.throttle.at_limit)
-            poll.slot = None
+            self._postpone(poll, error)
         elif error is None or isinstance(error, JobNotFoundError):
             self.throttle.on_success()
             poll.errors = poll.rate_limits = 0
+            poll.postponed = False
             if poll.slot is not None:
-                poll.due, poll.slot = poll.slot + interval, None
+                poll.due, poll.slot = poll.slot + poll.group.interval, None
         if error is None:
             poll.reply, poll.sent, poll.reply_change = outcome, poll.request_sent, poll.change
         elif poll.shared_list is not None and ends_list(error):
@@ -302,6 +296,17 @@ class Polls:
         if poll.followers:
             self.schedule(poll)
         self.start_due()
+
+    def _postpone(self, poll: Poll, error: MilvusImportError) -> None:
+        """Decide when the next request is due after one that failed."""
+        now = self.now()
+        if error.rate_limited:
+            self.throttle.on_rate_limit(now)
+        if error.retry_after:
+            self.throttle.wait(now, error.retry_after)
+        poll.due = now + poll.retry_delay(error, spaced=not self.throttle.at_limit)
+        poll.postponed = True
+        poll.slot = None
 
     def _detach(self, poll: Poll) -> None:
         request = poll.request

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, NoReturn, Self
 
+from .._connection._lazy import running_loop
 from .._errors import (
     ImportFailedError,
     JobNotFoundError,
@@ -25,7 +26,6 @@ from .._services._replies import decode_row
 from .._text import quote
 from ._poll import NEVER
 from ._retry import RetryPolicy
-from ._time_limit import SingleConsumer, TimeLimit
 
 if TYPE_CHECKING:
     from .._services._replies import JobList, Snapshot
@@ -35,6 +35,45 @@ if TYPE_CHECKING:
 logger = logging.getLogger("milvus_import")
 
 _MAX_REASONS = 10
+
+
+class TimeLimit:
+    """How long a method may take, from its first poll on.
+
+    A limit of 0 lets the first poll of each job run to its end.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._deadline: float | None = None
+        self.polled = False
+        """Whether each job has been polled once."""
+
+    def remaining(self) -> float | None:
+        """Return the seconds that remain; None if there is no limit (yet)."""
+        if self._seconds == float("inf") or (self._seconds <= 0 and not self.polled):
+            return None
+        now = running_loop().time()
+        if self._deadline is None:
+            self._deadline = now + self._seconds
+        return max(0.0, self._deadline - now)
+
+    def __str__(self) -> str:
+        return f"{max(self._seconds, 0.0):g} s"
+
+
+class SingleConsumer:
+    """Raises RuntimeError if two tasks iterate at the same time, as an async generator does."""
+
+    _taken = False
+
+    def __enter__(self) -> None:
+        if self._taken:
+            raise RuntimeError("another task is awaiting this watch: create one watch per task")
+        self._taken = True
+
+    def __exit__(self, *_: object) -> None:
+        self._taken = False
 
 
 class ImportWatch(AsyncIterator[ImportProgressData]):

@@ -22,8 +22,9 @@ from .._services._replies import JobRow, decode_row, sorted_ids
 from ._poll import NEVER
 from ._polls import REPLY_FAULTS
 from ._retry import RetryPolicy
-from ._time_limit import SingleConsumer, TimeLimit
 from ._watch import (
+    SingleConsumer,
+    TimeLimit,
     import_failed_error,
     last_progress,
     missing_job_error,

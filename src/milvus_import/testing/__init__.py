@@ -4,8 +4,7 @@
 those of Zilliz Cloud, and produces the faults that a test injects.
 """
 
-from ._call_log import Received
-from ._faults import FAULTS, Fault, HttpResponse
+from ._faults import FAULTS, Fault, HttpResponse, Received
 from ._jobs import FakeFile, FakeJob, ManualClock
 from ._server import FakeMilvus
 from ._store import RestBehavior, ZillizBehavior

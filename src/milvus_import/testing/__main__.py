@@ -61,16 +61,10 @@ async def _serve(options: argparse.Namespace) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):  # Windows has no loop.add_signal_handler
         signal.signal(number, stop)
-    server = FakeMilvus(
-        version=options.version,
-        token=options.token,
-        public_port=options.port,
-        internal_port=options.internal_port,
-        rest_port=options.rest_port,
-        cloud_port=options.cloud_port,
-    )
-    server.import_seconds = options.import_seconds
-    server.fail_imports, server.max_jobs = options.fail_imports, options.max_jobs
+    settings = vars(options)
+    later = {name: settings.pop(name) for name in ("import_seconds", "fail_imports", "max_jobs")}
+    server = FakeMilvus(public_port=settings.pop("port"), **settings)
+    vars(server).update(later)
     try:
         await server.start()
     except (OSError, RuntimeError) as error:

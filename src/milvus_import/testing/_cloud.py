@@ -13,34 +13,24 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ._behavior import NewImport, StatusError, is_of
-from ._call_log import Received
-from ._faults import FAULTS, HttpResponse
+from ._faults import FAULTS, HttpResponse, Received
 from ._http import HttpRequest
-from ._http_api import Handler, HttpApi
-from ._rest_bodies import (
-    Members,
-    cloud_job_data,
-    cloud_list_data,
-    decode,
-    is_groups,
-    is_integer,
-    is_options,
-    is_text,
-    with_numbers_as_text,
-)
+from ._replies import Members, cloud_job_data, cloud_list_data, decode, with_numbers_as_text
+from ._rest import Handler, HttpApi
 
-_TARGET: Final[Members] = dict.fromkeys(("clusterId", "projectId", "regionId"), is_text)
+_TARGET: Final[Members] = dict.fromkeys(("clusterId", "projectId", "regionId"), str)
 _LIST: Final[Members] = {
     **_TARGET,
-    **dict.fromkeys(("collectionName", "dbName"), is_text),
-    **dict.fromkeys(("pageSize", "currentPage"), is_integer),
+    **dict.fromkeys(("collectionName", "dbName"), str),
+    **dict.fromkeys(("pageSize", "currentPage"), int),
 }
 _CREATE: Final[Members] = {
     **_TARGET,
-    **dict.fromkeys(("collectionName", "dbName", "partitionName", "volumeName"), is_text),
-    **dict.fromkeys(("accessKey", "secretKey", "token", "objectUrl"), is_text),
-    **dict.fromkeys(("objectUrls", "dataPaths"), is_groups),
-    "options": is_options,
+    **dict.fromkeys(("collectionName", "dbName", "partitionName", "volumeName"), str),
+    **dict.fromkeys(("accessKey", "secretKey", "token", "objectUrl"), str),
+    "objectUrls": [[str]],
+    "dataPaths": [[str]],
+    "options": {},
 }
 _PARAMETER: Final = 1100
 
@@ -126,7 +116,7 @@ class CloudApi(HttpApi):
         return {"jobId": self._behavior.add(new, f"job-{self._store.free_id():0>21}").job_id}
 
     def _describe(self, request: HttpRequest) -> dict[str, Any]:
-        body = self._body(request, {**_TARGET, "jobId": is_text}, ("jobId",))
+        body = self._body(request, {**_TARGET, "jobId": str}, ("jobId",))
         job = self._store.jobs.get(body["jobId"])
         if job is None:
             reason = f"import job does not exist, jobID={body['jobId']}: importing data failed"

@@ -1,13 +1,17 @@
-"""Faults that a test can inject, most of them by name."""
+"""Faults that a test can inject, most of them by name, and the calls that a server receives."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
 
 import grpc
 
 from milvus_import_pb import common_pb2
+from milvus_import_pb.milvus_grpc import MilvusServiceStub
+from milvus_import_pb.proxy_grpc import ProxyStub
 
 Code = grpc.StatusCode
 
@@ -60,18 +64,18 @@ class Fault:
 
 
 def _status(code: int, error_code: int, reason: str, *, retriable: bool = False) -> Fault:
-    return Fault(
-        status=common_pb2.Status(
-            code=code, error_code=error_code, reason=reason, detail=reason, retriable=retriable
-        )
-    )
+    status = common_pb2.Status(code=code, error_code=error_code, retriable=retriable)
+    status.reason = status.detail = reason
+    return Fault(status=status)
+
+
+def _http(status: int, body: bytes, *headers: tuple[str, str]) -> Fault:
+    return Fault(http=HttpResponse(status, body, headers))
 
 
 def _gateway(status: int, phrase: str) -> Fault:
     title = f"{status} {phrase}".encode()
-    return Fault(
-        http=HttpResponse(status, _NGINX % (title, title), (("Content-Type", "text/html"),))
-    )
+    return _http(status, _NGINX % (title, title), ("Content-Type", "text/html"))
 
 
 FAULTS: Final = {
@@ -88,21 +92,19 @@ FAULTS: Final = {
     "empty": Fault(reply=b""),
     "garbage": Fault(reply=b"\xff\xff\xff\xff"),
     "hang": Fault(delay=_FOREVER),
-    "http-408": Fault(http=HttpResponse(408, b'{"code":10001,"message":"request timeout"}')),
+    "http-408": _http(408, b'{"code":10001,"message":"request timeout"}'),
     "http-429": _gateway(429, "Too Many Requests"),
-    "http-500": Fault(http=HttpResponse(500, b'{"code":500}')),
+    "http-500": _http(500, b'{"code":500}'),
     "http-502-html": _gateway(502, "Bad Gateway"),
     "http-503-html": _gateway(503, "Service Temporarily Unavailable"),
     "http-504-html": _gateway(504, "Gateway Time-out"),
     "http-close": Fault(http=HttpResponse(close="before")),
-    "http-empty-200": Fault(http=HttpResponse(200, b"")),
+    "http-empty-200": _http(200, b""),
     "http-gzip": Fault(http=HttpResponse(gzip=True)),
     "http-hang": Fault(delay=_FOREVER, http=HttpResponse()),
     "http-html-200": _gateway(200, "Welcome"),
     "http-huge": Fault(http=HttpResponse(size=_HUGE)),
-    "http-redirect": Fault(
-        http=HttpResponse(307, b"", (("Location", "https://milvus.elsewhere.example/"),))
-    ),
+    "http-redirect": _http(307, b"", ("Location", "https://milvus.elsewhere.example/")),
     "http-truncated": Fault(http=HttpResponse(close="within")),
     "job-limit": _status(
         2101,
@@ -124,3 +126,48 @@ FAULTS: Final = {
     "unimplemented": Fault(Code.UNIMPLEMENTED, "unknown service milvus.proto.proxy.Proxy"),
 }
 """Faults of a Milvus, and of gateways and networks in front of it, by name."""
+
+Face = Literal["internal", "public", "rest", "cloud"]
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+SERVICES: Final[Mapping[str, Face]] = {
+    ProxyStub.SERVICE: "internal",
+    MilvusServiceStub.SERVICE: "public",
+}
+MESSAGES: Final = {**ProxyStub.METHODS, **MilvusServiceStub.METHODS}
+"""The request and the reply type of each RPC; no name is in both services."""
+REST_METHODS: Final = ("create", "describe", "get_progress", "list", "commit", "abort")
+METHODS: Final = (*MESSAGES, *REST_METHODS)
+
+
+@dataclass(slots=True)
+class Received:
+    """One call as the server received it."""
+
+    service: Face
+    """The service that the client called: "internal", "public", "rest" or "cloud"."""
+    method: str
+    """"GetImportProgress"; for REST the last part of the path, "describe"."""
+    request: Any = field(repr=False)
+    """The request message; for REST the parsed JSON body, or the bytes if they are not JSON."""
+    metadata: Metadata = field(repr=False)
+    """The metadata; for REST the headers, with names in lower case."""
+    time_remaining: float | None
+    """Seconds to the client's deadline when the call arrived, for REST ``Request-Timeout``; None
+    without one."""
+    reset: bool = False
+    """Whether the client ended the call before the response, which crashes Milvus 2.3."""
+    arrived: float = field(default_factory=time.monotonic)
+    """When it arrived, on ``time.monotonic``."""
+
+    def values(self, key: str) -> list[str | bytes]:
+        """Return the values of one metadata key or header."""
+        return [value for name, value in self.metadata if name == key.lower()]
+
+    @property
+    def job_id(self) -> str:
+        """The id of the job that the call is about, or ""."""
+        request: object = self.request
+        if isinstance(request, dict):
+            return str(cast("dict[str, Any]", request).get("jobId", ""))
+        return str(getattr(request, "jobID", "") or getattr(request, "task", ""))

@@ -14,8 +14,8 @@ from google.protobuf.message import DecodeError, Message
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
 from ._behavior import DeniedError, MilvusBehavior, NewImport, StatusError
-from ._call_log import MESSAGES, SERVICES, Face, Received
-from ._grpc_replies import list_reply, old_state_reply, progress_reply, state_reply, task_reply
+from ._faults import MESSAGES, SERVICES, Face, Received
+from ._replies import list_reply, old_state_reply, progress_reply, state_reply, task_reply
 from ._store import JobStore
 
 _CLUSTER, _NODE_ID = "by-dev", "1"

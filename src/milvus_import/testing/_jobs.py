@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Final
 
 from milvus_import_pb import internal_pb2
 
 ABORTED: Final = "aborted by user"
 """The reason of an aborted job."""
 _SIMULATED: Final = "simulated failure"
-
-_Value = TypeVar("_Value")
 
 # Each state with the percentage at which it ends, as Milvus' import engine weighs them.
 _PHASES: Final = ((10, "Pending"), (70, "Importing"), (80, "Sorting"), (100, "IndexBuilding"))
@@ -49,25 +47,6 @@ class FakeFile:
     """If set, the state of the group is Failed."""
 
 
-class _Assignable(Generic[_Value]):
-    """The state or the progress of a job: assigning it stops the script and the clock."""
-
-    def __init__(self, default: _Value) -> None:
-        self._default = default
-        self._name = ""
-
-    def __set_name__(self, owner: type[Any], name: str) -> None:
-        self._name = name
-
-    def __get__(self, job: FakeJob | None, owner: type[Any] | None = None) -> _Value:
-        return self._default if job is None else cast("_Value", job.__dict__[self._name])
-
-    def __set__(self, job: FakeJob, value: _Value) -> None:
-        if job.stop() and self._name == "state":
-            job.__dict__["progress"] = _PROGRESS.get(str(value), job.progress)
-        job.__dict__[self._name] = value
-
-
 @dataclass
 class FakeJob:
     """One import job of a FakeMilvus. Every attribute may be assigned at any time.
@@ -82,9 +61,9 @@ class FakeJob:
     collection_name: str = "books"
     db_name: str = ""
     """"" is the database "default"."""
-    state: _Assignable[str] = _Assignable("Pending")
+    state: str = "Pending"
     """A name of Milvus' ImportJobState, or any number as text."""
-    progress: _Assignable[int] = _Assignable(0)
+    progress: int = 0
     """Percent."""
     reason: str = ""
     """Why the job failed. Replies contain it only while the job is Failed."""
@@ -107,6 +86,12 @@ class FakeJob:
     """Number of replies that contained the job."""
     _clock: Callable[[], float] | None = field(default=None, init=False, repr=False, compare=False)
     _commit: tuple[float, float] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Stop the script and the clock if the state or the progress is assigned."""
+        if name in {"state", "progress"} and self.stop() and name == "state":
+            self.__dict__["progress"] = _PROGRESS.get(str(value), self.progress)
+        super().__setattr__(name, value)
 
     def stop(self) -> bool:
         """Keep the values of this moment; return whether a script or a clock determined them."""

@@ -1,38 +1,42 @@
-"""Milvus' REST API for import jobs, v2."""
+"""Milvus' REST API for import jobs, v2, and what Zilliz Cloud's shares with it."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
+import json
 import secrets
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from ._behavior import NewImport, StatusError, int64_fault
-from ._call_log import Received
-from ._faults import HttpResponse
+from ._behavior import DeniedError, MilvusBehavior, NewImport, StatusError, int64_fault
+from ._faults import Face, Fault, HttpResponse, Received
 from ._http import HttpRequest
-from ._http_api import TIMEOUT, UNAUTHENTICATED, Handler, HttpApi, envelope
-from ._rest_bodies import (
-    Members,
-    decode,
-    is_groups,
-    is_options,
-    is_text,
-    job_data,
-    list_data,
-    with_numbers_as_text,
-)
+from ._replies import Members, decode, job_data, list_data, with_numbers_as_text
+from ._store import JobStore
 
+_PREFIX: Final = "/v2/vectordb/jobs/import/"
+_NOT_FOUND: Final = HttpResponse(404, b"404 page not found", (("Content-Type", "text/plain"),))
+_UNAUTHENTICATED: Final = (1800, "user hasn't authenticated", 401)
+_TIMEOUT: Final = (10001, "request timeout", 408)
+_GRPC_ERRORS: Final = {
+    "UNAUTHENTICATED": _UNAUTHENTICATED,
+    "PERMISSION_DENIED": (65535, "", 403),
+    "DEADLINE_EXCEEDED": _TIMEOUT,
+}
+"""Code, message ("": the one of the gRPC status) and HTTP status. Others are 65535 and 200."""
 _CHALLENGE: Final = (("WWW-Authenticate", 'Basic realm="restricted", charset="UTF-8"'),)
 _MAX_TIMEOUT: Final = 9_223_372_036
 """Seconds; Go counts in nanoseconds."""
-_LIST: Final[Members] = {"collectionName": is_text, "dbName": is_text}
+_LIST: Final[Members] = {"collectionName": str, "dbName": str}
 _CREATE: Final[Members] = {
     **_LIST,
-    "files": is_groups,
-    "partitionName": is_text,
-    "options": is_options,
+    "files": [[str]],
+    "partitionName": str,
+    "options": {},
 }
 _STANDARD_STATUS: Final = {
     **dict.fromkeys((100, 200, 800, 1100, 1101, 1801, 1802, 2100), 400),
@@ -41,6 +45,106 @@ _STANDARD_STATUS: Final = {
     1807: 429,
     10000: 499,
 }
+Handler = Callable[[HttpRequest], dict[str, Any]]
+
+
+class HttpApi(ABC):
+    """Responds to HTTP requests."""
+
+    face: Face
+
+    def __init__(self, store: JobStore, behavior: MilvusBehavior) -> None:
+        self._store = store
+        self._behavior = behavior
+
+    @abstractmethod
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the methods that exist, with what returns ``data`` of their response."""
+
+    @abstractmethod
+    def reject(self, received: Received, request: HttpRequest) -> HttpResponse | None:
+        """Return the response to a request that is not executed: without credentials."""
+
+    @abstractmethod
+    def timeout(self, received: Received) -> float | None:
+        """Return the seconds after which the server itself ends the request."""
+
+    def success(self, data: dict[str, Any]) -> HttpResponse:
+        """Return the response with ``data``."""
+        return _envelope(200, {"code": 0, "data": data})
+
+    def error(self, code: int, message: str, status: int = 200) -> HttpResponse:
+        """Return the response of an error."""
+        return _envelope(status, {"code": code, "message": message})
+
+    async def respond(self, request: HttpRequest) -> HttpResponse:
+        """Return the response to a request."""
+        path = request.path.partition("?")[0]
+        method, handlers = path.removeprefix(_PREFIX), self.handlers()
+        is_route = request.method == "POST" and path != method and method in handlers
+        received = _received(self.face, method, request)
+        handler = handlers[method] if is_route else None
+        try:
+            return await self._with_faults(received, request, handler)
+        except asyncio.CancelledError:
+            received.reset = True
+            raise
+
+    async def _with_faults(
+        self, received: Received, request: HttpRequest, handler: Handler | None
+    ) -> HttpResponse:
+        fault = self._store.receive(received, is_unimplemented=handler is None)
+        if fault is None:
+            return self._normal(received, request, handler)
+        if fault.http is not None:
+            await asyncio.sleep(fault.delay)
+            if fault.http.body is not None:
+                return fault.http
+            normal = self._normal(received, request, handler)
+            status = fault.http.status or normal.status
+            headers = normal.headers + fault.http.headers
+            return replace(fault.http, status=status, body=normal.body, headers=headers)
+        try:
+            async with asyncio.timeout(self.timeout(received)):
+                await asyncio.sleep(fault.delay)
+        except TimeoutError:
+            return self.error(*_TIMEOUT)
+        return self._of_fault(fault) or self._normal(received, request, handler)
+
+    def _of_fault(self, fault: Fault) -> HttpResponse | None:
+        """Return what Milvus sends over REST where gRPC sends a status."""
+        if fault.reply is not None:
+            return HttpResponse(200, fault.reply)
+        if fault.status is not None:
+            return self.error(fault.status.code or 65535, fault.status.reason)
+        if fault.code is None:
+            return None
+        if fault.code.name == "UNIMPLEMENTED":
+            return _NOT_FOUND
+        name = "".join(part.capitalize() for part in fault.code.name.split("_"))
+        name = name.replace("Cancelled", "Canceled")  # as Go spells it
+        if "Proxy is not ready" in fault.details:
+            return self.error(2, fault.details)
+        code, message, status = _GRPC_ERRORS.get(fault.code.name, (65535, "", 200))
+        return self.error(
+            code, message or f"rpc error: code = {name} desc = {fault.details}", status
+        )
+
+    def _normal(
+        self, received: Received, request: HttpRequest, handler: Handler | None
+    ) -> HttpResponse:
+        """Return the response without a fault: credentials first, then the route."""
+        rejection = self.reject(received, request)
+        if rejection is not None:
+            return rejection
+        if handler is None:
+            return _NOT_FOUND
+        try:
+            return self.success(handler(request))
+        except StatusError as error:
+            return self.error(error.code, error.reason)
+        except DeniedError as error:
+            return self.error(65535, f"rpc error: code = PermissionDenied desc = {error}", 403)
 
 
 class RestApi(HttpApi):
@@ -50,17 +154,14 @@ class RestApi(HttpApi):
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the methods of the simulated version."""
-        store, rest = self._store, self._store.rest
+        store = self._store
         if store.version == "2.3":
             return {}
-        handlers: dict[str, Handler] = {
-            "create": self._create,
-            "get_progress": self._describe,
-            "list": self._list,
-        }
-        if _switch(rest.describe, default=store.is_at_least("2.5")):
+        handlers: dict[str, Handler] = {"create": self._create, "list": self._list}
+        handlers["get_progress"] = self._describe
+        if store.rest_has("describe"):
             handlers["describe"] = self._describe
-        if _switch(rest.two_phase, default=store.is_at_least("3.0")):
+        if store.rest_has("two_phase"):
             handlers |= {"commit": self._commit, "abort": self._abort}
         return handlers
 
@@ -69,7 +170,7 @@ class RestApi(HttpApi):
         response = await super().respond(request)
         if ":" in _basic(request):
             response = replace(response, headers=response.headers + _CHALLENGE)
-        if not _switch(self._store.rest.trace_id, default=self._store.is_at_least("3.0")):
+        if not self._store.rest_has("trace_id"):
             return response
         parts = request.header("traceparent").split("-")
         trace_id = parts[1] if len(parts) == 4 and len(parts[1]) == 32 else secrets.token_hex(16)
@@ -83,7 +184,7 @@ class RestApi(HttpApi):
         """Return the response with ``data``."""
         if self._store.rest.numbers_as_text:
             data = with_numbers_as_text(data)
-        return envelope(200, {"code": self._store.rest.success_code, "data": data})
+        return _envelope(200, {"code": self._store.rest.success_code, "data": data})
 
     def error(self, code: int, message: str, status: int = 200) -> HttpResponse:
         """Return the response of an error."""
@@ -94,7 +195,7 @@ class RestApi(HttpApi):
     def reject(self, received: Received, request: HttpRequest) -> HttpResponse | None:
         """Return the response to a request without credentials, or that has timed out."""
         if self._store.token is not None and not self._behavior.is_user(_token(request)):
-            return self.error(*UNAUTHENTICATED)
+            return self.error(*_UNAUTHENTICATED)
         value = request.header("request-timeout")
         fault = int64_fault(value) if value else ""
         if fault and self._store.is_at_least("3.0"):
@@ -102,7 +203,7 @@ class RestApi(HttpApi):
                 1100, f"Request-Timeout parse failed, err: {fault}: invalid parameter"
             )
         if value and not fault and not 0 < int(value) <= _MAX_TIMEOUT:
-            return self.error(*TIMEOUT)
+            return self.error(*_TIMEOUT)
         return None
 
     def _user(self, request: HttpRequest) -> str | None:
@@ -137,12 +238,12 @@ class RestApi(HttpApi):
 
     def _describe(self, request: HttpRequest) -> dict[str, Any]:
         job_id, db_name = self._job_id(request), request.header("db-name")
-        user, is_new = self._user(request), self._store.is_at_least("2.6")
-        if not is_new:
+        user = self._user(request)
+        if not self._store.is_at_least("2.6"):
             self._behavior.require_admin(user, "PrivilegeGetImportProgress", db_name)
         job = self._behavior.find(job_id)
         self._behavior.require_import(user, job.job.collection_name, db_name)
-        return job_data(job, with_create_time=_switch(self._store.rest.create_time, default=is_new))
+        return job_data(job, with_create_time=self._store.rest_has("create_time"))
 
     def _list(self, request: HttpRequest) -> dict[str, Any]:
         body = decode(request.body, "OptionalCollectionNameReq", _LIST, ())
@@ -177,11 +278,7 @@ class RestApi(HttpApi):
         return job_id
 
     def _job_id(self, request: HttpRequest) -> str:
-        return str(decode(request.body, "JobIDReq", {"jobId": is_text}, ("jobId",))["jobId"])
-
-
-def _switch(value: bool | None, *, default: bool) -> bool:
-    return default if value is None else value
+        return str(decode(request.body, "JobIDReq", {"jobId": str}, ("jobId",))["jobId"])
 
 
 def _token(request: HttpRequest) -> str:
@@ -198,3 +295,18 @@ def _basic(request: HttpRequest) -> str:
         return base64.b64decode(value, validate=True).decode()
     except ValueError:
         return ""
+
+
+def _envelope(status: int, value: dict[str, Any]) -> HttpResponse:
+    """Return a response with a JSON body."""
+    return HttpResponse(status, json.dumps(value, ensure_ascii=False).encode())
+
+
+def _received(face: Face, method: str, request: HttpRequest) -> Received:
+    body: Any = request.body
+    with contextlib.suppress(ValueError, RecursionError):
+        body = json.loads(request.body)
+    seconds = request.header("request-timeout")
+    timeout = float(seconds) if seconds.isdecimal() and seconds.isascii() else None
+    headers = cast("tuple[tuple[str, str | bytes], ...]", request.headers)
+    return Received(face, method, body, headers, timeout)

@@ -12,12 +12,11 @@ import grpc
 import grpc.aio
 
 from ._behavior import MilvusBehavior
-from ._call_log import Face
 from ._cloud import CloudApi
+from ._faults import Face
 from ._grpc import GrpcService
 from ._http import HttpServer, server_context
-from ._http_api import HttpApi
-from ._rest import RestApi
+from ._rest import HttpApi, RestApi
 from ._store import JobStore, Version
 
 _HOST: Final = "127.0.0.1"

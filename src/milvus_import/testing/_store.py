@@ -1,4 +1,4 @@
-"""The jobs and the settings of a simulated Milvus."""
+"""The jobs and the settings of a simulated Milvus, its calls, and the faults for them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from ._call_log import CallLog, Metadata, Received
-from ._faults import FAULTS, Fault
+from ._faults import FAULTS, MESSAGES, METHODS, Fault, Metadata, Received
 from ._jobs import FakeFile, FakeJob, state_number
 
 Version = Literal["2.3", "2.4", "2.5", "2.6", "3.0"]
 
 _JOB_ID: Final = re.compile(r"[0-9]{1,19}|job-[0-9A-Za-z]{21}", re.ASCII)
+_REST_SINCE: Final[Mapping[str, Version]] = {
+    "describe": "2.5",
+    "create_time": "2.6",
+    "two_phase": "3.0",
+    "trace_id": "3.0",
+}
 _FIRST_JOB_ID: Final = 450_000_000_000_000_001
 
 
@@ -58,13 +63,42 @@ class ZillizBehavior:
     """Whether jobs and their files have ``importedRows`` and ``totalRows``."""
 
 
-class JobStore(CallLog):
+@dataclass(slots=True)
+class _Injection:
+    fault: Fault
+    times: int | None
+    method: str | None
+    job_id: str | None
+
+    def matches(self, received: Received, *, is_unimplemented: bool) -> bool:
+        """Return whether the fault is for this call.
+
+        Calls that the server does not implement take only the faults of their method.
+        """
+        if self.fault.http is not None and received.service not in {"rest", "cloud"}:
+            return False
+        if self.job_id is not None and self.job_id != received.job_id:
+            return False
+        return self.method == received.method or (self.method is None and not is_unimplemented)
+
+
+class JobStore:
     """The jobs and the settings of a simulated Milvus. FakeMilvus documents the constructor."""
 
     def __init__(
         self, *, version: Version, token: str | None, clock: Callable[[], float], max_received: int
     ) -> None:
-        super().__init__(max_received)
+        if max_received < 1:
+            raise ValueError(f"max_received must be at least 1, got {max_received}")
+        self.received: list[Received] = []
+        """The calls that arrived, in order; beyond ``max_received`` the oldest are dropped."""
+        self.unimplemented: list[Received] = []
+        """Calls of another port's service, or of a method that this version does not have. They
+        ended with UNIMPLEMENTED, or for REST with 404."""
+        self.choose_fault: Callable[[Received], Fault | None] | None = None
+        """A function that returns the fault for a call, or None. Injected faults come first."""
+        self._max_received = max_received
+        self._injections: list[_Injection] = []
         self.version = version
         self.token = token
         self.clock = clock
@@ -119,6 +153,11 @@ class JobStore(CallLog):
             raise ValueError(f"version must be one of {known}, got {version!r}")
         self._version: Version = version
 
+    def rest_has(self, name: str) -> bool:
+        """Return a switch of ``rest``, or whether the simulated version has it."""
+        value: bool | None = getattr(self.rest, name)
+        return self.is_at_least(_REST_SINCE[name]) if value is None else value
+
     def is_at_least(self, version: Version) -> bool:
         """Return whether the simulated version is this one or newer."""
         order = get_args(Version)
@@ -160,9 +199,58 @@ class JobStore(CallLog):
         self.jobs[job.job_id] = job
         return job
 
+    def inject(
+        self,
+        fault: Fault | str,
+        *,
+        times: int | None = 1,
+        method: str | None = None,
+        job_id: str | None = None,
+    ) -> None:
+        """Let the next calls end in a fault: a Fault, or the name of one in FAULTS.
+
+        ``times``: how many calls; None is all calls from now on.
+        ``method``: only calls of this method, such as "GetImportProgress" or, for REST, "describe".
+        ``job_id``: only calls for this job.
+
+        Faults for the same calls apply one after the other. HTTP faults apply to REST calls only.
+        """
+        if times is not None and times < 1:
+            raise ValueError(f"times must be at least 1, or None for all calls, got {times}")
+        if method is not None and method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        if isinstance(fault, str):
+            if fault not in FAULTS:
+                raise ValueError(f"fault must be one of {', '.join(FAULTS)}, got {fault!r}")
+            fault = FAULTS[fault]
+        if not isinstance(fault, Fault):
+            raise TypeError(f"fault must be a Fault or a name in FAULTS, got {fault!r}")
+        if fault.http is not None and method in MESSAGES:
+            raise ValueError(f"method must be a REST method for an HTTP fault, got {method!r}")
+        self._injections.append(_Injection(fault, times, method, job_id))
+
+    def clear_faults(self) -> None:
+        """Remove every injected fault."""
+        self._injections.clear()
+
     def receive(self, received: Received, *, is_unimplemented: bool) -> Fault | None:
-        """Record a call, and return the fault for it; calls for a job that hangs do so too."""
-        fault = super().receive(received, is_unimplemented=is_unimplemented)
+        """Record a call, drop the oldest beyond the limit, and return the fault for it.
+
+        Calls for a job that hangs do so too.
+        """
+        calls = self.unimplemented if is_unimplemented else self.received
+        calls.append(received)
+        del calls[: -self._max_received]
+        for injection in self._injections:
+            if injection.matches(received, is_unimplemented=is_unimplemented):
+                if injection.times is not None:
+                    injection.times -= 1
+                    if injection.times <= 0:
+                        self._injections.remove(injection)
+                return injection.fault
+        fault = None
+        if self.choose_fault is not None and not is_unimplemented:
+            fault = self.choose_fault(received)
         job = self.jobs.get(received.job_id)
         return FAULTS["hang"] if fault is None and job is not None and job.hangs else fault
 

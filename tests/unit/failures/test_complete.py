@@ -65,9 +65,9 @@ def changed_call(words: str) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     for word in words.split():
         name, given, value = word.partition("=")
-        known = {"write": WRITE, "commit": COMMIT, "rest": REST}.get(name)
+        facts: dict[str, dict[str, Any]] = {"write": WRITE, "commit": COMMIT, "rest": REST}
         found: Any = int(value) if value.isdecimal() else value if given else True
-        changed |= known or {name: found}
+        changed |= facts.get(name, {name: found})
     return changed
 
 
@@ -152,7 +152,7 @@ def test_call_that_was_not_sent_says_so(timeout: float | None, limit: str) -> No
 @pytest.mark.parametrize("row", rows("hints_of_calls"))
 def test_call_and_client_decide_the_hint(row: list[str]) -> None:
     code, words, hint, details = row
-    error = failed(Code[code], details, **changed_call(words))
+    error = failed(grpc.StatusCode[code], details, **changed_call(words))
     assert hint_of(error) is (Hint[hint] if hint else None)
     if "write" in words or "commit" in words:  # it is not sent again
         assert not (error.may_have_run and "Try again" in error.hint)

@@ -71,7 +71,7 @@ def test_code_decides_class_transient_and_may_have_run(code: grpc.StatusCode) ->
 @pytest.mark.parametrize("row", TEXTS, ids=lambda row: f"{row[0]}-{row[-1][-60:]}")
 def test_text_decides_what_an_error_means(row: list[str]) -> None:
     code, kind, flags, hint, facts, text = row
-    error = call_error(Code[code], text, RECORD)
+    error = call_error(grpc.StatusCode[code], text, RECORD)
     assert type(error).__name__ == kind
     assert (error.transient, error.may_have_run) == ("transient" in flags, "may-have-run" in flags)
     assert hint_of(error) is (Hint[hint] if hint else None)

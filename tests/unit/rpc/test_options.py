@@ -107,7 +107,11 @@ def test_invalid_call_option_is_named_without_secrets(
         ({"call": {}}, TypeError, "pass the call options directly"),
         ({"tokn": "x"}, TypeError, "unexpected keyword argument 'tokn': did you mean token=?"),
         ({"xyzzy": "x"}, TypeError, "use one of uri, token, user, password, db_name, tls, service"),
-        ({"service": "both"}, ArgumentError, "must be 'auto', 'internal', 'public', 'rest' or"),
+        (
+            {"service": "both"},
+            ArgumentError,
+            "service must be 'auto', 'internal', 'public', 'rest' or 'cloud'",
+        ),
         ({"service": None}, ArgumentError, "'rest' or 'cloud', got None"),
     ],
 )  # fmt: skip

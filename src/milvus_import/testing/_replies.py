@@ -1,0 +1,262 @@
+"""The messages and JSON bodies in which the services report a job, and the bodies of requests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, cast
+
+from google.protobuf.message import Message
+
+from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
+
+from ._behavior import StatusError
+from ._jobs import FakeFile, JobSnapshot, state_number
+
+# The states of GetImportState on Milvus 2.4+. Every other state is reported as ImportFailed.
+_PUBLIC_STATES: Final = {
+    "Pending": common_pb2.ImportPending,
+    "PreImporting": common_pb2.ImportStarted,
+    "Importing": common_pb2.ImportStarted,
+    "Sorting": common_pb2.ImportStarted,
+    "IndexBuilding": common_pb2.ImportStarted,
+    "Completed": common_pb2.ImportCompleted,
+}
+_PERSISTED_FROM: Final = 90
+"""The percentage from which Milvus 2.3 reports ImportPersisted."""
+_COMPLETE_TIME: Final = "2026-01-02T03:14:05Z"
+_FILE_COMPLETE_TIME: Final = "2026-01-02T03:13:05Z"
+_FORMAT: Final = "can only accept json format request"
+_NUMBERS: Final = {"progress", "importedRows", "totalRows", "fileSize"}
+_GO_NAMES: Final = {"jobId": "JobID", "collectionName": "CollectionName", "files": "Files"}
+_WORKING: Final = {"PreImporting", "Importing", "Sorting", "IndexBuilding"}
+"""The states that Zilliz Cloud reports as InProgress."""
+Shape = type | list[Any] | dict[str, Any]
+"""``str`` or ``int``, an array of one shape, or ``{}``: an object of strings."""
+Members = Mapping[str, Shape]
+
+
+# Messages.
+
+
+def progress_reply(job: JobSnapshot) -> internal_pb2.GetImportProgressResponse:
+    """Return the reply of GetImportProgress."""
+    return internal_pb2.GetImportProgressResponse(
+        status=common_pb2.Status(),
+        state=state_number(job.state),
+        reason=job.failed_reason,
+        progress=job.progress,
+        collection_name=job.job.collection_name,
+        complete_time=_COMPLETE_TIME if job.state == "Completed" else "",
+        task_progresses=_file_progresses(job),
+        imported_rows=job.imported_rows,
+        total_rows=job.rows if job.is_started else 0,
+        create_time=job.job.create_time,
+    )
+
+
+def _file_progresses(job: JobSnapshot) -> list[internal_pb2.ImportTaskProgress]:
+    if not job.is_started:
+        return []
+    percent = min(max(job.progress - 10, 0) * 100 // 60, 100)
+    return [_file_progress(file, percent) for file in job.job.files]
+
+
+def _file_progress(file: FakeFile, percent: int) -> internal_pb2.ImportTaskProgress:
+    state = "Completed" if percent == 100 else "InProgress" if percent else "Pending"
+    return internal_pb2.ImportTaskProgress(
+        file_name=f"[{file.name}]",
+        file_size=file.size,
+        reason=file.reason,
+        progress=percent,
+        complete_time=_FILE_COMPLETE_TIME if percent == 100 else "",
+        state="Failed" if file.reason else state,
+        imported_rows=file.rows * percent // 100,
+        total_rows=file.rows,
+    )
+
+
+def list_reply(jobs: list[JobSnapshot]) -> internal_pb2.ListImportsResponse:
+    """Return the reply of ListImports."""
+    return internal_pb2.ListImportsResponse(
+        status=common_pb2.Status(),
+        jobIDs=[job.job.job_id for job in jobs],
+        states=[state_number(job.state) for job in jobs],
+        reasons=[job.failed_reason for job in jobs],
+        progresses=[job.progress for job in jobs],
+        collection_names=[job.job.collection_name for job in jobs],
+    )
+
+
+def state_reply(job: JobSnapshot) -> milvus_pb2.GetImportStateResponse:
+    """Return the reply of GetImportState, Milvus 2.4+."""
+    reply = task_reply(job)
+    reply.row_count, reply.create_ts = job.imported_rows, job.job.create_ts
+    return reply
+
+
+def task_reply(job: JobSnapshot) -> milvus_pb2.GetImportStateResponse:
+    """Return an entry of ListImportTasks, Milvus 2.4+."""
+    waits_for_commit = job.state in {"Uncommitted", "Committing"}
+    return milvus_pb2.GetImportStateResponse(
+        status=common_pb2.Status(),
+        state=_PUBLIC_STATES.get(job.state, common_pb2.ImportFailed),
+        infos=_infos(
+            failed_reason=job.failed_reason,
+            progress_percent="99" if waits_for_commit else str(job.progress),
+        ),
+    )
+
+
+def old_state_reply(job: JobSnapshot) -> milvus_pb2.GetImportStateResponse:
+    """Return the reply of GetImportState, Milvus 2.3: with the id, and with more infos."""
+    state = _old_state(job)
+    is_written = state in {common_pb2.ImportPersisted, common_pb2.ImportCompleted}
+    has_progress = job.progress or job.state == "Failed"
+    return milvus_pb2.GetImportStateResponse(
+        status=common_pb2.Status(),
+        state=state,
+        row_count=job.imported_rows if is_written else 0,
+        infos=_infos(
+            files=",".join(file.name for file in job.job.files),
+            collection=job.job.collection_name,
+            partition="_default",
+            failed_reason=job.failed_reason,
+            progress_percent=str(job.progress) if has_progress else None,
+            persist_cost="0.65" if is_written else None,
+        ),
+        id=int(job.job.job_id),
+        create_ts=job.job.create_ts,
+    )
+
+
+def _old_state(job: JobSnapshot) -> common_pb2.ImportState:
+    if job.state == "Failed":
+        return common_pb2.ImportFailed
+    if job.state == "IndexBuilding" and job.progress >= _PERSISTED_FROM:
+        return common_pb2.ImportPersisted
+    return _PUBLIC_STATES.get(job.state, common_pb2.ImportStarted)
+
+
+def _infos(**values: str | None) -> list[common_pb2.KeyValuePair]:
+    pairs = [(key, value) for key, value in values.items() if value is not None]
+    return [common_pb2.KeyValuePair(key=key, value=value) for key, value in pairs]
+
+
+# Bodies of JSON.
+
+
+def _fits(value: object, shape: Shape) -> bool:
+    """Return whether a member has a shape; null may be at each place, as in Go."""
+    if value is None or isinstance(shape, type):
+        return value is None or type(value) is shape
+    items: Iterable[object] = ()
+    if isinstance(value, type(shape)):
+        items = cast("list[object]", value)
+        if isinstance(value, dict):
+            items = cast("dict[str, object]", value).values()
+        return all(_fits(item, shape[0] if isinstance(shape, list) else str) for item in items)
+    return False
+
+
+def decode(body: bytes, name: str, members: Members, required: tuple[str, ...]) -> dict[str, Any]:
+    """Return a request body; raise StatusError where Milvus does. ``name`` is its type in Go."""
+    if not body.strip():
+        reason = f"{_FORMAT}, the request body should be nil, however {{}} is valid"
+        raise StatusError(1801, reason)
+    try:
+        value: object = json.loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    values = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    is_valid = all(_fits(values.get(member), shape) for member, shape in members.items())
+    if values is not value or not is_valid:
+        raise StatusError(1801, f"{_FORMAT}, error: the body is not a valid {name}")
+    missing = [
+        _GO_NAMES[member]
+        for member in required
+        if values.get(member) is None or values[member] == ""
+    ]
+    if missing:
+        faults = [
+            f"Key: '{name}.{go_name}' Error:Field validation for '{go_name}' failed on the "
+            "'required' tag"
+            for go_name in missing
+        ]
+        raise StatusError(1802, "missing required parameters, error: " + "\n".join(faults))
+    return values
+
+
+def job_data(job: JobSnapshot, *, with_create_time: bool) -> dict[str, Any]:
+    """Return ``data`` of ``describe``: the fields of GetImportProgress, and the total size."""
+    reply = progress_reply(job)
+    data = _members(reply) | {
+        "jobId": job.job.job_id,
+        "state": job.state,
+        "fileSize": sum(file.file_size for file in reply.task_progresses),
+        "details": [_members(file) for file in reply.task_progresses],
+    }
+    if not with_create_time:
+        del data["createTime"]
+    return data
+
+
+def list_data(jobs: list[JobSnapshot]) -> dict[str, Any]:
+    """Return ``data`` of ``list``: a part of what ``describe`` returns."""
+    names = {"jobId", "collectionName", "state", "progress", "reason"}
+    rows = [job_data(job, with_create_time=False) for job in jobs]
+    return {"records": [{name: row[name] for name in names & row.keys()} for row in rows]}
+
+
+def cloud_job_data(job: JobSnapshot, *, with_rows: bool) -> dict[str, Any]:
+    """Return ``data`` of ``describe`` on Zilliz Cloud: no rows by default, and nulls for times."""
+    data = job_data(job, with_create_time=False)
+    for part in (data, *data["details"]):
+        part["completeTime"] = part["completeTime"] or None
+        if not with_rows:
+            del part["importedRows"], part["totalRows"]
+    name = ",".join(file.name for file in job.job.files)
+    return data | {"fileName": name, "state": _cloud_state(job)}
+
+
+def cloud_list_data(jobs: list[JobSnapshot], page: int, size: int) -> dict[str, Any]:
+    """Return ``data`` of ``list`` on Zilliz Cloud: one page of records, without progress."""
+    return {
+        "count": len(jobs),
+        "currentPage": page,
+        "pageSize": size,
+        "records": [
+            {
+                "collectionName": job.job.collection_name,
+                "jobId": job.job.job_id,
+                "state": _cloud_state(job),
+            }
+            for job in jobs[(page - 1) * size : page * size]
+        ],
+    }
+
+
+def with_numbers_as_text(data: dict[str, Any]) -> dict[str, Any]:
+    """Return data with progress, rows and sizes as strings, in its lists too."""
+    return {
+        name: [with_numbers_as_text(item) for item in value]
+        if isinstance(value, list)
+        else str(value)
+        if name in _NUMBERS
+        else value
+        for name, value in cast("dict[str, int | str | list[dict[str, Any]] | None]", data).items()
+    }
+
+
+def _members(message: Message) -> dict[str, Any]:
+    """Return the fields of a message without its lists; an empty reason is left out."""
+    data = {
+        field.json_name: getattr(message, field.name)
+        for field in message.DESCRIPTOR.fields
+        if field.type != field.TYPE_MESSAGE
+    }
+    return data if data["reason"] else {name: data[name] for name in data if name != "reason"}
+
+
+def _cloud_state(job: JobSnapshot) -> str:
+    return "InProgress" if job.state in _WORKING else job.state
