@@ -9,13 +9,15 @@ import ssl
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 
 from ._errors import ArgumentError
 from ._text import shorten
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
 
 HOST_NAME = r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?"
 PUBLIC_PORT = 19530
@@ -210,6 +212,8 @@ def _validate_ip(uri: str, scheme: str, host: str) -> None:
 
 
 def _ip_address(host: str) -> IPv4Address | IPv6Address | None:
+    from ipaddress import ip_address  # noqa: PLC0415 - 2 % of the time to import this package
+
     try:
         return ip_address(host)
     except ValueError:

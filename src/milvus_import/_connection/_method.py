@@ -19,7 +19,7 @@ class NextPage:
     __slots__ = ()
 
 
-@dataclass(slots=True, frozen=True, eq=False)
+@dataclass(slots=True, repr=False, eq=False)
 class Method(Generic[ParamsT, ResultT]):
     """One method of one service: how its request is built and its reply is read."""
 

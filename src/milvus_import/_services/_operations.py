@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ._requests import CreateParams, JobParams, ListParams
 
 
-@dataclass(slots=True, frozen=True, eq=False)
+@dataclass(slots=True, repr=False, eq=False)
 class Operation(Generic[ParamsT, ResultT]):
     """One operation; each service has a table of the methods that perform it."""
 

@@ -42,7 +42,7 @@ STATES: Final[dict[int, ImportState]] = {
 _MessageT = TypeVar("_MessageT", bound=Message)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, repr=False, eq=False)
 class Snapshot:
     """The progress of a job as it was received."""
 
@@ -64,7 +64,7 @@ class Snapshot:
         return other is not None and (self.reply == other.reply or self.message == other.message)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, repr=False, eq=False)
 class JobList:
     """A list of jobs as it was received: their ids and columns, in the server's order."""
 
