@@ -18,12 +18,12 @@ from ._requests import (
     ListParams,
     Volume,
     validate_cloud_job_id,
-    validate_create_size,
     validate_identifier,
 )
 from ._rest import (
     Json,
     body_of,
+    create_body,
     decoder,
     http_services,
     identifier,
@@ -167,16 +167,7 @@ def _create_request(target: dict[str, str], params: CreateParams) -> bytes:
             "secretKey": storage.secret_key,
             "token": storage.session_token,
         }
-    body = body_of(
-        **target,
-        **source,
-        collectionName=params.collection_name,
-        dbName=params.db_name,
-        partitionName=params.partition_name,
-        options=dict(params.options),
-    )
-    validate_create_size(len(body))
-    return body
+    return create_body(params, **target, **source)
 
 
 def _created(reply: HttpReply, _: CreateParams) -> str:

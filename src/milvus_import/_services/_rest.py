@@ -331,16 +331,24 @@ def _job_list(reply: HttpReply, _: ListParams) -> JobList:
     return job_list(objects(data, "records", MAX_LISTED_JOBS), validate_job_id)
 
 
-def _create_request(params: CreateParams) -> bytes:
+def create_body(params: CreateParams, **source: object) -> bytes:
+    """Return the body of a create request. Raises ArgumentError if it is too large.
+
+    ``source``: the members that name the files.
+    """
     body = body_of(
+        **source,
         collectionName=params.collection_name,
-        files=params.groups,
         dbName=params.db_name,
         partitionName=params.partition_name,
         options=dict(params.options),
     )
     validate_create_size(len(body))
     return body
+
+
+def _create_request(params: CreateParams) -> bytes:
+    return create_body(params, files=params.groups)
 
 
 def _created(reply: HttpReply, _: CreateParams) -> str:
