@@ -15,8 +15,8 @@ from milvus_import.testing import FakeMilvus
 
 pytestmark = pytest.mark.anyio
 
-MOST = 10
-MOST_OF_A_FAILED_CALL = 17
+MOST = 11
+MOST_OF_A_FAILED_CALL = 16
 PACKAGE = Path(milvus_import.__file__).parent
 SERVICES = ("internal", "public", "rest")
 
