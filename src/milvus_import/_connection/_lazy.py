@@ -37,9 +37,9 @@ class LazyConnection(ABC):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.closed = False
+        self.closed: bool = False
         """Whether close() was called."""
-        self.responded = False
+        self.responded: bool = False
         """Whether any call has had a good answer yet: then the address is right."""
         self.loop: asyncio.AbstractEventLoop | None = None
         """The loop that the connection belongs to; None while it is not open."""

@@ -81,8 +81,8 @@ class SharedList:
     """The list of jobs that serves followers which need no more than its rows."""
 
     def __init__(self, group: Group, params: ListParams) -> None:
-        self.poll = Poll(group, LIST_JOBS, params, self)
-        self.used = False
+        self.poll: Poll = Poll(group, LIST_JOBS, params, self)
+        self.used: bool = False
         """Whether the list replaces single polls."""
         self._polls = group.polls
         self._members: set[Follower] = set()
@@ -161,7 +161,7 @@ class Follower:
         self.db_name = db_name
         self.shared_list = shared_list
         self.needs_list = needs_list
-        self.active = False
+        self.active: bool = False
         """Whether it is being awaited; otherwise it asks for nothing."""
         self.arrived: dict[Poll, None] = {}
         """The polls with a new reply."""
@@ -171,7 +171,7 @@ class Follower:
         """Polls that were due while it was not being awaited."""
         self.first_polls: set[str] = set()
         """Jobs whose first poll has not ended yet."""
-        self.list_ended = shared_list is None
+        self.list_ended: bool = shared_list is None
         """Whether the first list has ended."""
         self._polls_by_job: dict[str, Poll] = {}
         self._change = 0

@@ -50,8 +50,9 @@ class Poll:
         """The due time of its entry in the queue."""
         self.slot: float | None = None
         """The job's own time in the interval, from which the second request is due."""
-        self.errors = self.rate_limits = 0
-        self.postponed = False
+        self.errors: int = 0
+        self.rate_limits: int = 0
+        self.postponed: bool = False
         """Whether the next request waits because the last one failed."""
 
     @property

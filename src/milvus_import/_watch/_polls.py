@@ -44,12 +44,12 @@ class Polls:
 
     def __init__(self, services: Services, *, shared: bool, spacing: float = 0.0) -> None:
         """``shared`` is False if the client has interceptors, which may depend on the caller."""
-        self.closed = False
-        self.changes = 0
+        self.closed: bool = False
+        self.changes: int = 0
         """Counts the commits and aborts of this client that have ended."""
         self.abandoned: deque[Follower] = deque()
         """Followers whose watch was garbage-collected, in whatever thread; they leave soon."""
-        self.throttle = PollThrottle(spacing)
+        self.throttle: PollThrottle = PollThrottle(spacing)
         self._services = services
         self._shared = shared
         self._groups: dict[Any, Group] = {}

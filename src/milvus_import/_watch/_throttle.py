@@ -25,9 +25,9 @@ class PollThrottle:
     """
 
     def __init__(self, spacing: float = 0.0) -> None:
-        self.spacing = spacing
+        self.spacing: float = spacing
         """Seconds between two polls; 0 without a rate limit."""
-        self.ready_at = 0.0
+        self.ready_at: float = 0.0
         """When the next poll may start."""
         self._increased = 0.0
 

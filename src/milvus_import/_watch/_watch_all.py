@@ -58,7 +58,7 @@ class FollowedJobs:
         """The errors of jobs that cannot be followed any more."""
         self.snapshots: dict[str, Snapshot] = {}
         """The last full progress of each job that was polled singly."""
-        self.limit = TimeLimit(settings.timeout)
+        self.limit: TimeLimit = TimeLimit(settings.timeout)
         self.discovering: bool = follower.needs_list
         """Whether the first list, whose jobs are followed, has not arrived yet."""
         self._settings = settings
