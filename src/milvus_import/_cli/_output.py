@@ -47,14 +47,14 @@ _QUOTED = r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
 
 
 class OutputLost(Exception):  # noqa: N818 - the cause is the error
-    """Standard output does not take what is written."""
+    """Standard output cannot be written."""
 
 
 def write(text: str, *, err: bool = False, keep: bool = False) -> None:
     """Write a line to standard output, or to standard error.
 
-    OutputLost if standard output does not take it; with ``keep`` the line then goes to standard
-    error. What standard error does not take is lost.
+    Raises OutputLost if standard output cannot be written; with ``keep`` the line then goes to
+    standard error. Lines that cannot be written to standard error are lost.
     """
     stream = sys.stderr if err else sys.stdout
     try:

@@ -167,8 +167,8 @@ def call_error(
 ) -> CallError:
     """Return the error of an RPC that did not end with OK; ``complete`` sets its message.
 
-    ``record`` is None if nothing was sent. ``http_status`` and ``hint`` are given where the caller
-    knows them.
+    ``record`` is None if nothing was sent. ``http_status`` and ``hint`` override those of the
+    table.
     """
     text = excerpt(details)
     row = meaning(_ROWS, code, text)

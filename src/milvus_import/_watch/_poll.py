@@ -34,7 +34,7 @@ class Poll:
         self.params = params
         self.followers: set[Follower] = set()
         self.reply: Any = None
-        """The last good reply, undecoded."""
+        """The last successful reply, undecoded."""
         self.sent = NEVER
         """When the request of that reply was sent."""
         self.reply_change = 0

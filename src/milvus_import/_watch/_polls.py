@@ -48,7 +48,7 @@ class Polls:
         self.changes = 0
         """Counts the commits and aborts of this client that have ended."""
         self.abandoned: deque[Follower] = deque()
-        """Followers whose watch was garbage-collected, in whatever thread; they leave soon."""
+        """Followers whose watch was garbage-collected, in any thread; they leave soon."""
         self.throttle = PollThrottle(spacing)
         self._services = services
         self._shared = shared
@@ -110,7 +110,7 @@ class Polls:
 
     @property
     def responded(self) -> bool:
-        """Whether the client has had a good answer yet."""
+        """Whether the client has had a successful response."""
         return self._services.connection.responded
 
     def job_changed(self) -> None:
@@ -146,7 +146,7 @@ class Polls:
     def join(self, poll: Poll, follower: Follower, *, sent_after: float = NEVER) -> None:
         """Add a follower: it takes the last reply if that is recent, or the next one.
 
-        ``sent_after``: when the list was requested that has less recent news of the job.
+        ``sent_after``: when the list was requested, whose state of the job is older.
         """
         poll.followers.add(follower)
         now = self.now()
@@ -170,7 +170,7 @@ class Polls:
             self._detach(poll)
 
     def schedule(self, poll: Poll) -> None:
-        """Queue a poll for its due time, unless it is running. It overtakes none that is due."""
+        """Queue a poll for its due time, unless it is running. Those already due precede it."""
         if poll in self._running:
             return
         if poll.queued_for is None:

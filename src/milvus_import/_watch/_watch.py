@@ -146,7 +146,7 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
     async def _next(self) -> ImportProgressData | None:
         """Process what arrives next. Return None if nothing changed or the error is retried."""
         follower = self._follower
-        if not await follower.news(self._limit.remaining()):
+        if not await follower.receive(self._limit.remaining()):
             self._time_out()
         self._limit.polled = True
         while follower.errors:
@@ -175,7 +175,7 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
         return snapshot.decode()
 
     def _list_arrived(self, poll: Poll) -> None:
-        """Record the state. A job that has ended, or is missing, is polled singly."""
+        """Record the state. A job that has ended, or is missing, is polled individually."""
         self._list_outage.on_success()
         if poll.sent < self._polled:
             return

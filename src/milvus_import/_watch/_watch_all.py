@@ -49,7 +49,7 @@ class FollowedJobs:
     def __init__(
         self, follower: Follower, settings: WatchSettings, *, until: Until | None = None
     ) -> None:
-        """``until`` is wait_all's: where a job counts as ended, and is then polled singly."""
+        """``until`` is wait_all's: where a job counts as ended; it is then polled individually."""
         self.follower = follower
         self.jobs: dict[str, ImportJob | None] = dict.fromkeys(follower.pending)
         """The last state of each job; None before the first."""
@@ -57,7 +57,7 @@ class FollowedJobs:
         self.failed: dict[str, MilvusImportError] = {}
         """The errors of jobs that cannot be followed any more."""
         self.snapshots: dict[str, Snapshot] = {}
-        """The last full progress of each job that was polled singly."""
+        """The last full progress of each job that was polled individually."""
         self.limit = TimeLimit(settings.timeout)
         self.discovering: bool = follower.needs_list
         """Whether the first list, whose jobs are followed, has not arrived yet."""
@@ -98,7 +98,7 @@ class FollowedJobs:
             if self._error is not None:
                 error, self._error = self._error, None
                 raise error
-            if not await follower.news(self.limit.remaining()):
+            if not await follower.receive(self.limit.remaining()):
                 return False
             try:
                 self._process()
@@ -142,7 +142,7 @@ class FollowedJobs:
                 self._row_arrived(job_id, jobs)
 
     def _row_arrived(self, job_id: str, jobs: JobList) -> None:
-        """Record a row. A job that is missing, or has ended for wait_all, is polled singly."""
+        """Record a row. Poll a job individually that is missing, or has ended for wait_all."""
         row = jobs.row(job_id)
         if row is not None:
             changed = self._rows.get(job_id) != row or job_id in self._polled
@@ -161,7 +161,7 @@ class FollowedJobs:
         self.follower.poll_job(job_id, sent_after=self._listed)
 
     def _forget_poll(self, job_id: str) -> None:
-        """Poll a job no longer singly: the list reports its state, and is more recent."""
+        """Stop polling a job individually: the list reports its state, and is more recent."""
         self._polled.pop(job_id, None)
         self._listed_ends.pop(job_id, None)
         self._found(job_id)
