@@ -509,7 +509,7 @@ class ImportClient:
         try:
             await self._services.call(operation, params, settings)
         finally:
-            self._polls.job_changed()
+            self._polls.write_ended()
 
     def _list_params(
         self, collection_name: str | None, db_name: str | None, *, all_databases: bool

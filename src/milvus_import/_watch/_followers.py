@@ -68,7 +68,7 @@ class Group:
 
     @property
     def is_old(self) -> bool:
-        """Whether nobody follows a job of this group, nor has for an interval."""
+        """Whether the group has had no follower for an interval."""
         lists = [shared.poll for shared in self._lists.values()]
         return all(self._is_old(poll) for poll in (*self._by_job.values(), *lists))
 
@@ -174,7 +174,7 @@ class Follower:
         self.list_ended = shared_list is None
         """Whether the first list has ended."""
         self._polls_by_job: dict[str, Poll] = {}
-        self._change = 0
+        self._writes_before = 0
         """The commits and aborts of this client that had ended when it joined."""
         self._waits_since = self._left = NEVER
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -200,10 +200,10 @@ class Follower:
             raise closed_error()
         return arrived
 
-    def abandon(self) -> None:
-        """Leave soon: the watch was garbage-collected, perhaps in another thread."""
+    def leave_later(self) -> None:
+        """Leave at the next poll: the watch was garbage-collected, perhaps in another thread."""
         if self._loop is not None:
-            self.group.polls.abandoned.append(self)
+            self.group.polls.leaving.append(self)
 
     def poll_job(self, job_id: str, *, sent_after: float = NEVER) -> None:
         """Poll a job individually.
@@ -214,7 +214,7 @@ class Follower:
             poll = self._polls_by_job[job_id] = self.group.of_job(job_id, self.db_name)
             self.group.polls.join(poll, self, sent_after=sent_after)
 
-    def list_decides(self, job_id: str) -> None:
+    def prefer_list(self, job_id: str) -> None:
         """Stop polling a job individually if the list reports its state."""
         if self.shared_list is not None and (self.needs_list or self.shared_list.used):
             self.leave_job(job_id)
@@ -270,7 +270,7 @@ class Follower:
         limit) is an error of its followers, and the list is retried. After any other one their
         jobs are polled individually in this round.
         """
-        if poll.change < self._change:
+        if poll.writes_before < self._writes_before:
             poll.due = NEVER  # it was sent before a commit or an abort of this client had ended
             return
         self.first_polls.discard(poll.job_id)
@@ -287,7 +287,7 @@ class Follower:
 
     def may_take(self, poll: Poll, sent_after: float) -> bool:
         """Return whether the last reply of a poll is recent enough to start with."""
-        return poll.sent > sent_after and poll.reply_change >= self._change
+        return poll.sent > sent_after and poll.reply_writes_before >= self._writes_before
 
     def wake(self) -> None:
         """Let ``receive`` return."""
@@ -301,7 +301,7 @@ class Follower:
         if self._loop is not None:
             raise RuntimeError("this watch belongs to another event loop; create a new watch")
         self._loop = loop
-        self._change = self.group.polls.changes
+        self._writes_before = self.group.polls.writes
         if self.shared_list is None:
             self.poll_each()
         else:

@@ -71,7 +71,7 @@ class FollowedJobs:
         """When the last list was requested."""
         self._polled: dict[str, float] = {}
         """When the last single poll was sent of each job that had one."""
-        self._returned: set[str] = set()
+        self._found_again: set[str] = set()
         """Jobs that were missing, and were found again."""
         self._outages: dict[str, RetryPolicy] = {}
         self._error: Exception | None = None
@@ -166,7 +166,7 @@ class FollowedJobs:
         self._listed_ends.pop(job_id, None)
         self._found(job_id)
         self._outages.pop(job_id, None)
-        self.follower.list_decides(job_id)
+        self.follower.prefer_list(job_id)
 
     def _list_failed(self, error: Exception, since: float) -> None:
         if isinstance(error, UnsupportedServerError) and self.discovering:
@@ -188,7 +188,7 @@ class FollowedJobs:
                 self._update(job)
         elif poll.sent >= self._listed:
             self._polled[job_id] = poll.sent
-        self.follower.list_decides(job_id)
+        self.follower.prefer_list(job_id)
 
     def _poll_failed(self, job_id: str, error: Exception, since: float) -> None:
         known = self.last_state(job_id) is not None
@@ -196,11 +196,11 @@ class FollowedJobs:
             self._outages.pop(job_id, None)
             if known and job_id not in self._missing:
                 self._missing.add(job_id)
-                self.follower.list_decides(job_id)
+                self.follower.prefer_list(job_id)
             else:
                 progress = self._last_progress(job_id, error.service or "internal")
-                returned = job_id in self._returned
-                self._end_with(job_id, missing_job_error(error, progress, returned=returned))
+                found_again = job_id in self._found_again
+                self._end_with(job_id, missing_job_error(error, progress, found_again=found_again))
             return
         try:
             self._outage(job_id).on_error(error, since, known=known)
@@ -215,7 +215,7 @@ class FollowedJobs:
     def _found(self, job_id: str) -> None:
         if job_id in self._missing:
             self._missing.discard(job_id)
-            self._returned.add(job_id)
+            self._found_again.add(job_id)
 
     def _outage(self, job_id: str) -> RetryPolicy:
         policy = self._outages.get(job_id)
@@ -292,7 +292,7 @@ class JobsWatch(AsyncIterator[ImportJob]):
         self._ended = False
 
     def __del__(self) -> None:
-        self._jobs.follower.abandon()
+        self._jobs.follower.leave_later()
 
     def __aiter__(self) -> Self:
         return self
