@@ -141,7 +141,7 @@ def _command(
 
 @_command(
     "get",
-    "Show jobs and their files, once. Exits with 0 whatever the jobs' states.",
+    "Show jobs and their files, once. Exits with 0 for every job state.",
     "get 449839014328146739",
     "get 449839014328146739 --json | jq .progress",
     parameters=[_IDS],

@@ -288,7 +288,7 @@ def clean(text: str) -> str:
 def _name_options(text: str) -> str:
     """Replace the names of arguments by those of the command's options, except in quoted values.
 
-    A name that is also a word is replaced only where the text begins with it.
+    A name that is also an English word is replaced only at the start of the text.
     """
     context = click.get_current_context(silent=True)
     parameters = context.command.params if context else []

@@ -34,7 +34,7 @@ ENDINGS: dict[type[Exception], tuple[int, str]] = {
     JobNotFoundError: (NOT_FOUND, "not found"),
     WaitTimeoutError: (TIMED_OUT, "timed out"),
 }
-"""The exit code of an error, and the word for it."""
+"""The exit code of an error, and its name in the summary."""
 OTHER_ENDING = (UNREACHABLE, "could not be followed")
 _WORST_FIRST = (UNREACHABLE, FAILED, NOT_FOUND, TIMED_OUT)
 
