@@ -88,9 +88,10 @@ def _validate_characters(uri: object) -> None:
 
 
 def validate_text(name: str, value: object, *, secret: bool = False) -> str:
-    """Return a str argument. Raise for what files and environment variables add to a value.
+    """Return a str argument. Raise for line breaks, byte order marks and quotes around it.
 
-    A secret is not shown. It may be in quotes: they may be part of a password.
+    Files and environment variables add them. A secret is not shown in the error, and may be in
+    quotes, which may be part of a password.
     """
     if not isinstance(value, str):
         kind = type(value).__name__
@@ -248,9 +249,9 @@ class TLSConfig:
     ca: PEM | None = field(default=None, repr=False)
     """The CA certificates to trust instead of gRPC's roots."""
     cert: PEM | None = field(default=None, repr=False)
-    """The client's certificate chain, for mutual TLS; goes with ``key``."""
+    """The client's certificate chain, for mutual TLS; requires ``key``."""
     key: PEM | None = field(default=None, repr=False)
-    """The client's private key, for mutual TLS, not encrypted; goes with ``cert``."""
+    """The client's private key, for mutual TLS, not encrypted; requires ``cert``."""
     server_name: str | None = None
     """The name to expect in the server's certificate if it differs from the host."""
 
@@ -264,7 +265,7 @@ class TLSConfig:
         self._load(None)
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Read the files and return gRPC's credentials, valid ones only: gRPC reports no fault.
+        """Read and validate the files, because gRPC would not report an error; return credentials.
 
         A key that was passed as bytes is never written to disk.
         """
@@ -292,7 +293,7 @@ class TLSConfig:
 def validate_roots(variable: str) -> None:
     """Raise ArgumentError if the root CAs that a variable names cannot be read.
 
-    gRPC and ssl would use their own instead, or none.
+    gRPC and ssl would silently use others instead, or none.
     """
     path = os.environ.get(variable)
     if not path:
@@ -314,7 +315,7 @@ class _Part:
     origin: str
     content: bytes
     blocks: list[bytes]
-    """The PEM blocks of the kind that was asked for."""
+    """The PEM blocks with the required label."""
     path: _Path | None
 
 
@@ -327,7 +328,7 @@ def _context_without_limits() -> ssl.SSLContext:
 
 
 def _load_certificates(context: ssl.SSLContext, part: _Part) -> None:
-    """Load one by one: gRPC ignores a broken certificate and all that follow it."""
+    """Load certificates one by one: gRPC ignores an invalid one and all after it."""
     for number, block in enumerate(part.blocks, 1):
         try:
             context.load_verify_locations(cadata=block.decode("ascii", "backslashreplace"))
@@ -355,13 +356,13 @@ def _load_chain(context: ssl.SSLContext | None, cert: _Part, key: _Part) -> None
             fault = "it belongs to another certificate" if other else error.reason
             raise ArgumentError(
                 f"TLSConfig: {key.origin} cannot be used with {cert.origin}: "
-                f"{fault or 'it is no private key'}"
+                f"{fault or 'it is not a private key'}"
             ) from None
 
 
 @contextmanager
 def _as_file(part: _Part, *, use_disk: bool) -> Generator[_Path | None, None, None]:
-    """Yield a path of the PEM: its own, one in memory, or on disk if that is allowed, or None."""
+    """Yield the path of a PEM: its own, one in memory, or a temporary file if allowed; or None."""
     file = None
     if part.path is None and os.access("/proc/self/fd", os.F_OK):
         with suppress(AttributeError, OSError):  # macOS and Windows; a sandbox

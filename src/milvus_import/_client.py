@@ -77,7 +77,7 @@ MAX_SEND_BYTES = 64 * 1024 * 1024
 FIRST_CLOUD_SPACING = 0.1
 """Seconds between the first polls of Zilliz Cloud; it allows 20 per second, user and endpoint."""
 _NO_JOB = "0"
-_NOT_ON_CLOUD = "with service='cloud': Zilliz Cloud does not have it"
+_NOT_ON_CLOUD = "with service='cloud': Zilliz Cloud does not support it"
 _CREATE_PARAMETERS = (
     *("collection_name", "files", "partition_name", "db_name", "options", "idempotency_key"),
     "storage",
@@ -116,7 +116,7 @@ class ImportClient:
 
         Args:
             uri: ``host``, ``host:port``, ``http://``, ``https://`` (TLS), each optionally with
-                ``/database``; ``dns:///``, ``ipv4:a:p,b:p`` (the addresses share the calls),
+                ``/database``; ``dns:///``, ``ipv4:a:p,b:p`` (calls are distributed),
                 ``unix:``. The port defaults to 19530, for https to 443.
             token: ``"user:password"`` or an API key.
             user: The user, with ``password`` instead of ``token``.
@@ -247,8 +247,8 @@ class ImportClient:
     async def check(self, **call: Unpack[CallOptions]) -> Service:
         """Return the service that responds: "internal", "public", "rest" or "cloud".
 
-        Sends a request for a job that cannot exist; on Zilliz Cloud it lists one job. Raises as any
-        call does: CallError with the cause, MilvusStatusError if the server is not ready. ``call``
+        Sends a progress request for a job that cannot exist; on Zilliz Cloud it lists one job.
+        Raises CallError with the cause, MilvusStatusError if the server is not ready. ``call``
         takes CallOptions.
         """
         settings = merge(self._settings, call)
@@ -509,7 +509,7 @@ class ImportClient:
         try:
             await self._services.call(operation, params, settings)
         finally:
-            self._polls.job_changed()
+            self._polls.write_ended()
 
     def _list_params(
         self, collection_name: str | None, db_name: str | None, *, all_databases: bool

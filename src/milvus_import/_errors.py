@@ -108,7 +108,7 @@ class MilvusImportError(Exception):
 
     @property
     def hint(self) -> str:
-        """How to fix the error, as one or two imperative sentences; "" if there is no hint."""
+        """How to fix the error, as one to three imperative sentences; "" if there is no hint."""
         return "" if self._hint is None else self._hint.python
 
     def __str__(self) -> str:
@@ -130,7 +130,7 @@ class MilvusImportError(Exception):
         """Return the error as JSON-ready values for logs. It holds no token and no metadata.
 
         The keys are the attributes of all errors, with ``elapsed`` of the record; those that an
-        error does not have are None. Texts of the server are cut after 8,192 characters.
+        error does not have are None. Texts of the server are truncated to 8,192 characters.
         """
         code = getattr(self, "code", None)
         found: dict[str, Any] = {"type": type(self).__name__}
@@ -283,7 +283,7 @@ class ImportFailedError(MilvusImportError):
         self.progress = progress
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_import_failed, (self.message, self.progress), self.__dict__)
+        return (_restored_error, (self.message, self.progress), self.__dict__)
 
 
 class WaitTimeoutError(MilvusImportError, TimeoutError):
@@ -326,6 +326,6 @@ def cli_text(error: MilvusImportError) -> str:
     return text("" if hint is None else hint.cli)
 
 
-def _import_failed(message: str, progress: ImportProgressData) -> ImportFailedError:
+def _restored_error(message: str, progress: ImportProgressData) -> ImportFailedError:
     """Unpickle or copy an ImportFailedError, whose ``progress`` is required."""
     return ImportFailedError(message, progress=progress)

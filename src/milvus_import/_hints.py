@@ -1,4 +1,4 @@
-"""The hints of errors: one template each, spelled for Python and for the command line.
+"""The hints of errors: one template each, worded for Python and for the command line.
 
 A hint starts with the most likely cause. The tables of ``_failures`` choose it.
 """
@@ -11,8 +11,8 @@ import re
 from enum import Enum
 from typing import Final
 
-# The spellings of a placeholder: in Python, on the command line.
-_SPELLINGS: Final = {
+# The wordings of a placeholder: in Python, on the command line.
+_WORDINGS: Final = {
     "api_key": ("the API key", "the API key in MILVUS_TOKEN or --token"),
     "ca": ("tls=TLSConfig(ca=...)", "--ca FILE"),
     "client_certificate": ("tls=TLSConfig(cert=..., key=...)", "--cert FILE --key FILE"),
@@ -92,7 +92,7 @@ class Hint(Enum):
         "another address, or {disable_proxy}."
     )
     OPEN_FILES = (
-        "Raise the limit of open files (ulimit -n), or close files: this process has none left."
+        "Raise the limit of open files (ulimit -n), or close files: this process has reached it."
     )
     INTERCEPTOR_SLOW = "Check the interceptors: one of them used up the timeout of the call."
     CORRUPTED_STREAM = (
@@ -325,12 +325,12 @@ class Hint(Enum):
     @property
     def python(self) -> str:
         """The wording for programs."""
-        return self._spelled(0)
+        return self._worded(0)
 
     @property
     def cli(self) -> str:
         """The wording for the command line."""
-        return self._spelled(1)
+        return self._worded(1)
 
-    def _spelled(self, index: int) -> str:
-        return re.sub(r"\{(\w+)\}", lambda name: _SPELLINGS[name[1]][index], self.value)
+    def _worded(self, index: int) -> str:
+        return re.sub(r"\{(\w+)\}", lambda name: _WORDINGS[name[1]][index], self.value)

@@ -1,4 +1,4 @@
-"""What the calls return: plain dataclasses with the field names of Milvus' Go SDK, in snake_case.
+"""The results of the methods: dataclasses with the field names of Milvus' Go SDK, in snake_case.
 
 Values are as the server sent them; what can be derived from them is a property.
 """
@@ -80,7 +80,7 @@ class _Record:
 
 
 class _Result(_Record):
-    """What a method returns."""
+    """A result of a method, which can be converted to JSON."""
 
     __slots__ = ()
 
@@ -90,7 +90,7 @@ class _Result(_Record):
 
 
 class _Progressing(_Result):
-    """What has a percentage."""
+    """A result with ``progress`` in percent."""
 
     __slots__ = ()
 
@@ -235,7 +235,7 @@ class CallRecord(_Record):
     trailing_metadata: tuple[tuple[str, str | bytes], ...] = field(repr=False)
     """Metadata that the server sent after its reply."""
     elapsed: float
-    """Seconds from sending to the end."""
+    """Seconds from the start of the RPC to its end."""
 
 
 def _cut(value: object) -> str:

@@ -201,7 +201,7 @@ def test_unforeseen_error_is_one_line_and_exits_with_70() -> None:
     assert (done.returncode, done.stdout) == (70, ""), done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("milvus-import: unexpected OSError: ")
-    assert line.endswith(". Run it with --debug for a traceback, and report that")
+    assert line.endswith(". Run the command with --debug and report the traceback")
 
 
 def test_debug_shows_the_traceback_of_an_unforeseen_error() -> None:

@@ -401,7 +401,7 @@ def left_behind(client: ImportClient, runs: Sequence[Run] = ()) -> dict[str, Any
     held = {
         "active": polls._active,
         "running": polls._running,
-        "abandoned": polls.abandoned,
+        "leaving": polls.leaving,
         "followed": followed,
         "members": [m for shared in lists for m in shared._members],
         "jobs": [dict(shared._jobs) for shared in lists if shared._jobs],

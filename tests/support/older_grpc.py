@@ -52,7 +52,7 @@ LIMITS = (
         "below grpcio 1.80, the text for a web page is that of a broken connection, Stream removed",
         r"::test_fault_shows_what_its_row_states\[web-page-"
         r"|::test_response_of_a_gateway\[a web page\]"
-        r"|::test_auto_reads_from_the_public_service_if_the_internal_one_is_not_routed\[response1\]",
+        r"|::test_auto_reads_from_the_public_service_if_the_internal_one_is_not_routed\[",
     ),
     Limit(
         PROTOBUF < (5, 28),

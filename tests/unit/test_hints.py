@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from milvus_import._errors import JobNotFoundError, UnavailableError, cli_text, set_hint
-from milvus_import._hints import _SPELLINGS, Hint  # pyright: ignore[reportPrivateUsage]
+from milvus_import._hints import _WORDINGS, Hint  # pyright: ignore[reportPrivateUsage]
 
 SOURCE = Path(__file__).parents[2] / "src" / "milvus_import"
 VERBS = {
@@ -51,7 +51,7 @@ def test_no_two_hints_are_the_same() -> None:
 
 def test_each_placeholder_is_used() -> None:
     names = {name for hint in Hint for name in re.findall(r"\{(\w+)\}", hint.value)}
-    assert names == set(_SPELLINGS)
+    assert names == set(_WORDINGS)
 
 
 def test_braces_that_are_no_placeholder_stay() -> None:

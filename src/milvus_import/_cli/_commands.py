@@ -20,7 +20,7 @@ from ._options import (
     is_given,
     parse_import_options,
     parse_storage,
-    usage,
+    usage_error,
 )
 from ._output import print_job, print_jobs, print_message, print_warnings, write
 from ._run import OK, USAGE, Session, execute, exit_code
@@ -141,7 +141,7 @@ def _command(
 
 @_command(
     "get",
-    "Show jobs and their files, once. Exits with 0 whatever the jobs' states.",
+    "Show jobs and their files, once. Exits with 0 for every job state.",
     "get 449839014328146739",
     "get 449839014328146739 --json | jq .progress",
     parameters=[_IDS],
@@ -219,7 +219,7 @@ async def _create(session: Session) -> int:
     options = session.options
     for name in () if options["wait"] else ("interval", "until", "max_outage"):
         if is_given(name):
-            raise usage(f"--{name.replace('_', '-')} needs --wait")
+            raise usage_error(f"--{name.replace('_', '-')} needs --wait")
     files = list(options["files"])
     job_id = await session.within(
         session.client.create_import(
@@ -287,16 +287,16 @@ async def _find_targets(session: Session) -> list[str]:
     collection, everything = session.options["collection_name"], session.options["all_databases"]
     job_ids = [word for word in words if word[:1].isdigit() or "-" in word]
     if not (any(words) or collection or everything):
-        raise usage("name job ids or a collection, or pass --all-databases")
+        raise usage_error("name job ids or a collection, or pass --all-databases")
     if not job_ids:
         jobs, what = await _list_jobs(session)
         if not jobs:
             raise JobNotFoundError(f"{what} has no import jobs")
         return [job.job_id for job in jobs]
     if len(job_ids) < len(words) or collection is not None:
-        raise usage("name either job ids or a collection, not both")
+        raise usage_error("name either job ids or a collection, not both")
     if everything:
-        raise usage("--all-databases cannot be combined with job ids")
+        raise usage_error("--all-databases cannot be combined with job ids")
     return session.validated(job_ids)
 
 
@@ -305,9 +305,9 @@ async def _list_jobs(session: Session) -> tuple[list[ImportJob], str]:
     option, everything = session.options["collection_name"], session.options["all_databases"]
     names = [*session.options["targets"], *([] if option is None else [option])]
     if len(names) > 1:
-        raise usage("name one collection, as COLLECTION or by --collection")
+        raise usage_error("name one collection, as COLLECTION or by --collection")
     if names and everything:
-        raise usage("--all-databases cannot be combined with a collection")
+        raise usage_error("--all-databases cannot be combined with a collection")
     name = names[0] if names else None
     jobs = await session.within(session.client.list_imports(name, all_databases=everything))
     return jobs, f"the collection {name!r}" if name else "the server"

@@ -28,7 +28,7 @@ _MOST_WATCHED = 64
 
 async def follow(session: Session, *, quiet: bool = False, err: bool = False) -> int:
     """Follow the jobs of a session, print how they ended, and return the exit code."""
-    follower = _Follower(session, quiet=quiet, err=err)
+    follower = _JobFollower(session, quiet=quiet, err=err)
     with follower.view if isinstance(follower.view, ProgressBars) else nullcontext():
         await follower.run()
     last = {job_id: follower.last[job_id] for job_id in session.followed if job_id in follower.last}
@@ -40,7 +40,7 @@ async def follow(session: Session, *, quiet: bool = False, err: bool = False) ->
     return exit_code(follower.errors.values())
 
 
-class _Follower:
+class _JobFollower:
     def __init__(self, session: Session, *, quiet: bool, err: bool) -> None:
         self.last: dict[str, Progress] = {}
         """The last state of each job that was seen."""

@@ -77,14 +77,14 @@ CONNECTION = (
     _file("--key", "PEM file of the client's key.", "MILVUS_KEY"),
     _option("--server-name", "The name in the server's certificate.", "MILVUS_SERVER_NAME",
             metavar="NAME"),
-    _option("--timeout", "Limit of the whole command, such as 90, 10m or 1h30m; 0 polls once.",
+    _option("--timeout", "Time limit of the whole command, such as 90, 10m or 1h30m; 0 polls once.",
             type=parse_duration, metavar="DURATION"),
-    _option("--rpc-timeout", "Limit of each request.", "MILVUS_RPC_TIMEOUT", type=_positive,
+    _option("--rpc-timeout", "Time limit of each request.", "MILVUS_RPC_TIMEOUT", type=_positive,
             default="10s", show_default=True, metavar="DURATION"),
     _option("--metadata", "Metadata of each request; may be repeated.", multiple=True,
             metavar="KEY=VALUE", **_secret),
     _option("--json as_json", "Print one JSON object per line.", is_flag=True),
-    _option("--no-warnings", "Print no warnings, such as of a token sent without TLS.",
+    _option("--no-warnings", "Print no warnings, such as the one about a token sent without TLS.",
             "MILVUS_NO_WARNINGS", is_flag=True),
     _option("--debug", "Show the traceback of errors.", is_flag=True),
 )  # fmt: skip
@@ -116,11 +116,11 @@ CREATE = (
     _option("--session-token", "The session token of your bucket.", "MILVUS_SESSION_TOKEN",
             **_secret),
     _option("--volume", "The volume on Zilliz Cloud that holds the files.", metavar="NAME"),
-    _option("--wait", "Follow the job to its end, on stderr.", is_flag=True),
+    _option("--wait", "Follow the job until it ends, on standard error.", is_flag=True),
 )  # fmt: skip
 
 
-def usage(fault: Exception | str) -> click.UsageError:
+def usage_error(fault: Exception | str) -> click.UsageError:
     """Return the usage error for a wrong argument."""
     text = fault if isinstance(fault, str) else error_text(fault)
     return click.UsageError(text, click.get_current_context(silent=True))
@@ -135,9 +135,9 @@ def is_given(name: str) -> bool:
 def make_client(options: dict[str, Any]) -> ImportClient:
     """Return the client. Raises UsageError."""
     if os.environ.get("MILVUS_URI") == "" and not is_given("uri"):
-        raise usage("MILVUS_URI is empty")
+        raise usage_error("MILVUS_URI is empty")
     if "@" in options["uri"]:
-        raise usage("--uri must not contain '@': set MILVUS_TOKEN=user:password")
+        raise usage_error("--uri must not contain '@': set MILVUS_TOKEN=user:password")
     given = {name: options[name] for name in _CLIENT if options[name] is not None}
     if options["service"] != "cloud":  # variables for it do not concern the other services
         given = {name: given[name] for name in given if name not in _CLOUD or is_given(name)}
@@ -158,7 +158,7 @@ def make_client(options: dict[str, Any]) -> ImportClient:
             **given,
         )
     except (ValueError, TypeError, ImportError) as error:
-        raise usage(error) from error
+        raise usage_error(error) from error
 
 
 def parse_storage(options: dict[str, Any]) -> dict[str, Any]:
@@ -169,13 +169,13 @@ def parse_storage(options: dict[str, Any]) -> dict[str, Any]:
         if options[name] is not None and (options["service"] == "cloud" or is_given(name))
     }
     if options["volume"] is not None and any(map(is_given, keys)):
-        raise usage("--volume cannot be combined with the keys of a bucket")
+        raise usage_error("--volume cannot be combined with the keys of a bucket")
     try:
         if options["volume"] is not None:
             return {"storage": Volume(options["volume"])}
         return {"storage": BucketCredentials(**keys)} if keys else {}
     except (ValueError, TypeError) as error:
-        raise usage(error) from error
+        raise usage_error(error) from error
 
 
 def parse_pairs(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
@@ -183,7 +183,7 @@ def parse_pairs(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
     split = [text.partition("=") for text in texts]
     for index, (key, equals, _) in enumerate(split):
         if not (key and equals):
-            raise usage(f"{option}: entry {index + 1} is not of the form KEY=VALUE")
+            raise usage_error(f"{option}: entry {index + 1} is not of the form KEY=VALUE")
     return [(key, value) for key, _, value in split]
 
 
@@ -194,7 +194,7 @@ def parse_import_options(texts: Sequence[str]) -> list[tuple[str, str | bool | f
         value: str | bool | float = text
         if key.lower() == "auto_commit":
             if text.lower() not in {"true", "false"}:
-                raise usage(f"--option {key} must be true or false")
+                raise usage_error(f"--option {key} must be true or false")
             value = text.lower() == "true"
         elif key.lower() == "timeout" and re.fullmatch(_NUMBER, text):
             value = float(text)

@@ -47,14 +47,14 @@ _QUOTED = r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
 
 
 class OutputLost(Exception):  # noqa: N818 - the cause is the error
-    """Standard output does not take what is written."""
+    """Standard output cannot be written."""
 
 
 def write(text: str, *, err: bool = False, keep: bool = False) -> None:
     """Write a line to standard output, or to standard error.
 
-    OutputLost if standard output does not take it; with ``keep`` the line then goes to standard
-    error. What standard error does not take is lost.
+    Raises OutputLost if standard output cannot be written; with ``keep`` the line then goes to
+    standard error. Lines that cannot be written to standard error are lost.
     """
     stream = sys.stderr if err else sys.stdout
     try:
@@ -288,7 +288,7 @@ def clean(text: str) -> str:
 def _name_options(text: str) -> str:
     """Replace the names of arguments by those of the command's options, except in quoted values.
 
-    A name that is also a word is replaced only where the text begins with it.
+    A name that is also an English word is replaced only at the start of the text.
     """
     context = click.get_current_context(silent=True)
     parameters = context.command.params if context else []

@@ -23,18 +23,18 @@ from .. import (
     MilvusImportError,
     WaitTimeoutError,
 )
-from ._options import is_given, make_client, usage
+from ._options import is_given, make_client, usage_error
 from ._output import Errors, OutputLost, clean, print_message, write
 
 OK, FAILED, USAGE, UNREACHABLE, NOT_FOUND, TIMED_OUT = range(6)
-UNFORESEEN, OUTPUT_LOST, CLOSED_PIPE = 70, 74, 141
+UNEXPECTED, OUTPUT_LOST, CLOSED_PIPE = 70, 74, 141
 
 ENDINGS: dict[type[Exception], tuple[int, str]] = {
     ImportFailedError: (FAILED, "failed"),
     JobNotFoundError: (NOT_FOUND, "not found"),
     WaitTimeoutError: (TIMED_OUT, "timed out"),
 }
-"""The exit code of an error, and the word for it."""
+"""The exit code of an error, and its name in the summary."""
 OTHER_ENDING = (UNREACHABLE, "could not be followed")
 _WORST_FIRST = (UNREACHABLE, FAILED, NOT_FOUND, TIMED_OUT)
 
@@ -138,7 +138,7 @@ def execute(session: Session, work: Callable[[Session], Awaitable[int]]) -> int:
     try:
         code = anyio.run(run)
     except ArgumentError as error:
-        raise usage(error) from error
+        raise usage_error(error) from error
     except MilvusImportError as error:
         session.errors.print(error)
         if session.unsure and error.may_have_run:
@@ -149,7 +149,7 @@ def execute(session: Session, work: Callable[[Session], Awaitable[int]]) -> int:
     except Exception:
         if not process.number:
             raise
-        code = process.interrupted()  # what it was doing failed: the terminal may be closed
+        code = process.interrupted()  # its work failed: the terminal may be closed
     session.errors.finish()
     return code
 
@@ -177,10 +177,10 @@ def main(
         if not isinstance(lost.args[0], BrokenPipeError):
             code = OUTPUT_LOST
             print_message(f"the output was lost: {lost}")
-    except Exception as error:  # noqa: BLE001 - not foreseen, whatever it is
-        code = UNFORESEEN
+    except Exception as error:  # noqa: BLE001 - any unexpected error
+        code = UNEXPECTED
         what = clean(f"{type(error).__name__}: {error}")
-        print_message(f"unexpected {what}. Run it with --debug for a traceback, and report that")
+        print_message(f"unexpected {what}. Run the command with --debug and report the traceback")
         if "--debug" in (arguments or sys.argv):
             write(traceback.format_exc().rstrip(), err=True)
     return code

@@ -1,4 +1,4 @@
-"""The gRPC half: one channel, and one request that is a unary call. Only this module calls gRPC."""
+"""gRPC: one channel per client, one unary call per request. Only this module calls gRPC."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .._failures._grpc import call_error
 from .._models import CallRecord
 from .._text import shorten
 from . import _process
-from ._in_flight import Job, Request
+from ._in_flight import Request, Runner
 from ._lazy import LazyConnection, report
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class _Call(Request):
         self.on_finish = settings.on_finish
         self.call = call
         self.awaitable: Awaitable[Any] = call
-        self.job = cast("Job", call)
+        self.runner = cast("Runner", call)
         self.timeout = timeout
         self.started = time.monotonic()
         self.due = math.inf if timeout is None else self.started + timeout + OVERDUE
@@ -139,20 +139,20 @@ class _Call(Request):
         if timeout is None or connection.interceptors:
             task = asyncio.ensure_future(_await_reply(call))
             task.add_done_callback(_consume_exception)
-            self.job = self.awaitable = task
+            self.runner = self.awaitable = task
 
     async def outcome(self, *, overdue: bool) -> Any:  # noqa: PLR0911 - one for each way to end
         """Return the reply, or the error of a call that failed, was overdue or was cancelled."""
         if overdue:
-            return await self._given_up()
+            return await self._overdue_error()
         call = self.call
         try:
             if call.cancelled():
-                return self._failed(grpc.StatusCode.CANCELLED, *await _status_details(call))
+                return self._reported_error(grpc.StatusCode.CANCELLED, *await _status_details(call))
             reply = await self.awaitable  # it has ended: this does not suspend
         except grpc.aio.AioRpcError as error:
             error.__traceback__ = None  # a task keeps the error, and the error keeps this frame
-            return self._failed(
+            return self._reported_error(
                 error.code(),
                 error.details() or "",
                 error.initial_metadata(),
@@ -160,29 +160,29 @@ class _Call(Request):
             )
         except grpc.aio.BaseError as error:
             error.__traceback__ = None
-            return self._not_started(error)
+            return self._not_started_error(error)
         except asyncio.CancelledError:
             text = "cancelled inside gRPC or an interceptor"
-            return self._failed(grpc.StatusCode.CANCELLED, text)
+            return self._reported_error(grpc.StatusCode.CANCELLED, text)
         except Exception as error:  # noqa: BLE001 - an interceptor raised it; re-raised
             if isinstance(error, KeyError) and isinstance(error.args[0], int):
                 # grpcio below 1.83 has no name for the status code.
-                return self._failed(grpc.StatusCode.UNKNOWN, f"status code {error.args[0]}")
+                return self._reported_error(grpc.StatusCode.UNKNOWN, f"status code {error.args[0]}")
             # Without the first two frames, which hold the call.
             frames = error.__traceback__ and error.__traceback__.tb_next
             return error.with_traceback(frames and frames.tb_next)
         if reply is None:
-            return self._failed(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
+            return self._reported_error(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
         if self.on_finish is not None:
             self._report(grpc.StatusCode.OK, *await _status_details(call))
         return reply
 
-    async def _given_up(self) -> MilvusImportError:
+    async def _overdue_error(self) -> MilvusImportError:
         if self.timeout is None:
-            return self._failed(grpc.StatusCode.CANCELLED, "ended without its caller")
-        return self._failed(grpc.StatusCode.DEADLINE_EXCEEDED, INTERCEPTED)
+            return self._reported_error(grpc.StatusCode.CANCELLED, "ended without its caller")
+        return self._reported_error(grpc.StatusCode.DEADLINE_EXCEEDED, INTERCEPTED)
 
-    def _not_started(self, error: Exception) -> MilvusImportError:
+    def _not_started_error(self, error: Exception) -> MilvusImportError:
         if self.connection.closed:
             # Interceptors may have sent requests before they failed.
             ran = bool(self.connection.interceptors)
@@ -190,16 +190,18 @@ class _Call(Request):
                 "the client was closed before the call started", may_have_run=ran
             )
         name = type(error).__name__  # its text may quote the request
-        return self._failed(grpc.StatusCode.INTERNAL, f"gRPC did not start the call ({name})")
+        return self._reported_error(
+            grpc.StatusCode.INTERNAL, f"gRPC did not start the call ({name})"
+        )
 
-    def _failed(
+    def _reported_error(
         self,
         code: grpc.StatusCode,
         details: str,
         initial: grpc.aio.Metadata | None = None,
         trailing: grpc.aio.Metadata | None = None,
     ) -> MilvusImportError:
-        """Report the record and return the error."""
+        """Report the record of a call; return its error."""
         record = self._report(code, details, initial, trailing)
         if code is grpc.StatusCode.CANCELLED and self.connection.closed:
             return ClientClosedError("the client was closed during the call", may_have_run=True)

@@ -1,4 +1,4 @@
-"""The HTTP half: one aiohttp session, and one request in a task of its own.
+"""HTTP: one aiohttp session per client, one task per request.
 
 Only this module and ``_failures/_http.py`` use aiohttp. Its timeouts, cookies, redirects and
 environment variables are off: the deadline is that of ``InFlight``, the proxy is chosen here.
@@ -244,7 +244,7 @@ class _HttpRequest(Request):
         self.started = time.monotonic()
         self.due = math.inf if timeout is None else self.started + timeout
         self.postponed = False
-        self.job = self.task = asyncio.ensure_future(exchange)
+        self.runner = self.task = asyncio.ensure_future(exchange)
 
     async def outcome(self, *, overdue: bool) -> HttpReply | MilvusImportError:
         """Return the response, whatever its status, or the error of a request without one."""

@@ -1,6 +1,6 @@
 """The requests of one connection that have not ended: gRPC calls and HTTP requests alike.
 
-Only a future of our own is ever awaited, never the request itself. Cancelling a caller must not
+Callers await a future of this module, never the request itself. Cancelling a caller must not
 reset its read on the server, which crashes Milvus 2.3 and early 2.4 (milvus#35539), and the
 CancelledError of gRPC would break anyio's cancel scopes. A request whose caller was cancelled is
 *detached*: it continues to its own deadline, and its record is reported like any other.
@@ -25,22 +25,22 @@ _SWEEP_INTERVAL = 0.01
 """Seconds between two sweeps at least, and 5 us more per request in flight."""
 
 
-class Job(Protocol):
-    """What runs a request: a task, or a call of gRPC, whether intercepted or not."""
+class Runner(Protocol):
+    """A task that runs a request, or a gRPC call, whether intercepted or not."""
 
     def add_done_callback(self, callback: Callable[[Any], object], /) -> object:
-        """Call back when the job has ended, or soon if it has ended already."""
+        """Call back when it has ended, or soon if it has ended already."""
 
     def cancel(self) -> object:
-        """Cancel the job."""
+        """Cancel it."""
 
 
 class Request(ABC):
     """One request in flight, with the data for its record and its error."""
 
-    __slots__ = ("due", "job", "postponed")
+    __slots__ = ("due", "postponed", "runner")
 
-    job: Job
+    runner: Runner
     due: float
     """When it is given up (time.monotonic()); inf without a deadline."""
     postponed: bool
@@ -84,25 +84,25 @@ class InFlight:
     async def close(self, grace: float) -> None:
         """Give the requests ``grace`` seconds, cancel the others, and wait for those as long."""
         for _ in range(2):
-            ends = [self._end_of(request.job) for request in self._requests.values()]
+            ends = [self._end_of(request.runner) for request in self._requests.values()]
             if ends:
                 await asyncio.wait(ends, timeout=grace)
             for request in tuple(self._requests.values()):
-                request.job.cancel()
+                request.runner.cancel()
         if self._timer is not None:
             self._timer.cancel()
 
     def _watch(self, request: Request) -> asyncio.Future[bool]:
-        end = self._end_of(request.job)
+        end = self._end_of(request.runner)
         self._requests[end] = request
         if request.due < self._next:
             self._set_timer(request.due)
         return end
 
-    def _end_of(self, job: Job) -> asyncio.Future[bool]:
+    def _end_of(self, runner: Runner) -> asyncio.Future[bool]:
         # gRPC keeps the callbacks of a call, so this one holds nothing but the future.
         end = self._loop.create_future()
-        job.add_done_callback(partial(_resolve, end))
+        runner.add_done_callback(partial(_resolve, end))
         return end
 
     def _detach(self, request: Request) -> None:
@@ -141,7 +141,7 @@ class InFlight:
                 earliest = min(earliest, request.due)
             elif not end.done():
                 end.set_result(True)
-                request.job.cancel()
+                request.runner.cancel()
         interval = _SWEEP_INTERVAL + len(self._requests) * 5e-6
         self._set_timer(max(earliest, now + interval))
 

@@ -40,7 +40,7 @@ class LazyConnection(ABC):
         self.closed: bool = False
         """Whether close() was called."""
         self.responded: bool = False
-        """Whether any call has had a good answer yet: then the address is right."""
+        """Whether any call has had a successful response: then the address is right."""
         self.loop: asyncio.AbstractEventLoop | None = None
         """The loop that the connection belongs to; None while it is not open."""
         self._pid = 0

@@ -12,14 +12,14 @@ forked_with_open_channel = False
 """Whether this process was forked while a gRPC channel of this package was open."""
 
 
-def channel_opened(connection: object) -> None:
+def channel_opened(channel: object) -> None:
     """Remember an open channel until it is closed or garbage-collected."""
-    _OPEN.add(connection)
+    _OPEN.add(channel)
 
 
-def channel_closed(connection: object) -> None:
+def channel_closed(channel: object) -> None:
     """Forget a channel: a later fork is harmless."""
-    _OPEN.discard(connection)
+    _OPEN.discard(channel)
 
 
 def fork_error(consequence: str) -> RuntimeError:

@@ -56,7 +56,7 @@ _CONNECTION_ROWS: Final = (
     Row(None, r"Connection refused", Hint.CHECK_ADDRESS),
     Row(None, r"failed to connect", Hint.RESTARTING_OR_HTTPS),
 )
-# The hints of invalid replies, before and after a good one.
+# The hints of invalid replies, before and after a successful response.
 _INVALID_REPLIES: Final[Mapping[Hint | None, Hint | None]] = {
     Hint.CHECK_IS_MILVUS: None,
     Hint.REST_ROUTE: Hint.GATEWAY_ERROR,
@@ -229,7 +229,7 @@ def _hint(
     if status is not None and hint is http_hint(status, secure=True):
         hint = http_hint(status, secure=secure)
     if error.code is Code.INTERNAL and responded and hint in _INVALID_REPLIES:
-        # After a good response, another server's is an outage, such as a page for maintenance.
+        # After a successful response, that of another server is an outage: a maintenance page.
         error.transient = error.transient or hint is Hint.REST_ROUTE
         return _INVALID_REPLIES[hint]
     if hint is Hint.BROKEN_OR_NOT_GRPC and responded:

@@ -70,7 +70,7 @@ _HTTP_STATUS: Final = r"Received http2 header with status: ([0-9]{3})"
 
 _DOWN: Final = frozenset({Code.UNAVAILABLE})
 _UNKNOWN: Final = frozenset({Code.UNKNOWN, Code.INTERNAL})
-# gRPC reports a connection that broke with any of these, as its threads happen to run.
+# gRPC reports a broken connection with any of these, depending on the timing of its threads.
 _LOST: Final = _DOWN | _UNKNOWN
 _DENIED: Final = frozenset({Code.PERMISSION_DENIED})
 _LOGIN: Final = frozenset({Code.UNAUTHENTICATED})
@@ -167,8 +167,8 @@ def call_error(
 ) -> CallError:
     """Return the error of an RPC that did not end with OK; ``complete`` sets its message.
 
-    ``record`` is None if nothing was sent. ``http_status`` and ``hint`` are given where the caller
-    knows them.
+    ``record`` is None if nothing was sent. ``http_status`` and ``hint`` override those of the
+    table.
     """
     text = excerpt(details)
     row = meaning(_ROWS, code, text)

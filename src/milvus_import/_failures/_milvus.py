@@ -145,7 +145,7 @@ def status_error(status: ReturnedStatus) -> MilvusStatusError:
 
 
 def status_text(reason: str, detail: str) -> str:
-    """Return what of a Status is searched."""
+    """Return the texts of a Status that the tables search."""
     return f"{excerpt(reason)}\n{excerpt(detail)}"
 
 

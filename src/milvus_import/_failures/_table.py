@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 
 def meaning(rows: Iterable[Row], code: object, text: str) -> Row:
-    """Return what the table says: for each column, the first row that matches and decides it."""
+    """Return for each column the value of the first matching row that decides it."""
     matching = [
         row
         for row in rows

@@ -1,4 +1,4 @@
-"""The operations of the client, whatever service performs them."""
+"""The operations of the client, independent of the service that performs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What replies hold, decoded on demand, and the parsing of gRPC's, which are untrusted."""
+"""The contents of replies, decoded on demand; the parsing of gRPC replies, which are untrusted."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class JobList:
         self._index = dict(zip(self.job_ids, range(len(self.job_ids)), strict=True))
 
     def row(self, job_id: str) -> JobRow | None:
-        """Return the row of a job; None if the list does not have it."""
+        """Return the row of a job; None if the list does not contain it."""
         index = self._index.get(job_id)
         if index is None:
             return None

@@ -280,7 +280,7 @@ def validate_create_size(size: int) -> None:
     if size > MAX_CREATE_BYTES:
         raise ArgumentError(
             f"files must make a request of at most {MAX_CREATE_BYTES} bytes (1.4 MiB), got {size}: "
-            "Milvus does not answer requests above the limit of its etcd, and then accepts no "
+            "Milvus does not respond to larger ones (the limit of its etcd), and then accepts no "
             "import and no drop of the collection until it is restarted; start several jobs"
         )
 

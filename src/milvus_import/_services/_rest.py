@@ -385,7 +385,7 @@ def http_settings(
     *,
     service: Service = "rest",
 ) -> CallSettings:
-    """Return the settings of a client. Raises ArgumentError for what HTTP rules out."""
+    """Return the settings of a client. Raises ArgumentError for what HTTP does not support."""
     settings = client_settings(
         secure=endpoint.secure,
         fixed={
@@ -456,7 +456,7 @@ def is_header_value(value: str) -> bool:
 
 
 def validate_http_settings(settings: CallSettings, service: Service = "rest") -> None:
-    """Raise ArgumentError for call options that HTTP rules out."""
+    """Raise ArgumentError for call options that HTTP does not support."""
     where = f"with service={service!r}"
     only = f"{where}: it is for gRPC only"
     if settings.wait_for_ready:

@@ -157,7 +157,7 @@ class Services:
         params: Any,
         settings: CallSettings,
     ) -> None:
-        """Add to an error what only the call knows. This is the only place that does."""
+        """Add the data of the call to its error. No other place does."""
         if not isinstance(error, MilvusImportError):
             return
         connection, sent = self.connection, settings.metadata_by_key
@@ -199,7 +199,7 @@ class Services:
     def _remember(self, name: str, *, responded: bool, several: bool) -> None:
         """Call this service first from now on, if ``several`` have the operation.
 
-        ``responded``: its response was a good answer.
+        ``responded``: the response was successful.
         """
         if responded:
             self.connection.responded = True

@@ -1,4 +1,4 @@
-"""Who follows a job, and with whom the polls are shared.
+"""The followers of jobs, and which of them share polls.
 
 A follower is a running ``watch``, ``wait``, ``watch_all`` or ``wait_all``. It compares the last
 reply of a poll with the one that it has returned, so states in between may be skipped, and the last
@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 LIST_FROM: Final = 16
 """Jobs from which one list per interval replaces their single polls."""
 LIST_BELOW: Final = 8
-"""Jobs below which they are polled singly again."""
+"""Jobs below which they are polled individually again."""
 NO_LIST_FOR: Final = 300.0
 """Seconds without lists after the server had none, or one that cannot be used."""
 SPARE: Final = 64
@@ -68,7 +68,7 @@ class Group:
 
     @property
     def is_old(self) -> bool:
-        """Whether nobody follows a job of this group, nor has for an interval."""
+        """Whether the group has had no follower for an interval."""
         lists = [shared.poll for shared in self._lists.values()]
         return all(self._is_old(poll) for poll in (*self._by_job.values(), *lists))
 
@@ -78,7 +78,7 @@ class Group:
 
 
 class SharedList:
-    """The list of jobs that serves followers which need no more than its rows."""
+    """The list of jobs, for followers for which its rows are sufficient."""
 
     def __init__(self, group: Group, params: ListParams) -> None:
         self.poll: Poll = Poll(group, LIST_JOBS, params, self)
@@ -91,7 +91,7 @@ class SharedList:
         self._off_until = NEVER
 
     def join(self, follower: Follower) -> None:
-        """Let the list serve this follower as well, if that is worth it."""
+        """Add a follower; use the list if it saves requests."""
         self._members.add(follower)
         if follower.needs_list:
             self._polls.join(self.poll, follower)
@@ -102,14 +102,14 @@ class SharedList:
             self._switch(follower)
 
     def leave(self, follower: Follower) -> None:
-        """Serve this follower no longer."""
+        """Remove a follower."""
         self._members.discard(follower)
         self._polls.leave(self.poll, follower)
         for job_id in follower.pending:
             self.drop(job_id, follower)
 
     def drop(self, job_id: str, follower: Follower) -> None:
-        """Count a job no longer for this follower."""
+        """Stop counting a job for this follower."""
         if not follower.needs_list:
             self._jobs[job_id] -= 1
             if not self._jobs[job_id]:
@@ -143,7 +143,7 @@ class SharedList:
 
 
 class Follower:
-    """What a watch follows, and what has arrived for it since it looked last."""
+    """The jobs that a watch follows, and what has arrived since it was last awaited."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class Follower:
         self.shared_list = shared_list
         self.needs_list = needs_list
         self.active: bool = False
-        """Whether it is being awaited; otherwise it asks for nothing."""
+        """Whether it is being awaited; otherwise no request is sent for it."""
         self.arrived: dict[Poll, None] = {}
         """The polls with a new reply."""
         self.errors: list[tuple[Poll, Exception, float]] = []
@@ -174,14 +174,14 @@ class Follower:
         self.list_ended: bool = shared_list is None
         """Whether the first list has ended."""
         self._polls_by_job: dict[str, Poll] = {}
-        self._change = 0
+        self._writes_before = 0
         """The commits and aborts of this client that had ended when it joined."""
         self._waits_since = self._left = NEVER
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    async def news(self, seconds: float | None) -> bool:
-        """Wait until something has arrived, for at most ``seconds``; return whether it has.
+    async def receive(self, seconds: float | None) -> bool:
+        """Wait at most ``seconds`` for a reply or an error; return whether one has arrived.
 
         Raises ClientClosedError when the client is closed, RuntimeError in another event loop.
         """
@@ -200,31 +200,34 @@ class Follower:
             raise closed_error()
         return arrived
 
-    def abandon(self) -> None:
-        """Leave soon: the watch was garbage-collected, perhaps in another thread."""
+    def leave_later(self) -> None:
+        """Leave at the next poll: the watch was garbage-collected, perhaps in another thread."""
         if self._loop is not None:
-            self.group.polls.abandoned.append(self)
+            self.group.polls.leaving.append(self)
 
     def poll_job(self, job_id: str, *, sent_after: float = NEVER) -> None:
-        """Poll a job singly. ``sent_after``: when the list was requested that is the reason."""
+        """Poll a job individually.
+
+        ``sent_after``: when the list that is the reason was requested.
+        """
         if job_id in self.pending and job_id not in self._polls_by_job:
             poll = self._polls_by_job[job_id] = self.group.of_job(job_id, self.db_name)
             self.group.polls.join(poll, self, sent_after=sent_after)
 
-    def list_decides(self, job_id: str) -> None:
-        """Poll a job no longer singly if the list reports its state."""
+    def prefer_list(self, job_id: str) -> None:
+        """Stop polling a job individually if the list reports its state."""
         if self.shared_list is not None and (self.needs_list or self.shared_list.used):
             self.leave_job(job_id)
 
     def leave_job(self, job_id: str) -> None:
-        """Poll a job no longer singly."""
+        """Stop polling a job individually."""
         poll = self._polls_by_job.pop(job_id, None)
         if poll is not None:
             self.first_polls.discard(job_id)
             self.group.polls.leave(poll, self)
 
     def end_job(self, job_id: str) -> None:
-        """Follow a job no longer."""
+        """Stop following a job."""
         if job_id in self.pending:
             del self.pending[job_id]
             if self.shared_list is not None:
@@ -232,7 +235,7 @@ class Follower:
         self.leave_job(job_id)
 
     def leave(self) -> None:
-        """Follow nothing any more; requests that nobody else waits for are detached."""
+        """Stop following all jobs; requests without another follower are detached."""
         for job_id in tuple(self._polls_by_job):
             self.leave_job(job_id)
         if self.shared_list is not None and self._loop is not None:
@@ -250,7 +253,7 @@ class Follower:
             self.poll_each()
 
     def poll_each(self) -> None:
-        """Poll each job singly. The first round starts immediately, the next ones are spread."""
+        """Poll each job individually. The first round starts immediately, later ones are spread."""
         now, step = self.group.polls.now(), self.group.interval / max(len(self.pending), 1)
         for index, job_id in enumerate(self.pending):
             if job_id not in self._polls_by_job:
@@ -265,9 +268,9 @@ class Follower:
 
         An error of the list that a single poll would have had as well (the connection, a rate
         limit) is an error of its followers, and the list is retried. After any other one their
-        jobs are polled singly in this round.
+        jobs are polled individually in this round.
         """
-        if poll.change < self._change:
+        if poll.writes_before < self._writes_before:
             poll.due = NEVER  # it was sent before a commit or an abort of this client had ended
             return
         self.first_polls.discard(poll.job_id)
@@ -284,10 +287,10 @@ class Follower:
 
     def may_take(self, poll: Poll, sent_after: float) -> bool:
         """Return whether the last reply of a poll is recent enough to start with."""
-        return poll.sent > sent_after and poll.reply_change >= self._change
+        return poll.sent > sent_after and poll.reply_writes_before >= self._writes_before
 
     def wake(self) -> None:
-        """Let ``news`` return."""
+        """Let ``receive`` return."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -298,7 +301,7 @@ class Follower:
         if self._loop is not None:
             raise RuntimeError("this watch belongs to another event loop; create a new watch")
         self._loop = loop
-        self._change = self.group.polls.changes
+        self._writes_before = self.group.polls.writes
         if self.shared_list is None:
             self.poll_each()
         else:
@@ -322,7 +325,7 @@ class Follower:
 
 
 def drop_old(kept: dict[Any, _T], is_old: Callable[[_T], bool]) -> None:
-    """Drop what nobody follows any more, whenever the size has doubled."""
+    """Drop the entries that are old, whenever the size has doubled."""
     size = len(kept)
     if size >= SPARE and size & (size - 1) == 0:
         for key in [key for key, value in kept.items() if is_old(value)]:

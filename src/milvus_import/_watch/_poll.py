@@ -34,15 +34,16 @@ class Poll:
         self.params = params
         self.followers: set[Follower] = set()
         self.reply: Any = None
-        """The last good reply, undecoded."""
+        """The last successful reply, undecoded."""
         self.sent = NEVER
         """When the request of that reply was sent."""
-        self.reply_change = 0
+        self.reply_writes_before = 0
+        """``writes_before`` of the request of that reply."""
         self.request: asyncio.Task[None] | None = None
         self.request_sent = NEVER
         self.attempt = 0
         """Counts the requests, so that the outcome of a detached one is ignored."""
-        self.change = 0
+        self.writes_before = 0
         """The commits and aborts of this client that had ended when the last request was sent."""
         self.due = NEVER
         """When the next request is sent, if a follower is being awaited."""

@@ -45,10 +45,10 @@ class Polls:
     def __init__(self, services: Services, *, shared: bool, spacing: float = 0.0) -> None:
         """``shared`` is False if the client has interceptors, which may depend on the caller."""
         self.closed: bool = False
-        self.changes: int = 0
+        self.writes: int = 0
         """Counts the commits and aborts of this client that have ended."""
-        self.abandoned: deque[Follower] = deque()
-        """Followers whose watch was garbage-collected, in whatever thread; they leave soon."""
+        self.leaving: deque[Follower] = deque()
+        """Followers whose watch was garbage-collected, in any thread; they leave soon."""
         self.throttle: PollThrottle = PollThrottle(spacing)
         self._services = services
         self._shared = shared
@@ -110,18 +110,18 @@ class Polls:
 
     @property
     def responded(self) -> bool:
-        """Whether the client has had a good answer yet."""
+        """Whether the client has had a successful response."""
         return self._services.connection.responded
 
-    def job_changed(self) -> None:
+    def write_ended(self) -> None:
         """Let followers that join later ignore the requests that were sent before.
 
         Those of every job: a commit or an abort costs at most one request more per such follower.
         """
-        self.changes += 1
+        self.writes += 1
 
     def activate(self, follower: Follower) -> None:
-        """Send what a follower waits for from now on."""
+        """Start to send the requests that a follower waits for."""
         follower.active = True
         self._active.add(follower)
         for poll in follower.idle:
@@ -130,9 +130,9 @@ class Polls:
         self.start_due()
 
     def deactivate(self, follower: Follower, *, detach: bool) -> None:
-        """Send nothing for a follower that is not being awaited.
+        """Stop sending requests for a follower that is no longer awaited.
 
-        ``detach``: the requests that nobody is waiting for end without a caller.
+        ``detach``: requests without another active follower are detached.
         """
         follower.active = False
         self._active.discard(follower)
@@ -146,7 +146,7 @@ class Polls:
     def join(self, poll: Poll, follower: Follower, *, sent_after: float = NEVER) -> None:
         """Add a follower: it takes the last reply if that is recent, or the next one.
 
-        ``sent_after``: when the list was requested that has less recent news of the job.
+        ``sent_after``: when the list was requested, whose state of the job is older.
         """
         poll.followers.add(follower)
         now = self.now()
@@ -170,7 +170,7 @@ class Polls:
             self._detach(poll)
 
     def schedule(self, poll: Poll) -> None:
-        """Queue a poll for its due time, unless it is running. It overtakes none that is due."""
+        """Queue a poll for its due time, unless it is running. Those already due precede it."""
         if poll in self._running:
             return
         if poll.queued_for is None:
@@ -182,15 +182,15 @@ class Polls:
             heapq.heappush(self._queue, (poll.due, next(self._numbers), poll))
 
     def _compact(self) -> None:
-        """Drop the entries of polls that were queued again, or that nobody follows."""
+        """Drop the entries of polls that were queued again, or have no follower."""
         self._queue = [entry for entry in self._queue if entry[2].queued_for == entry[0]]
         heapq.heapify(self._queue)
         self._compact_at = max(SPARE, 2 * len(self._queue))
 
     def start_due(self) -> None:
         """Start the polls that are due, in the order of their due times; set the timer."""
-        while self.abandoned:
-            self.abandoned.popleft().leave()
+        while self.leaving:
+            self.leaving.popleft().leave()
         now = self.now()
         recent: int | None = None
         next_start: float | None = None
@@ -213,7 +213,7 @@ class Polls:
         self._set_timer(next_start if self._queue else None)
 
     def _drop_first(self, poll: Poll, due: float) -> None:
-        """Drop the first entry of the queue: it is old, or nobody waits for the poll."""
+        """Drop the first entry of the queue: it is old, or no follower awaits the poll."""
         heapq.heappop(self._queue)
         if poll.queued_for != due:
             return
@@ -243,7 +243,7 @@ class Polls:
     def _start(self, poll: Poll, now: float) -> None:
         self.throttle.on_start(now, poll.requests)
         poll.request_sent = now
-        poll.change = self.changes
+        poll.writes_before = self.writes
         poll.attempt += 1
         self._running.add(poll)
         call = self._services.call(poll.operation, poll.params, poll.group.settings)
@@ -287,7 +287,8 @@ class Polls:
             if poll.slot is not None:
                 poll.due, poll.slot = poll.slot + poll.group.interval, None
         if error is None:
-            poll.reply, poll.sent, poll.reply_change = outcome, poll.request_sent, poll.change
+            poll.reply, poll.sent = outcome, poll.request_sent
+            poll.reply_writes_before = poll.writes_before
         elif poll.shared_list is not None and ends_list(error):
             poll.shared_list.turn_off()
         for follower in tuple(poll.followers):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _REJECTED_FOR: Final = 60.0
 """Seconds for which a known job may be reported as unauthenticated: a proxy with a cold credential
-cache does so while its coordinator is away."""
+cache does so while its coordinator is unavailable."""
 
 
 class RetryPolicy:
@@ -26,7 +26,7 @@ class RetryPolicy:
     def __init__(self, settings: WatchSettings, responded: Callable[[], bool]) -> None:
         self._settings = settings
         self._responded = responded
-        """Whether the client has had a good answer, so that its address is right."""
+        """Whether the client has had a successful response, so that its address is right."""
         self.last_error: MilvusImportError | None = None
         """The last error that is retried; None after a success."""
         self._started = 0.0
@@ -40,8 +40,9 @@ class RetryPolicy:
         """Return if the error is retried, or raise it.
 
         It is raised if no later request can succeed, or if the outage is too long. ``known``: the
-        job has had a good answer. The outage starts with its first request, not with the last
-        success: the caller may have paused in between. Each follower gets a copy of the error.
+        job has had a successful response. The outage starts with its first failed request, not with
+        the last success: the caller may have paused in between. Each follower gets a copy of the
+        error.
         """
         if not isinstance(error, MilvusImportError):
             raise error

@@ -107,11 +107,11 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
         self._ended = False
         self._missing = False
         self._warned = False
-        self._returned = False
+        self._found_again = False
         """Whether the job was missing, and was found again."""
 
     def __del__(self) -> None:
-        self._follower.abandon()
+        self._follower.leave_later()
 
     def __aiter__(self) -> Self:
         return self
@@ -146,7 +146,7 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
     async def _next(self) -> ImportProgressData | None:
         """Process what arrives next. Return None if nothing changed or the error is retried."""
         follower = self._follower
-        if not await follower.news(self._limit.remaining()):
+        if not await follower.receive(self._limit.remaining()):
             self._time_out()
         self._limit.polled = True
         while follower.errors:
@@ -164,18 +164,18 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
         snapshot: Snapshot = poll.reply
         self._polled = poll.sent
         self._outage.on_success()
-        self._returned |= self._missing
+        self._found_again |= self._missing
         self._missing = False
         self._row = None
         if self._until is not None:
-            self._follower.list_decides(self._job_id)
+            self._follower.prefer_list(self._job_id)
         if snapshot.is_same(self._last):
             return None
         self._last = snapshot
         return snapshot.decode()
 
     def _list_arrived(self, poll: Poll) -> None:
-        """Record the state. A job that has ended, or is missing, is polled singly."""
+        """Record the state. A job that has ended, or is missing, is polled individually."""
         self._list_outage.on_success()
         if poll.sent < self._polled:
             return
@@ -187,9 +187,9 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
             state = self._row.state
             if not state.done and not has_reached(state, until):
                 self._outage.on_success()
-                self._returned |= self._missing
+                self._found_again |= self._missing
                 self._missing = False
-                self._follower.list_decides(self._job_id)
+                self._follower.prefer_list(self._job_id)
                 if state is ImportState.UNCOMMITTED and not self._warned:
                     self._warned = True
                     warn_waiting_for_commit(self._job_id)
@@ -203,11 +203,11 @@ class ImportWatch(AsyncIterator[ImportProgressData]):
             outage.on_error(error, since, known=bool(self._last or self._row))
             return
         if (self._last is None and self._row is None) or self._missing:
-            raise missing_job_error(error, last_progress(self._last), returned=self._returned)
+            raise missing_job_error(error, last_progress(self._last), found_again=self._found_again)
         self._missing = True
         self._outage.on_success()
         if self._until is not None:
-            self._follower.list_decides(self._job_id)
+            self._follower.prefer_list(self._job_id)
 
     def _time_out(self) -> NoReturn:
         cause = self._outage.last_error or self._list_outage.last_error
@@ -255,15 +255,15 @@ def warn_waiting_for_commit(job_id: str) -> None:
 
 
 def missing_job_error(
-    error: JobNotFoundError, progress: ImportProgressData | None, *, returned: bool
+    error: JobNotFoundError, progress: ImportProgressData | None, *, found_again: bool
 ) -> JobNotFoundError:
     """Return a copy of the error for one follower, with the last progress that it saw.
 
-    ``returned``: the job was missing before, and was found again.
+    ``found_again``: the job was missing before, and was found again.
     """
     copied = copy.copy(error)
     copied.progress = progress
-    if returned:
+    if found_again:
         set_hint(copied, Hint.SEVERAL_SERVERS)
     return copied
 

@@ -49,7 +49,7 @@ class FollowedJobs:
     def __init__(
         self, follower: Follower, settings: WatchSettings, *, until: Until | None = None
     ) -> None:
-        """``until`` is wait_all's: where a job counts as ended, and is then polled singly."""
+        """``until`` is wait_all's: where a job counts as ended; it is then polled individually."""
         self.follower = follower
         self.jobs: dict[str, ImportJob | None] = dict.fromkeys(follower.pending)
         """The last state of each job; None before the first."""
@@ -57,7 +57,7 @@ class FollowedJobs:
         self.failed: dict[str, MilvusImportError] = {}
         """The errors of jobs that cannot be followed any more."""
         self.snapshots: dict[str, Snapshot] = {}
-        """The last full progress of each job that was polled singly."""
+        """The last full progress of each job that was polled individually."""
         self.limit: TimeLimit = TimeLimit(settings.timeout)
         self.discovering: bool = follower.needs_list
         """Whether the first list, whose jobs are followed, has not arrived yet."""
@@ -71,7 +71,7 @@ class FollowedJobs:
         """When the last list was requested."""
         self._polled: dict[str, float] = {}
         """When the last single poll was sent of each job that had one."""
-        self._returned: set[str] = set()
+        self._found_again: set[str] = set()
         """Jobs that were missing, and were found again."""
         self._outages: dict[str, RetryPolicy] = {}
         self._error: Exception | None = None
@@ -98,7 +98,7 @@ class FollowedJobs:
             if self._error is not None:
                 error, self._error = self._error, None
                 raise error
-            if not await follower.news(self.limit.remaining()):
+            if not await follower.receive(self.limit.remaining()):
                 return False
             try:
                 self._process()
@@ -142,7 +142,7 @@ class FollowedJobs:
                 self._row_arrived(job_id, jobs)
 
     def _row_arrived(self, job_id: str, jobs: JobList) -> None:
-        """Record a row. A job that is missing, or has ended for wait_all, is polled singly."""
+        """Record a row. Poll a job individually that is missing, or has ended for wait_all."""
         row = jobs.row(job_id)
         if row is not None:
             changed = self._rows.get(job_id) != row or job_id in self._polled
@@ -161,12 +161,12 @@ class FollowedJobs:
         self.follower.poll_job(job_id, sent_after=self._listed)
 
     def _forget_poll(self, job_id: str) -> None:
-        """Poll a job no longer singly: the list reports its state, and is more recent."""
+        """Stop polling a job individually: the list reports its state, and is more recent."""
         self._polled.pop(job_id, None)
         self._listed_ends.pop(job_id, None)
         self._found(job_id)
         self._outages.pop(job_id, None)
-        self.follower.list_decides(job_id)
+        self.follower.prefer_list(job_id)
 
     def _list_failed(self, error: Exception, since: float) -> None:
         if isinstance(error, UnsupportedServerError) and self.discovering:
@@ -188,7 +188,7 @@ class FollowedJobs:
                 self._update(job)
         elif poll.sent >= self._listed:
             self._polled[job_id] = poll.sent
-        self.follower.list_decides(job_id)
+        self.follower.prefer_list(job_id)
 
     def _poll_failed(self, job_id: str, error: Exception, since: float) -> None:
         known = self.last_state(job_id) is not None
@@ -196,11 +196,11 @@ class FollowedJobs:
             self._outages.pop(job_id, None)
             if known and job_id not in self._missing:
                 self._missing.add(job_id)
-                self.follower.list_decides(job_id)
+                self.follower.prefer_list(job_id)
             else:
                 progress = self._last_progress(job_id, error.service or "internal")
-                returned = job_id in self._returned
-                self._end_with(job_id, missing_job_error(error, progress, returned=returned))
+                found_again = job_id in self._found_again
+                self._end_with(job_id, missing_job_error(error, progress, found_again=found_again))
             return
         try:
             self._outage(job_id).on_error(error, since, known=known)
@@ -215,7 +215,7 @@ class FollowedJobs:
     def _found(self, job_id: str) -> None:
         if job_id in self._missing:
             self._missing.discard(job_id)
-            self._returned.add(job_id)
+            self._found_again.add(job_id)
 
     def _outage(self, job_id: str) -> RetryPolicy:
         policy = self._outages.get(job_id)
@@ -292,7 +292,7 @@ class JobsWatch(AsyncIterator[ImportJob]):
         self._ended = False
 
     def __del__(self) -> None:
-        self._jobs.follower.abandon()
+        self._jobs.follower.leave_later()
 
     def __aiter__(self) -> Self:
         return self
