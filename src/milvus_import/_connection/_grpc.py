@@ -168,9 +168,10 @@ class _Call(Request):
             if isinstance(error, KeyError) and isinstance(error.args[0], int):
                 # grpcio below 1.83 has no name for the status code.
                 return self._reported_error(grpc.StatusCode.UNKNOWN, f"status code {error.args[0]}")
-            # Without the first two frames, which hold the call.
-            frames = error.__traceback__ and error.__traceback__.tb_next
-            return error.with_traceback(frames and frames.tb_next)
+            frames = error.__traceback__
+            while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+                frames = frames.tb_next  # the frames of this module hold the call
+            return error.with_traceback(frames)
         if reply is None:
             return self._reported_error(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
         if self.on_finish is not None:
