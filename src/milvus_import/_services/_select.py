@@ -11,7 +11,6 @@ import grpc
 
 from .._connection._method import NextPage
 from .._errors import (
-    ArgumentError,
     CallError,
     MilvusImportError,
     MilvusStatusError,
@@ -131,8 +130,7 @@ class Services:
     ) -> ResultT | NextPage | Exception:
         """Return the result of one request, or its error, which has no traceback and no context.
 
-        Raises ArgumentError for a request that is too large, and what opening the connection
-        raises.
+        Raises what opening the connection raises.
         """
         in_flight = self.connection.open()
         reply: Any = None
@@ -141,13 +139,11 @@ class Services:
                 raise call_error(grpc.StatusCode.DEADLINE_EXCEEDED, "")
             reply = await in_flight.run(self.connection.start(method, params, settings, timeout))
             return reply if isinstance(reply, Exception) else method.read(reply, params)
-        except ArgumentError:
-            raise
         except MilvusImportError as error:
             if isinstance(error, CallError) and error.http_status is None:
                 status = getattr(reply, "status", None)  # of HTTP; a message may have one as well
                 error.http_status = status if isinstance(status, int) else None
-            return error.with_traceback(None)  # its frames hold the reply
+            return error.with_traceback(None)  # its frames hold the request or the reply
 
     def _complete(
         self,
