@@ -165,9 +165,9 @@ class _Call(Request):
             text = "cancelled inside gRPC or an interceptor"
             return self._failed(grpc.StatusCode.CANCELLED, text)
         except Exception as error:  # noqa: BLE001 - an interceptor raised it; re-raised
-            if isinstance(error, KeyError) and isinstance(error.args[0], int):
-                # grpcio below 1.83 has no name for the status code.
-                return self._failed(grpc.StatusCode.UNKNOWN, f"status code {error.args[0]}")
+            key = error.args[0] if isinstance(error, KeyError) and error.args else None
+            if isinstance(key, int):  # grpcio below 1.83 has no name for the status code
+                return self._failed(grpc.StatusCode.UNKNOWN, f"status code {key}")
             # Without the first two frames, which hold the call.
             frames = error.__traceback__ and error.__traceback__.tb_next
             return error.with_traceback(frames and frames.tb_next)
