@@ -155,7 +155,7 @@ async def test_no_frame_around_an_interceptor_that_raises_contains_a_secret(
 
 @pytest.mark.parametrize("service", ["internal", "public", "rest", "cloud"])
 async def test_no_frame_of_a_create_that_is_too_large_contains_a_secret(service: Any) -> None:
-    cloud = {"cluster_id": "in01-1"} if service == "cloud" else {}
+    cloud: dict[str, Any] = {"cluster_id": "in01-1"} if service == "cloud" else {}
     given: dict[str, Any] = {"options": {"ezk": OPTION}}
     if cloud:
         given = {"storage": BucketCredentials("key", PASSWORD)}

@@ -178,6 +178,8 @@ class _Call(Request):
         return reply
 
     async def _given_up(self) -> MilvusImportError:
+        if self.connection.closed:
+            return self._failed(grpc.StatusCode.CANCELLED, "the client was closed")
         if self.timeout is None:
             return self._failed(grpc.StatusCode.CANCELLED, "ended without its caller")
         return self._failed(grpc.StatusCode.DEADLINE_EXCEEDED, INTERCEPTED)
