@@ -283,13 +283,22 @@ async def test_a_call_that_grpc_never_starts_is_given_up(
     ("raised", "ended"),
     [
         (lambda: KeyError("mine"), (KeyError, None)),
+        (KeyError, (KeyError, None)),
         (lambda: TimeoutError("mine"), (TimeoutError, None)),
         (lambda: asyncio.CancelledError("mine"), (CallError, Code.CANCELLED)),
         (lambda: grpc.aio.UsageError("mine"), (CallError, Code.INTERNAL)),
         (lambda: status(Code.ABORTED), (CallError, Code.ABORTED)),
         (lambda: status(Code.CANCELLED), (CallError, Code.CANCELLED)),
     ],
-    ids=["KeyError", "TimeoutError", "CancelledError", "UsageError", "ABORTED", "CANCELLED"],
+    ids=[
+        "KeyError",
+        "bare KeyError",
+        "TimeoutError",
+        "CancelledError",
+        "UsageError",
+        "ABORTED",
+        "CANCELLED",
+    ],
 )
 async def test_an_interceptor_that_raises_ends_the_call(
     raised: Callable[[], BaseException],  # new each time: it goes, and its call with it

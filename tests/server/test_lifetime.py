@@ -39,6 +39,7 @@ from milvus_import import (
     UnavailableError,
     get_import_progress,
 )
+from milvus_import._connection import _lazy
 from milvus_import.testing import FakeMilvus, Fault
 
 pytestmark = pytest.mark.anyio
@@ -340,6 +341,48 @@ async def test_close_cancels_a_call_that_hangs_after_one_second(
         with pytest.raises(ClientClosedError, match="GetImportProgress"):
             await call
         assert [record.code.name for record in records] == ["CANCELLED"]
+
+
+class Stubborn(Pass):
+    """Ignores its cancellation until it is released."""
+
+    def __init__(self) -> None:
+        self.started = False
+        self.released = asyncio.Event()
+
+    async def intercept_unary_unary(
+        self, continuation: Any, client_call_details: Any, request: Any
+    ) -> Any:
+        self.started = True
+        while not self.released.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.released.wait()
+        raise LookupError
+
+
+@pytest.mark.parametrize("timeout", [10 * GUARD, None])
+async def test_close_ends_a_call_whose_interceptor_ignores_its_cancellation(
+    timeout: float | None, server: FakeMilvus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_lazy, "CLOSE_GRACE", 0.05)
+    stubborn = Stubborn()
+    records: list[CallRecord] = []
+    client = ImportClient(
+        server.internal_uri, interceptors=[stubborn], on_finish=records.append, rpc_timeout=timeout
+    )
+    async with leaks.nothing_left():
+        call = asyncio.create_task(client.get_import_progress(JOB_ID))
+        await until(lambda: stubborn.started)
+        await client.close()
+        try:
+            done, _ = await asyncio.wait({call}, timeout=GUARD)
+        finally:
+            stubborn.released.set()
+        assert done
+        with pytest.raises(ClientClosedError) as caught:
+            await call
+    assert caught.value.may_have_run
+    assert [record.code.name for record in records] == ["CANCELLED"]
 
 
 async def test_close_in_a_cancelled_scope_closes(server: FakeMilvus) -> None:

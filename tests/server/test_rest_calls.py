@@ -24,6 +24,7 @@ from milvus_import import (
     ImportClient,
     UnavailableError,
 )
+from milvus_import._services import _select
 from milvus_import._services._select import RETRY_DELAY
 from milvus_import.testing import FakeMilvus, Fault
 
@@ -240,6 +241,18 @@ async def test_read_is_repeated_only_once() -> None:
         assert len(server.requests) == 3
     assert caught.value.transient
     assert "the connection broke" in str(caught.value)
+
+
+async def test_read_is_not_repeated_if_its_timeout_expires_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_select, "RETRY_DELAY", 2 * GUARD)
+    async with web.serving(web.CLOSE) as server, connect(server.uri) as client:
+        with pytest.raises(UnavailableError, match="the connection broke") as caught:
+            await client.get_import_progress(JOB, timeout=GUARD)
+        assert len(server.requests) == 1
+    assert caught.value.transient
+    assert caught.value.record is not None
 
 
 @pytest.mark.parametrize(

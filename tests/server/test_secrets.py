@@ -26,6 +26,8 @@ from certificates import make_certificates
 
 import milvus_import
 from milvus_import import (
+    ArgumentError,
+    BucketCredentials,
     CallRecord,
     GetImportProgressOption,
     ImportClient,
@@ -149,6 +151,21 @@ async def test_no_frame_around_an_interceptor_that_raises_contains_a_secret(
         with pytest.raises(LookupError) as caught:
             await METHODS["create_import"](client, {"metadata": METADATA})
     assert found("\n".join(frames(caught.value, milvus_import))) == []
+
+
+@pytest.mark.parametrize("service", ["internal", "public", "rest", "cloud"])
+async def test_no_frame_of_a_create_that_is_too_large_contains_a_secret(service: Any) -> None:
+    cloud: dict[str, Any] = {"cluster_id": "in01-1"} if service == "cloud" else {}
+    given: dict[str, Any] = {"options": {"ezk": OPTION}}
+    if cloud:
+        given = {"storage": BucketCredentials("key", PASSWORD)}
+    files = [f"https://bucket.example/{'x' * 900}{number}.npy" for number in range(2000)]
+    async with ImportClient("http://127.0.0.1:1", token=TOKEN, service=service, **cloud) as client:
+        with pytest.raises(ArgumentError, match=r"1\.4 MiB") as caught:
+            await client.create_import("books", [files], metadata={"x-secret": VALUE}, **given)
+    shown = our_frames(caught.value)
+    assert any(frame.startswith("call: ") for frame in shown)
+    assert found("\n".join(shown)) == []
 
 
 async def test_no_output_of_the_function_contains_a_secret() -> None:

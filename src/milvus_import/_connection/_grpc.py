@@ -165,9 +165,9 @@ class _Call(Request):
             text = "cancelled inside gRPC or an interceptor"
             return self._reported_error(grpc.StatusCode.CANCELLED, text)
         except Exception as error:  # noqa: BLE001 - an interceptor raised it; re-raised
-            if isinstance(error, KeyError) and isinstance(error.args[0], int):
-                # grpcio below 1.83 has no name for the status code.
-                return self._reported_error(grpc.StatusCode.UNKNOWN, f"status code {error.args[0]}")
+            key = error.args[0] if isinstance(error, KeyError) and error.args else None
+            if isinstance(key, int):  # grpcio below 1.83 has no name for the status code
+                return self._reported_error(grpc.StatusCode.UNKNOWN, f"status code {key}")
             frames = error.__traceback__
             while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
                 frames = frames.tb_next  # the frames of this module hold the call
@@ -179,6 +179,8 @@ class _Call(Request):
         return reply
 
     async def _overdue_error(self) -> MilvusImportError:
+        if self.connection.closed:
+            return self._reported_error(grpc.StatusCode.CANCELLED, "the client was closed")
         if self.timeout is None:
             return self._reported_error(grpc.StatusCode.CANCELLED, "ended without its caller")
         return self._reported_error(grpc.StatusCode.DEADLINE_EXCEEDED, INTERCEPTED)

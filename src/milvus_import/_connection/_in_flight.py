@@ -82,13 +82,19 @@ class InFlight:
         return await request.outcome(overdue=overdue)
 
     async def close(self, grace: float) -> None:
-        """Give the requests ``grace`` seconds, cancel the others, and wait for those as long."""
+        """Give the requests ``grace`` seconds, cancel the others, and wait for those as long.
+
+        Those that ignore it, as an interceptor may, are given up.
+        """
         for _ in range(2):
             ends = [self._end_of(request.runner) for request in self._requests.values()]
             if ends:
                 await asyncio.wait(ends, timeout=grace)
             for request in tuple(self._requests.values()):
                 request.runner.cancel()
+        for end in self._requests:
+            if not end.done():
+                end.set_result(True)
         if self._timer is not None:
             self._timer.cancel()
 

@@ -11,7 +11,6 @@ import grpc
 
 from .._connection._method import NextPage
 from .._errors import (
-    ArgumentError,
     CallError,
     MilvusImportError,
     MilvusStatusError,
@@ -112,7 +111,7 @@ class Services:
                 elif self._is_unimplemented(outcome, method):
                     unimplemented.append(outcome)
                     del names[0]
-                elif method.is_read and _may_retry(outcome, started, retried=retried):
+                elif method.is_read and _may_retry(outcome, settings, started, retried=retried):
                     retried = True
                     await asyncio.sleep(RETRY_DELAY)
                 else:
@@ -131,8 +130,7 @@ class Services:
     ) -> ResultT | NextPage | Exception:
         """Return the result of one request, or its error, which has no traceback and no context.
 
-        Raises ArgumentError for a request that is too large, and what opening the connection
-        raises.
+        Raises what opening the connection raises.
         """
         in_flight = self.connection.open()
         reply: Any = None
@@ -141,13 +139,11 @@ class Services:
                 raise call_error(grpc.StatusCode.DEADLINE_EXCEEDED, "")
             reply = await in_flight.run(self.connection.start(method, params, settings, timeout))
             return reply if isinstance(reply, Exception) else method.read(reply, params)
-        except ArgumentError:
-            raise
         except MilvusImportError as error:
             if isinstance(error, CallError) and error.http_status is None:
                 status = getattr(reply, "status", None)  # of HTTP; a message may have one as well
                 error.http_status = status if isinstance(status, int) else None
-            return error.with_traceback(None)  # its frames hold the reply
+            return error.with_traceback(None)  # its frames hold the request or the reply
 
     def _complete(
         self,
@@ -273,10 +269,13 @@ def _unsupported_hint(errors: list[CallError]) -> Hint | None:
     return Hint.USE_INTERNAL_PORT if errors[0].service == "internal" else Hint.USE_PUBLIC_PORT
 
 
-def _may_retry(error: CallError, started: float, *, retried: bool) -> bool:
+def _may_retry(error: CallError, settings: CallSettings, started: float, *, retried: bool) -> bool:
     """Return whether to retry a read: its connection broke within a second of its start.
 
-    It is retried once, and again while the server never processed it (GOAWAY).
+    It is retried once, and again while the server never processed it (GOAWAY), unless its timeout
+    would expire before: then the error that was received says more.
     """
     early = error.record is not None and time.monotonic() - started < RETRY_WITHIN
-    return early and connection_broke(error) and not (retried and error.may_have_run)
+    remaining = _remaining(settings, started)
+    in_time = remaining is None or remaining > RETRY_DELAY
+    return early and in_time and connection_broke(error) and not (retried and error.may_have_run)
