@@ -168,10 +168,7 @@ class _Call(Request):
             key = error.args[0] if isinstance(error, KeyError) and error.args else None
             if isinstance(key, int):  # grpcio below 1.83 has no name for the status code
                 return self._reported_error(grpc.StatusCode.UNKNOWN, f"status code {key}")
-            frames = error.__traceback__
-            while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
-                frames = frames.tb_next  # the frames of this module hold the call
-            return error.with_traceback(frames)
+            return _without_own_frames(error)
         if reply is None:
             return self._reported_error(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
         if self.on_finish is not None:
@@ -236,6 +233,14 @@ async def _status_details(
     """Return the status text and the metadata of a call that has ended."""
     initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
     return await call.details() or "", initial, trailing
+
+
+def _without_own_frames(error: Exception) -> Exception:
+    """Return the error of an interceptor without the first frames, which hold the call."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    return error.with_traceback(frames)
 
 
 def _consume_exception(task: asyncio.Task[Any]) -> None:
