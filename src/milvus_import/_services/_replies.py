@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -159,7 +159,8 @@ def parse(
     status = message.status
     if status.code or status.error_code:
         raise returned_error(status)
-    return cast("_MessageT", message), status.reason
+    parsed: _MessageT = message
+    return parsed, status.reason
 
 
 def _parse_bytes(

@@ -70,6 +70,8 @@ class Services:
         """Whether the token or the password is in quotes, which are probably not part of it."""
         self._services = services
         self._order = self._first_order = tuple(services)
+        self._names: dict[Operation[Any, Any], list[str]] = {}
+        """The services of each operation in the present order."""
         self._worked: set[str] = set()
         self._responded_last = ""
         self._recheck_at = 0.0
@@ -88,10 +90,11 @@ class Services:
         started, retried = time.monotonic(), False
         remaining = settings.timeout
         unimplemented: list[CallError] = []
-        names = [name for name in self._current_order() if operation in self._services[name]]
+        names = self._names_of(operation)
         several = len(names) > 1
-        while names:
-            name = names[0]
+        tried = 0
+        while tried < len(names):
+            name = names[tried]
             method: Method[ParamsT, ResultT] = self._services[name][operation]
             outcome = await self._attempt(method, params, settings, remaining)
             if not isinstance(outcome, Exception):
@@ -110,7 +113,7 @@ class Services:
                     raise outcome
                 elif self._is_unimplemented(outcome, method):
                     unimplemented.append(outcome)
-                    del names[0]
+                    tried += 1
                 elif method.is_read and _may_retry(outcome, settings, started, retried=retried):
                     retried = True
                     await asyncio.sleep(RETRY_DELAY)
@@ -181,16 +184,22 @@ class Services:
             return method.reply_type is not None or MISSING_ROUTE in error.details
         return len(self._order) > 1 and method.is_read and lacks_grpc_status(error)
 
-    def _current_order(self) -> tuple[str, ...]:
-        """Return the order: the first service first again once RECHECK_INTERVAL is over.
+    def _names_of(self, operation: Operation[Any, Any]) -> list[str]:
+        """Return the services that have an operation, in the order in which they are called.
 
-        It had worked before it returned UNIMPLEMENTED, which may have come from a gateway.
+        The first one is the first again once RECHECK_INTERVAL is over: it had worked before it
+        returned UNIMPLEMENTED, which may have come from a gateway.
         """
         if self._recheck_at and time.monotonic() >= self._recheck_at:
             self._recheck_at = 0.0
             self._order = self._first_order
             self._responded_last = ""
-        return self._order
+            self._names.clear()
+        names = self._names.get(operation)
+        if names is None:
+            names = [name for name in self._order if operation in self._services[name]]
+            self._names[operation] = names
+        return names
 
     def _remember(self, name: str, *, responded: bool, several: bool) -> None:
         """Call this service first from now on, if ``several`` have the operation.
@@ -207,6 +216,7 @@ class Services:
             if self._first_order[0] in self._worked:
                 self._recheck_at = time.monotonic() + RECHECK_INTERVAL
             self._order = (name, *(other for other in self._order if other != name))
+            self._names.clear()
 
     def _unsupported_error(
         self, operation: Operation[Any, Any], errors: list[CallError], params: Any
