@@ -168,6 +168,8 @@ class _Call(Request):
             key = error.args[0] if isinstance(error, KeyError) and error.args else None
             if isinstance(key, int):  # grpcio below 1.83 has no name for the status code
                 return self._failed(grpc.StatusCode.UNKNOWN, f"status code {key}")
+            text = f"an interceptor raised {type(error).__name__}"
+            self._report(grpc.StatusCode.UNKNOWN, text, None, None)
             # Without the first two frames, which hold the call.
             frames = error.__traceback__ and error.__traceback__.tb_next
             return error.with_traceback(frames and frames.tb_next)
