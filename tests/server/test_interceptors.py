@@ -249,6 +249,30 @@ async def test_the_example_traces_a_call(fake: FakeMilvus, job_id: str) -> None:
 # ------------------------------------------------------------------------ slow interceptors
 
 
+class RaiseAfter(Pass):
+    """Raises an error after the response."""
+
+    async def intercept_unary_unary(
+        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        await (await continuation(client_call_details, request))
+        raise LookupError
+
+
+async def test_a_call_whose_interceptor_raises_after_the_response_has_a_record(
+    fake: FakeMilvus, job_id: str
+) -> None:
+    records: list[CallRecord] = []
+    uri = fake.internal_uri
+    async with ImportClient(uri, interceptors=[RaiseAfter()], on_finish=records.append) as client:
+        with pytest.raises(LookupError):
+            await client.get_import_progress(job_id)
+    assert len(fake.received) == 1
+    assert [(record.code, record.details) for record in records] == [
+        (grpc.StatusCode.UNKNOWN, "an interceptor raised LookupError")
+    ]
+
+
 class Slow(Pass):
     """Takes its time before the call, or after the response."""
 

@@ -168,6 +168,8 @@ class _Call(Request):
             key = error.args[0] if isinstance(error, KeyError) and error.args else None
             if isinstance(key, int):  # grpcio below 1.83 has no name for the status code
                 return self._reported_error(grpc.StatusCode.UNKNOWN, f"status code {key}")
+            text = f"an interceptor raised {type(error).__name__}"
+            self._report(grpc.StatusCode.UNKNOWN, text, None, None)
             return _without_own_frames(error)
         if reply is None:
             return self._reported_error(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
