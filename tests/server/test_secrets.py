@@ -153,7 +153,9 @@ async def test_no_frame_around_an_interceptor_that_raises_contains_a_secret(
     assert found("\n".join(frames(caught.value, milvus_import))) == []
 
 
-@pytest.mark.parametrize("service", ["internal", "public", "rest", "cloud"])
+@pytest.mark.parametrize(
+    "service", ["internal", "public", "rest", pytest.param("cloud", id="rest cloud")]
+)
 async def test_no_frame_of_a_create_that_is_too_large_contains_a_secret(service: Any) -> None:
     cloud: dict[str, Any] = {"cluster_id": "in01-1"} if service == "cloud" else {}
     given: dict[str, Any] = {"options": {"ezk": OPTION}}

@@ -61,12 +61,19 @@ def descriptors() -> set[str]:
     return found
 
 
+def _done(call: grpc.aio.Call) -> bool:
+    try:
+        return call.done()
+    except Exception:  # noqa: BLE001 - of its interceptor, with older versions of grpcio
+        return True
+
+
 def holdings() -> Holdings:
     loop = asyncio.get_running_loop()
     timers: list[asyncio.TimerHandle] = getattr(loop, "_scheduled", [])  # uvloop shows none
     gc.collect()
     calls = {
-        thing for thing in gc.get_objects() if isinstance(thing, grpc.aio.Call) and not thing.done()
+        thing for thing in gc.get_objects() if isinstance(thing, grpc.aio.Call) and not _done(thing)
     }
     return Holdings(
         {task for task in asyncio.all_tasks(loop) if not re.search(_SERVERS_TASK, repr(task))},

@@ -147,7 +147,7 @@ class _Call(Request):
             return await self._overdue_error()
         call = self.call
         try:
-            if call.cancelled():
+            if self.awaitable is call and call.cancelled():
                 return self._reported_error(grpc.StatusCode.CANCELLED, *await _status_details(call))
             reply = await self.awaitable  # it has ended: this does not suspend
         except grpc.aio.AioRpcError as error:
