@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -98,10 +97,6 @@ def test_service(app, fake_milvus, percent):
 ANYIO, ASYNCIO = "pytestmark = pytest.mark.anyio", "pytestmark = pytest.mark.asyncio"
 WITHOUT_ASYNCIO = ("-p", "no:asyncio")
 
-needs_pytest_asyncio = pytest.mark.skipif(
-    importlib.util.find_spec("pytest_asyncio") is None, reason="pytest-asyncio is not installed"
-)
-
 
 def run(folder: Path, *options: str, tests: str, backend: str = "") -> tuple[int, str]:
     """Run two tests with the fixture; return the exit code and the output."""
@@ -138,14 +133,12 @@ def test_anyio_with_a_backend_of_another_scope(tmp_path: Path, scope: str) -> No
     passes(tmp_path, *WITHOUT_ASYNCIO, tests=TESTS.format(mark=ANYIO), backend=backend)
 
 
-@needs_pytest_asyncio
 @pytest.mark.parametrize("mode", ["strict", "auto"])
 def test_pytest_asyncio(tmp_path: Path, mode: str) -> None:
     mark = ASYNCIO if mode == "strict" else ""
     passes(tmp_path, "-o", f"asyncio_mode={mode}", tests=TESTS.format(mark=mark))
 
 
-@needs_pytest_asyncio
 @pytest.mark.parametrize("scope", ["class", "module", "session"])
 def test_pytest_asyncio_with_a_loop_of_another_scope(tmp_path: Path, scope: str) -> None:
     mark = f"pytestmark = pytest.mark.asyncio(loop_scope={scope!r})"
@@ -159,7 +152,6 @@ def test_pytest_asyncio_with_a_loop_of_another_scope(tmp_path: Path, scope: str)
     passes(tmp_path, "-o", "asyncio_mode=strict", tests=body)
 
 
-@needs_pytest_asyncio
 def test_mark_of_anyio_in_the_auto_mode_of_pytest_asyncio(tmp_path: Path) -> None:
     tests = TESTS.format(mark=ANYIO)
     passes(tmp_path, "-o", "asyncio_mode=auto", tests=tests, backend=ANYIO_BACKEND)
@@ -169,8 +161,5 @@ def test_synchronous_tests(tmp_path: Path) -> None:
     passes(tmp_path, *WITHOUT_ASYNCIO, tests=SYNCHRONOUS)
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("starlette") is None, reason="starlette is not installed"
-)
 def test_test_client_of_starlette(tmp_path: Path) -> None:
     passes(tmp_path, *WITHOUT_ASYNCIO, tests=TEST_CLIENT)
