@@ -14,7 +14,7 @@ import older_grpc
 import pytest
 from times import GUARD, SCALE
 
-from milvus_import._connection import _lazy
+from milvus_import._connection import _base
 from milvus_import.testing import FakeMilvus
 
 # gRPC logs each GOAWAY to stderr; the tests cause hundreds.
@@ -95,7 +95,7 @@ def short_delays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Shorten the grace of close(), except where it is measured."""
     if request.node.get_closest_marker("real_delays"):
         return
-    monkeypatch.setattr(_lazy, "CLOSE_GRACE", 0.2 * SCALE)
+    monkeypatch.setattr(_base, "CLOSE_GRACE", 0.2 * SCALE)
 
 
 @pytest.fixture

@@ -40,8 +40,8 @@ from ._services._requests import (
     Volume,
 )
 from ._services._select import ServiceChoice
-from ._watch._watch import ImportWatch
-from ._watch._watch_all import JobsWatch, Outcome
+from ._watch._jobs import Outcome
+from ._watch._watch import ImportWatch, JobsWatch
 
 __all__ = [
     "AccessDeniedError",

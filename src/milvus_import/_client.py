@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack, get_args
 
 import grpc.aio
 
 from ._address import Endpoint, TLSConfig, authorization, credentials_text, parse_uri
+from ._connection._base import yield_to_loop
 from ._connection._grpc import (
     ChannelOption,
     GrpcConnection,
@@ -19,7 +21,6 @@ from ._connection._grpc import (
     validate_interceptors,
     validate_message_sizes,
 )
-from ._connection._lazy import yield_to_loop
 from ._errors import ArgumentError, ClientClosedError, JobNotFoundError
 from ._models import GetImportProgressResponse, ImportJob, ImportProgressData, Service
 from ._options import (
@@ -62,13 +63,13 @@ from ._services._requests import (
 )
 from ._services._select import ServiceChoice, Services
 from ._text import shorten
-from ._watch._followers import Follower, Group
+from ._watch._followers import Follower
+from ._watch._jobs import FollowedJobs, Outcome
 from ._watch._polls import Polls
-from ._watch._watch import ImportWatch, wait_for
-from ._watch._watch_all import FollowedJobs, JobsWatch, Outcome, wait_for_all
+from ._watch._watch import ImportWatch, JobsWatch, wait_for, wait_for_all
 
 if TYPE_CHECKING:
-    from ._options import WatchSettings
+    pass
 
 logger = logging.getLogger("milvus_import")
 
@@ -156,18 +157,19 @@ class ImportClient:
         checked = validate_interceptors(interceptors)
         arguments = validate_channel_options(channel_options)
         secret = credentials_text(token, user, password)
-        cloud = {"cluster_id": cluster_id, "project_id": project_id, "region_id": region_id}
         self._on_cloud = service == "cloud"
         self._validate_job_id = validate_cloud_job_id if self._on_cloud else validate_job_id
+        self._validate_job_ids = partial(validate_job_ids, validate=self._validate_job_id)
         if self._on_cloud:
             _reject_credentials(token, user or password)
         else:
+            cloud = {"cluster_id": cluster_id, "project_id": project_id, "region_id": region_id}
             _reject(cloud, "unless service='cloud'")
         if service == "rest" or service == "cloud":  # noqa: PLR1714 - it narrows the type
             from ._services import _cloud, _rest  # noqa: PLC0415 - aiohttp is an extra
 
-            grpc_only = {"interceptors": checked, "channel_options": arguments}
-            _reject(grpc_only, f"with service={service!r}: they are for gRPC only")
+            only = f"with service={service!r}: they are for gRPC only"
+            _reject({"interceptors": checked, "channel_options": arguments}, only)
             self._settings = _rest.http_settings(
                 endpoint,
                 secret,
@@ -200,7 +202,7 @@ class ImportClient:
             self._services = _grpc_services(endpoint, tls, arguments, checked, service)
         self._services.quoted_token = _is_quoted(token) or _is_quoted(password)
         spacing = FIRST_CLOUD_SPACING if self._on_cloud else 0.0
-        self._polls = Polls(self._services, shared=not checked, spacing=spacing)
+        self._polls = Polls(self._services, self._db_name, shared=not checked, spacing=spacing)
         if secret and not (endpoint.secure or endpoint.loopback):
             _warn_of_plaintext(endpoint.target)
 
@@ -357,9 +359,9 @@ class ImportClient:
         # They may hold secrets, and error reporters show the variables of frames.
         del options, files, storage
         settings = self._with_database(merge(self._settings, call, _CREATE_PARAMETERS), db_name)
+        if idempotency_key is not None and self._on_cloud:
+            raise ArgumentError(f"idempotency_key must be None {_NOT_ON_CLOUD}")
         if idempotency_key is not None:
-            if self._on_cloud:
-                raise ArgumentError(f"idempotency_key must be None {_NOT_ON_CLOUD}")
             key = validate_idempotency_key(idempotency_key)
             settings = with_metadata(settings, "idempotency-key", key)
         await yield_to_loop()  # a caller that is already cancelled must not start a job
@@ -393,11 +395,8 @@ class ImportClient:
         The iterator raises WaitTimeoutError, JobNotFoundError, and the last error if it is not
         retried. A failed job is yielded, not raised.
         """
-        watch = parse_watch_options(options, ("job_id",))
-        job_id = self._validate_job_id(job_id)
-        settings = merge_rpc(self._settings, options, ("job_id",))
-        follower = Follower(self._group(settings, watch), (job_id,), self._db_name)
-        return ImportWatch(job_id, follower, watch)
+        ids = (self._validate_job_id(job_id),)
+        return ImportWatch(self._follow(ids, options, ("job_id",), detailed=True))
 
     async def wait(
         self,
@@ -416,17 +415,16 @@ class ImportClient:
         Raises ImportFailedError if the job failed, WaitTimeoutError when ``timeout`` expires (the
         job continues), and what ``watch`` raises.
         """
-        validate_until(until)
-        if on_progress is not None:
-            validate_callback("on_progress", on_progress)
-        own = ("job_id", "until", "on_progress")
-        watch = parse_watch_options(options, own)
-        job_id = self._validate_job_id(job_id)
-        group = self._group(merge_rpc(self._settings, options, own), watch)
-        rows = group.of_list("", self._db_name) if on_progress is None else None
-        follower = Follower(group, (job_id,), self._db_name, shared_list=rows)
-        waiting = None if rows is None else until
-        return await wait_for(ImportWatch(job_id, follower, watch, waiting), until, on_progress)
+        jobs = self._follow(
+            (self._validate_job_id(job_id),),
+            options,
+            ("job_id", "until", "on_progress"),
+            collection="" if on_progress is None else None,
+            until=until,
+            on_progress=on_progress,
+            detailed=True,
+        )
+        return await wait_for(jobs, on_progress)
 
     def watch_all(
         self,
@@ -448,27 +446,14 @@ class ImportClient:
         A failed job is yielded, not raised. A job that the server does not have does not stop the
         others; its JobNotFoundError is raised when they have ended.
         """
-        own = ("job_ids", "collection_name", "all_databases")
-        watch = parse_watch_options(options, own)
         if job_ids is not None and collection_name is not None:
             raise ArgumentError("job_ids must be None if collection_name is passed")
-        ids = (
-            None
-            if job_ids is None
-            else validate_job_ids(job_ids, or_collection=True, validate=self._validate_job_id)
-        )
-        params = self._list_params(
-            collection_name, None, all_databases=all_databases or ids is not None
-        )
-        group = self._group(merge_rpc(self._settings, options, own), watch)
-        follower = Follower(
-            group,
-            ids or (),
-            params.db_name,
-            shared_list=group.of_list(params.collection_name, params.db_name),
-            needs_list=ids is None,
-        )
-        return JobsWatch(FollowedJobs(follower, watch))
+        ids = [] if job_ids is None else self._validate_job_ids(job_ids, or_collection=True)
+        all_databases = all_databases or job_ids is not None
+        listed = self._list_params(collection_name, None, all_databases=all_databases)
+        own = ("job_ids", "collection_name", "all_databases")
+        collection, every = listed.collection_name, job_ids is None
+        return JobsWatch(self._follow(ids, options, own, collection=collection, needs_list=every))
 
     async def wait_all(
         self,
@@ -485,20 +470,18 @@ class ImportClient:
         a job that was not finished when ``timeout`` expired, or the error that ended the wait. The
         arguments are those of ``wait`` and ``watch_all``.
         """
-        validate_until(until)
-        own = ("job_ids", "until", "on_progress")
-        watch = parse_watch_options(options, own)
         if job_ids is None:
-            raise TypeError(
-                "job_ids must be a list of job ids, got None; watch_all follows all jobs"
-            )
-        if on_progress is not None:
-            validate_callback("on_progress", on_progress)
-        ids = validate_job_ids(job_ids, or_collection=False, validate=self._validate_job_id)
-        group = self._group(merge_rpc(self._settings, options, own), watch)
-        rows = group.of_list("", self._db_name)
-        follower = Follower(group, ids, self._db_name, shared_list=rows)
-        return await wait_for_all(FollowedJobs(follower, watch, until=until), on_progress)
+            text = "job_ids must be a list of job ids, got None; watch_all follows all jobs"
+            raise TypeError(text)
+        jobs = self._follow(
+            self._validate_job_ids(job_ids, or_collection=False),
+            options,
+            ("job_ids", "until", "on_progress"),
+            collection="",
+            until=until,
+            on_progress=on_progress,
+        )
+        return await wait_for_all(jobs, on_progress)
 
     async def _change_job(self, operation: Any, job_id: str, call: CallOptions) -> None:
         if self._on_cloud:
@@ -523,9 +506,33 @@ class ImportClient:
             )
         return ListParams(collection, database)
 
-    def _group(self, settings: CallSettings, watch: WatchSettings) -> Group:
-        """Return the group of a watch; one that polls once sends its own request."""
-        return self._polls.group(settings, watch.interval, alone=watch.timeout <= 0)
+    def _follow(
+        self,
+        job_ids: Iterable[str],
+        options: WatchOptions,
+        own: tuple[str, ...],
+        *,
+        collection: str | None = None,
+        needs_list: bool = False,
+        until: Until | None = None,
+        on_progress: Callable[..., object] | None = None,
+        detailed: bool = False,
+    ) -> FollowedJobs:
+        """Return the jobs of a watch or a wait. Nothing is sent.
+
+        ``own``: the parameters of the method. ``collection``: that of the list whose rows suffice.
+        """
+        if until is not None:
+            validate_until(until)
+        if on_progress is not None:
+            validate_callback("on_progress", on_progress)
+        watch = parse_watch_options(options, own)
+        settings = merge_rpc(self._settings, options, own)
+        # A watch that polls once sends its own request.
+        group = self._polls.group(settings, watch.interval, alone=watch.timeout <= 0)
+        rows = None if collection is None else group.of_list(collection)
+        follower = Follower(group, job_ids, shared_list=rows, needs_list=needs_list)
+        return FollowedJobs(follower, watch, until=until, detailed=detailed)
 
     def _with_database(self, settings: CallSettings, db_name: str | None) -> CallSettings:
         if db_name is None:

@@ -20,7 +20,7 @@ from milvus_import import (
     MilvusStatusError,
 )
 from milvus_import._failures import complete
-from milvus_import._failures._milvus import returned_error
+from milvus_import._failures._statuses import returned_error
 from milvus_import._services._internal import decode_progress as decode_internal
 from milvus_import._services._public import decode_progress as decode_public
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2

@@ -165,7 +165,7 @@ class MemoryServices(World):
 def client_of(services: Any) -> ImportClient:
     """Return a client whose requests the services perform."""
     client = ImportClient("127.0.0.1:1")
-    services.polls = Polls(services, shared=True)
+    services.polls = Polls(services, "", shared=True)
     vars(client).update(_services=services, _polls=services.polls)
     return client
 
@@ -324,6 +324,29 @@ async def test_lists_are_requested_again_300_s_after_one_that_was_denied() -> No
     assert services.count(since=305.0) == 0
     services.end(services.live)
     await asyncio.gather(*waits)
+
+
+@virtually
+async def test_a_watch_dropped_during_a_list_that_fails_leaves_no_poll() -> None:
+    services = ScriptedServices(20)
+    client = client_of(services)
+    watches = [client.watch_all(list(services.states))]
+
+    def answer(job_id: str, number: int) -> Exception | None:
+        if (job_id, number) != ("", 2):
+            return None
+        watches.clear()
+        return DeadlineExceededError("late", code=grpc.StatusCode.DEADLINE_EXCEEDED)
+
+    services.answer = answer
+    await anext(watches[0])
+    waits = tasks_of(client.wait(job_id) for job_id in services.states)
+    await asyncio.sleep(10)
+    assert not watches
+    services.end(services.live)
+    await asyncio.gather(*waits)
+    await asyncio.sleep(10)
+    assert left_behind(client) == {}
 
 
 @virtually

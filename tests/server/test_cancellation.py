@@ -47,7 +47,7 @@ from milvus_import import (
     GetImportProgressResponse,
     ImportClient,
 )
-from milvus_import._connection import _in_flight
+from milvus_import._connection import _base
 from milvus_import.testing import FakeMilvus, Fault
 
 pytestmark = pytest.mark.anyio
@@ -148,7 +148,7 @@ async def test_a_detached_call_that_hangs_ends_at_its_deadline(
     path: str, fake: FakeMilvus, job_id: str, scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lifetime = 0.5 * scale
-    monkeypatch.setattr(_in_flight, "DETACHED_LIFETIME", lifetime)
+    monkeypatch.setattr(_base, "DETACHED_LIFETIME", lifetime)
     fake.inject("hang", times=None)
     records: list[CallRecord] = []
     async with connect(fake, path, rpc_timeout=lifetime, on_finish=records.append) as client:

@@ -17,7 +17,7 @@ from interceptors import Pass
 
 from milvus_import import CallError, CallRecord, ImportClient, UnavailableError
 from milvus_import._errors import hint_of
-from milvus_import._failures._grpc import connection_broke, lacks_grpc_status
+from milvus_import._failures._statuses import connection_broke, lacks_grpc_status
 from milvus_import._hints import Hint
 
 pytestmark = pytest.mark.anyio

@@ -39,7 +39,7 @@ from milvus_import import (
     UnavailableError,
     get_import_progress,
 )
-from milvus_import._connection import _lazy
+from milvus_import._connection import _base
 from milvus_import.testing import FakeMilvus, Fault
 
 pytestmark = pytest.mark.anyio
@@ -364,7 +364,7 @@ class Stubborn(Pass):
 async def test_close_ends_a_call_whose_interceptor_ignores_its_cancellation(
     timeout: float | None, server: FakeMilvus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_lazy, "CLOSE_GRACE", 0.05)
+    monkeypatch.setattr(_base, "CLOSE_GRACE", 0.05)
     stubborn = Stubborn()
     records: list[CallRecord] = []
     client = ImportClient(

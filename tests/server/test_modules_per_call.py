@@ -15,8 +15,8 @@ from milvus_import.testing import FakeMilvus
 
 pytestmark = pytest.mark.anyio
 
-MOST = 8
-MOST_OF_A_FAILED_CALL = 14
+MOST = 7
+MOST_OF_A_FAILED_CALL = 12
 PACKAGE = Path(milvus_import.__file__).parent
 SERVICES = ("internal", "public", "rest")
 

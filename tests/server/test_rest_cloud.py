@@ -34,7 +34,7 @@ from milvus_import import (
     Volume,
     get_import_progress,
 )
-from milvus_import._connection._method import NextPage
+from milvus_import._connection._base import NextPage
 from milvus_import._errors import hint_of
 from milvus_import._failures._complete import cloud_hint
 from milvus_import._hints import Hint

@@ -26,8 +26,7 @@ from milvus_import import (
 from milvus_import._errors import hint_of
 from milvus_import._hints import Hint
 from milvus_import._services._operations import GET_PROGRESS
-from milvus_import._watch._poll import Poll
-from milvus_import._watch._throttle import PollThrottle
+from milvus_import._watch._poll import Poll, PollThrottle
 from milvus_import_pb import common_pb2, internal_pb2
 
 pytestmark = pytest.mark.anyio

@@ -779,7 +779,7 @@ async def test_on_progress_receives_each_change(
     seen: list[ImportProgressData] = []
     final = await client.wait(job.job_id, interval=TICK, timeout=guard, on_progress=seen.append)
     assert [(progress.state, progress.progress) for progress in seen] == CHANGES
-    assert final is seen[-1]
+    assert final == seen[-1]
 
 
 async def test_a_failed_job_raises_the_reason_of_the_server(

@@ -12,7 +12,7 @@ from replay import METHODS, PUBLIC
 from vectors import load
 
 from milvus_import import CallError, ImportJob, MilvusImportError
-from milvus_import._connection._method import Method
+from milvus_import._connection._base import Method
 from milvus_import._services import _internal, _public
 from milvus_import._services._operations import CREATE_JOB, GET_PROGRESS, LIST_JOBS
 from milvus_import._services._replies import JobList, Snapshot

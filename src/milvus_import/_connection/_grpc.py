@@ -12,18 +12,17 @@ import grpc
 import grpc.aio
 
 from .._errors import ArgumentError, ClientClosedError
-from .._failures._grpc import call_error
+from .._failures._statuses import call_error
 from .._models import CallRecord
 from .._text import shorten
 from . import _process
-from ._in_flight import Request, Runner
-from ._lazy import LazyConnection, report
+from ._base import LazyConnection, Request, Runner, report
 
 if TYPE_CHECKING:
     from .._address import Endpoint
     from .._errors import MilvusImportError
     from .._options import CallSettings
-    from ._method import Method
+    from ._base import Method
 
 ChannelOption = tuple[str, Any]
 """The name and the value of a gRPC channel argument."""

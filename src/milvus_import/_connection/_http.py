@@ -20,17 +20,15 @@ import grpc
 
 from .._address import validate_roots, validate_text
 from .._errors import ArgumentError, ClientClosedError
-from .._failures._grpc import DEADLINE_TEXT, call_error
 from .._failures._http import (
     COMPRESSED,
     response_text,
     transport_error,
     transport_failure,
 )
-from .._failures._http_status import http_code
+from .._failures._statuses import DEADLINE_TEXT, call_error, http_code
 from .._models import CallRecord
-from ._in_flight import Request
-from ._lazy import LazyConnection, report
+from ._base import LazyConnection, Request, report
 
 if TYPE_CHECKING:
     import aiohttp
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
     from .._errors import MilvusImportError
     from .._models import Service
     from .._options import CallSettings
-    from ._method import Method
+    from ._base import Method
 
     Headers = tuple[tuple[str, str | bytes], ...]
 

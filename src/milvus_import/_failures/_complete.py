@@ -19,10 +19,17 @@ from .._errors import (
 )
 from .._hints import Hint
 from .._text import excerpt, quote
-from ._grpc import DEADLINE_TEXT, NO_ROOM_FOR_METADATA, NODE_NOT_MATCH
-from ._http_status import http_hint
-from ._milvus import FINAL_CODES, UNAUTHENTICATED_CODE, status_text
-from ._table import Row, meaning
+from ._statuses import (
+    DEADLINE_TEXT,
+    FINAL_CODES,
+    NO_ROOM_FOR_METADATA,
+    NODE_NOT_MATCH,
+    UNAUTHENTICATED_CODE,
+    Row,
+    http_hint,
+    meaning,
+    status_text,
+)
 
 if TYPE_CHECKING:
     from .._models import Service

@@ -14,9 +14,7 @@ import grpc
 from .._errors import set_hint
 from .._hints import Hint
 from .._text import EXCERPT, quote, without_queries
-from ._grpc import call_error
-from ._http_status import http_code
-from ._table import Row, meaning
+from ._statuses import Row, call_error, http_code, meaning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

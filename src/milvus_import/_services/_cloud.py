@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from .._connection._method import Method, NextPage
+from .._connection._base import Method, NextPage
 from .._errors import ArgumentError
-from .._failures._grpc import reply_error
+from .._failures._statuses import reply_error
 from .._hints import Hint
 from .._text import shorten
 from ._operations import CREATE_JOB, CREATE_JOB_OF_GROUPS, GET_PROGRESS, LIST_JOBS

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from milvus_import_pb import common_pb2, internal_pb2
 from milvus_import_pb.proxy_grpc import ProxyStub
 
-from .._connection._method import Method
-from .._failures._grpc import EMPTY_REPLY, reply_error
+from .._connection._base import Method
+from .._failures._statuses import EMPTY_REPLY, reply_error
 from .._models import ImportProgressData, ImportProgressDetail
 from ._operations import CREATE_JOB, CREATE_JOB_OF_GROUPS, GET_PROGRESS, LIST_JOBS, Operation
 from ._replies import (

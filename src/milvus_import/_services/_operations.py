@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic
 
-from .._connection._method import ParamsT, ResultT
+from .._connection._base import ParamsT, ResultT
 from .._hints import Hint
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import grpc
 from milvus_import_pb import common_pb2, milvus_pb2
 from milvus_import_pb.milvus_grpc import MilvusServiceStub
 
-from .._connection._method import Method
+from .._connection._base import Method
 from .._errors import UnsupportedServerError
-from .._failures._grpc import EMPTY_REPLY, reply_error
+from .._failures._statuses import EMPTY_REPLY, reply_error
 from .._hints import Hint
 from .._models import ImportProgressData, ImportState
 from ._operations import CREATE_JOB, GET_PROGRESS, LIST_JOBS, Operation

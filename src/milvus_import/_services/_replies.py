@@ -12,8 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from milvus_import_pb import internal_pb2
 
 from .._errors import ArgumentError
-from .._failures._grpc import EMPTY_REPLY, reply_error
-from .._failures._milvus import returned_error
+from .._failures._statuses import EMPTY_REPLY, reply_error, returned_error
 from .._hints import Hint
 from .._models import ImportJob, ImportState
 from .._text import shorten

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, cast
 
 import grpc
 
+from .._connection._base import Method
 from .._connection._http import HttpConnection
-from .._connection._method import Method
 from .._errors import ArgumentError
-from .._failures._grpc import NOT_READY, call_error, reply_error
 from .._failures._http import http_status_error, is_missing_route, missing_route_error
-from .._failures._milvus import ReturnedStatus, status_error
+from .._failures._statuses import NOT_READY, ReturnedStatus, call_error, reply_error, status_error
 from .._hints import Hint
 from .._models import ImportProgressData, ImportProgressDetail
 from .._options import CallSettings, client_settings

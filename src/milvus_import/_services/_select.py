@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import grpc
 
-from .._connection._method import NextPage
+from .._connection._base import NextPage
 from .._errors import (
     CallError,
     MilvusImportError,
@@ -18,16 +18,14 @@ from .._errors import (
 )
 from .._failures import complete
 from .._failures._complete import cloud_hint
-from .._failures._grpc import call_error, connection_broke, lacks_grpc_status
 from .._failures._http import MISSING_ROUTE
-from .._failures._http_status import http_hint
+from .._failures._statuses import call_error, connection_broke, http_hint, lacks_grpc_status
 from .._hints import Hint
 from .._text import quote
 from ._operations import CREATE_JOB, CREATE_JOB_OF_GROUPS, Operation
 
 if TYPE_CHECKING:
-    from .._connection._lazy import LazyConnection
-    from .._connection._method import Method, ParamsT, ResultT
+    from .._connection._base import LazyConnection, Method, ParamsT, ResultT
     from .._models import Service
     from .._options import CallSettings
 

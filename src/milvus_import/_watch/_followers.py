@@ -43,22 +43,23 @@ class Group:
         self.settings = settings
         self.interval = interval
         self._by_job: dict[str, Poll] = {}
-        self._lists: dict[tuple[str, str], SharedList] = {}
+        self._lists: dict[str, SharedList] = {}
 
-    def of_job(self, job_id: str, db_name: str) -> Poll:
+    def of_job(self, job_id: str) -> Poll:
         """Return the poll of a job."""
         poll = self._by_job.get(job_id)
         if poll is None:
             drop_old(self._by_job, self._is_old)
-            poll = self._by_job[job_id] = Poll(self, GET_PROGRESS, JobParams(job_id, db_name))
+            params = JobParams(job_id, self.polls.db_name)
+            poll = self._by_job[job_id] = Poll(self, GET_PROGRESS, params)
         return poll
 
-    def of_list(self, collection_name: str, db_name: str) -> SharedList:
+    def of_list(self, collection_name: str) -> SharedList:
         """Return the list of the jobs of a collection, or of all collections ("")."""
-        key = (collection_name, db_name)
-        shared = self._lists.get(key)
+        shared = self._lists.get(collection_name)
         if shared is None:
-            shared = self._lists[key] = SharedList(self, ListParams(collection_name, db_name))
+            params = ListParams(collection_name, self.polls.db_name)
+            shared = self._lists[collection_name] = SharedList(self, params)
         return shared
 
     def choose_lists(self) -> None:
@@ -149,7 +150,6 @@ class Follower:
         self,
         group: Group,
         job_ids: Iterable[str],
-        db_name: str,
         *,
         shared_list: SharedList | None = None,
         needs_list: bool = False,
@@ -158,7 +158,6 @@ class Follower:
         self.group = group
         self.pending: dict[str, None] = dict.fromkeys(job_ids)
         """The jobs still followed, in the caller's order."""
-        self.db_name = db_name
         self.shared_list = shared_list
         self.needs_list = needs_list
         self.active: bool = False
@@ -211,7 +210,7 @@ class Follower:
         ``sent_after``: when the list that is the reason was requested.
         """
         if job_id in self.pending and job_id not in self._polls_by_job:
-            poll = self._polls_by_job[job_id] = self.group.of_job(job_id, self.db_name)
+            poll = self._polls_by_job[job_id] = self.group.of_job(job_id)
             self.group.polls.join(poll, self, sent_after=sent_after)
 
     def prefer_list(self, job_id: str) -> None:

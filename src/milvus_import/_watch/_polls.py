@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from .._connection._lazy import running_loop
+from .._connection._base import running_loop
 from .._errors import CallError, JobNotFoundError, MilvusImportError, UnsupportedServerError
 from .._failures import is_final
 from ._followers import SPARE, Follower, Group, closed_error, drop_old
-from ._poll import NEVER, Poll
-from ._throttle import PollThrottle
+from ._poll import NEVER, Poll, PollThrottle
 
 if TYPE_CHECKING:
     from .._options import CallSettings
@@ -42,8 +41,11 @@ class Polls:
     a request; timers and tasks run in an empty context, because they serve several callers.
     """
 
-    def __init__(self, services: Services, *, shared: bool, spacing: float = 0.0) -> None:
+    def __init__(
+        self, services: Services, db_name: str, *, shared: bool, spacing: float = 0.0
+    ) -> None:
         """``shared`` is False if the client has interceptors, which may depend on the caller."""
+        self.db_name = db_name
         self.closed: bool = False
         self.writes: int = 0
         """Counts the commits and aborts of this client that have ended."""
@@ -292,7 +294,8 @@ class Polls:
         elif poll.shared_list is not None and ends_list(error):
             poll.shared_list.turn_off()
         for follower in tuple(poll.followers):
-            follower.notify(poll, error)
+            if follower in poll.followers:  # else it has left since
+                follower.notify(poll, error)
         poll.group.choose_lists()
         if poll.followers:
             self.schedule(poll)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from .._errors import CallError, MilvusImportError, MilvusStatusError, UnsupportedServerError
 from .._failures import is_final, is_unauthenticated
-from .._failures._grpc import is_response
+from .._failures._statuses import is_response
 from .._options import MAX_OUTAGE, reject_awaitable
 
 if TYPE_CHECKING:
     from .._options import WatchSettings
+    from ._polls import Polls
 
 _REJECTED_FOR: Final = 60.0
 """Seconds for which a known job may be reported as unauthenticated: a proxy with a cold credential
@@ -23,10 +23,9 @@ cache does so while its coordinator is unavailable."""
 class RetryPolicy:
     """The current outage of one job, or of the list of jobs, for one follower."""
 
-    def __init__(self, settings: WatchSettings, responded: Callable[[], bool]) -> None:
+    def __init__(self, settings: WatchSettings, polls: Polls) -> None:
         self._settings = settings
-        self._responded = responded
-        """Whether the client has had a successful response, so that its address is right."""
+        self._polls = polls
         self.last_error: MilvusImportError | None = None
         """The last error that is retried; None after a success."""
         self._started = 0.0
@@ -69,7 +68,7 @@ class RetryPolicy:
             return False
         if isinstance(error, MilvusStatusError):
             return known or error.transient
-        if not isinstance(error, CallError) or self._responded():
+        if not isinstance(error, CallError) or self._polls.responded:
             return isinstance(error, CallError)
         waits = self._settings.max_outage is not None or is_response(error)
         return error.transient and waits and not isinstance(error, UnsupportedServerError)

@@ -21,9 +21,14 @@ from milvus_import import (
 )
 from milvus_import._errors import hint_of
 from milvus_import._failures import complete, is_final, is_unauthenticated
-from milvus_import._failures._grpc import call_error, connection_broke, reply_error
 from milvus_import._failures._http import http_status_error
-from milvus_import._failures._milvus import ReturnedStatus, status_error
+from milvus_import._failures._statuses import (
+    ReturnedStatus,
+    call_error,
+    connection_broke,
+    reply_error,
+    status_error,
+)
 from milvus_import._hints import Hint
 
 Code = grpc.StatusCode

@@ -21,7 +21,7 @@ from milvus_import import (
     UnsupportedServerError,
 )
 from milvus_import._errors import hint_of
-from milvus_import._failures._grpc import (
+from milvus_import._failures._statuses import (
     EMPTY_REPLY,
     call_error,
     connection_broke,

@@ -21,7 +21,7 @@ from milvus_import._failures._http import (
     transport_error,
     transport_failure,
 )
-from milvus_import._failures._http_status import http_code, http_hint, transient_http_status
+from milvus_import._failures._statuses import http_code, http_hint, transient_http_status
 from milvus_import._hints import Hint
 
 Code = grpc.StatusCode

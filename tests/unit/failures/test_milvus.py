@@ -10,7 +10,7 @@ from tables import rows
 
 from milvus_import import CallRecord, JobNotFoundError, MilvusStatusError
 from milvus_import._errors import hint_of
-from milvus_import._failures._milvus import (
+from milvus_import._failures._statuses import (
     ReturnedStatus,
     failed_job_hint,
     returned_error,
