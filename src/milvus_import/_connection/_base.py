@@ -16,21 +16,23 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import anyio
+import grpc
 
 from .._errors import ClientClosedError
+from .._models import CallRecord
 from .._options import close_awaitable
 from . import _process
 
 if TYPE_CHECKING:
     from .._address import Endpoint
-    from .._models import CallRecord, Service
+    from .._models import Service
     from .._options import CallSettings
 
 logger = logging.getLogger("milvus_import")
@@ -85,13 +87,33 @@ class Runner(Protocol):
 class Request(ABC):
     """One request in flight, with the data for its record and its error."""
 
-    __slots__ = ("due", "postponed", "runner")
+    __slots__ = (
+        *("connection", "due", "method", "on_finish", "postponed", "runner", "started", "timeout"),
+    )
 
-    runner: Runner
-    due: float
-    """When it is given up (time.monotonic()); inf without a deadline."""
-    postponed: bool
-    """Whether giving it up was postponed because the event loop had been blocked."""
+    grace: ClassVar[float] = 0.0
+    """Seconds after its deadline from which it is given up."""
+    prefix: ClassVar[str] = ""
+    """What precedes the path of the method in records."""
+
+    def __init__(
+        self,
+        connection: LazyConnection,
+        method: Method[Any, Any],
+        settings: CallSettings,
+        runner: Runner,
+        timeout: float | None,
+    ) -> None:
+        self.connection = connection
+        self.method = method
+        self.on_finish = settings.on_finish
+        self.runner = runner
+        self.timeout = timeout
+        self.started = time.monotonic()
+        self.due = math.inf if timeout is None else self.started + timeout + self.grace
+        """When it is given up (time.monotonic()); inf without a deadline."""
+        self.postponed = False
+        """Whether giving it up was postponed because the event loop had been blocked."""
 
     @abstractmethod
     async def outcome(self, *, overdue: bool) -> Any:
@@ -99,6 +121,41 @@ class Request(ABC):
 
         Never suspends and never raises. ``overdue``: the request was given up.
         """
+
+    def report(
+        self,
+        code: grpc.StatusCode,
+        details: str,
+        initial: Iterable[tuple[str, str | bytes]] = (),
+        trailing: Iterable[tuple[str, str | bytes]] = (),
+    ) -> CallRecord:
+        """Pass the record of the request, which has ended, to ``on_finish``; log its exceptions."""
+        record = CallRecord(
+            self.method.service,
+            self.prefix + self.method.path,
+            code,
+            details,
+            tuple(initial),
+            tuple(trailing),
+            time.monotonic() - self.started,
+        )
+        if self.on_finish is None:
+            return record
+        try:
+            result = self.on_finish(record)
+        except (Exception, asyncio.CancelledError):
+            logger.exception("on_finish raised an exception; the call is not affected")
+            return record
+        if close_awaitable(result):
+            text = "on_finish returned an awaitable, which is not awaited; pass a plain function"
+            logger.error(text)
+        return record
+
+    def closed_error(self, code: grpc.StatusCode) -> ClientClosedError | None:
+        """Return the error of a request that ended because the client was closed."""
+        if code is grpc.StatusCode.CANCELLED and self.connection.closed:
+            return ClientClosedError("the client was closed during the call", may_have_run=True)
+        return None
 
 
 class InFlight:
@@ -317,19 +374,6 @@ def running_loop() -> asyncio.AbstractEventLoop:
             "milvus-import needs asyncio, as gRPC's asynchronous API does; "
             "run it with asyncio.run or anyio.run(..., backend='asyncio')"
         ) from None
-
-
-def report(on_finish: Callable[[CallRecord], object] | None, record: CallRecord) -> None:
-    """Pass the record of a request that has ended to ``on_finish``; log its exceptions."""
-    if on_finish is None:
-        return
-    try:
-        result = on_finish(record)
-    except (Exception, asyncio.CancelledError):
-        logger.exception("on_finish raised an exception; the call is not affected")
-        return
-    if close_awaitable(result):
-        logger.error("on_finish returned an awaitable, which is not awaited; pass a plain function")
 
 
 async def yield_to_loop() -> None:

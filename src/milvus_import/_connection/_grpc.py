@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -13,10 +11,9 @@ import grpc.aio
 
 from .._errors import ArgumentError, ClientClosedError
 from .._failures._statuses import call_error
-from .._models import CallRecord
 from .._text import shorten
 from . import _process
-from ._base import LazyConnection, Request, Runner, report
+from ._base import LazyConnection, Request
 
 if TYPE_CHECKING:
     from .._address import Endpoint
@@ -63,7 +60,15 @@ class GrpcConnection(LazyConnection):
             wait_for_ready=settings.wait_for_ready,
             compression=settings.compression,
         )
-        return _Call(self, method, settings, call, timeout)
+        runner: Any = call
+        # A call that never started reports its end only to those who await it: an interceptor may
+        # have added metadata that gRPC rejects. A task always ends.
+        if timeout is None or self.interceptors:
+            runner = asyncio.ensure_future(_await_reply(call))
+            runner.add_done_callback(_consume_exception)
+        request = _Call(self, method, settings, runner, timeout)
+        request.call = call
+        return request
 
     def _stub(self, method: Method[Any, Any]) -> grpc.aio.UnaryUnaryMultiCallable[Any, Any]:
         channel = self._channel
@@ -113,32 +118,13 @@ async def _await_reply(call: grpc.aio.UnaryUnaryCall[Any, Any]) -> Any:
 class _Call(Request):
     """A call of gRPC."""
 
-    __slots__ = ("awaitable", "call", "connection", "method", "on_finish", "started", "timeout")
+    __slots__ = ("call",)
 
-    def __init__(
-        self,
-        connection: GrpcConnection,
-        method: Method[Any, Any],
-        settings: CallSettings,
-        call: grpc.aio.UnaryUnaryCall[Any, Any],
-        timeout: float | None,
-    ) -> None:
-        self.connection = connection
-        self.method = method
-        self.on_finish = settings.on_finish
-        self.call = call
-        self.awaitable: Awaitable[Any] = call
-        self.runner = cast("Runner", call)
-        self.timeout = timeout
-        self.started = time.monotonic()
-        self.due = math.inf if timeout is None else self.started + timeout + OVERDUE
-        self.postponed = False
-        # A call that never started reports its end only to those who await it: an interceptor may
-        # have added metadata that gRPC rejects. A task always ends.
-        if timeout is None or connection.interceptors:
-            task = asyncio.ensure_future(_await_reply(call))
-            task.add_done_callback(_consume_exception)
-            self.runner = self.awaitable = task
+    connection: GrpcConnection
+    runner: Any
+    """The call, or the task that awaits it."""
+    call: grpc.aio.UnaryUnaryCall[Any, Any]
+    grace = OVERDUE
 
     async def outcome(self, *, overdue: bool) -> Any:  # noqa: PLR0911 - one for each way to end
         """Return the reply, or the error of a call that failed, was overdue or was cancelled."""
@@ -146,9 +132,9 @@ class _Call(Request):
             return await self._overdue_error()
         call = self.call
         try:
-            if self.awaitable is call and call.cancelled():
+            if self.runner is call and call.cancelled():
                 return self._reported_error(grpc.StatusCode.CANCELLED, *await _status_details(call))
-            reply = await self.awaitable  # it has ended: this does not suspend
+            reply = await self.runner  # it has ended: this does not suspend
         except grpc.aio.AioRpcError as error:
             error.__traceback__ = None  # a task keeps the error, and the error keeps this frame
             return self._reported_error(
@@ -168,12 +154,12 @@ class _Call(Request):
             if isinstance(key, int):  # grpcio below 1.83 has no name for the status code
                 return self._reported_error(grpc.StatusCode.UNKNOWN, f"status code {key}")
             text = f"an interceptor raised {type(error).__name__}"
-            self._report(grpc.StatusCode.UNKNOWN, text, None, None)
+            self.report(grpc.StatusCode.UNKNOWN, text)
             return _without_own_frames(error)
         if reply is None:
             return self._reported_error(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
         if self.on_finish is not None:
-            self._report(grpc.StatusCode.OK, *await _status_details(call))
+            self.report(grpc.StatusCode.OK, *await _status_details(call))
         return reply
 
     async def _overdue_error(self) -> MilvusImportError:
@@ -203,29 +189,8 @@ class _Call(Request):
         trailing: grpc.aio.Metadata | None = None,
     ) -> MilvusImportError:
         """Report the record of a call; return its error."""
-        record = self._report(code, details, initial, trailing)
-        if code is grpc.StatusCode.CANCELLED and self.connection.closed:
-            return ClientClosedError("the client was closed during the call", may_have_run=True)
-        return call_error(code, details, record)
-
-    def _report(
-        self,
-        code: grpc.StatusCode,
-        details: str,
-        initial: grpc.aio.Metadata | None,
-        trailing: grpc.aio.Metadata | None,
-    ) -> CallRecord:
-        record = CallRecord(
-            self.method.service,
-            self.method.path,
-            code,
-            details,
-            tuple(initial or ()),
-            tuple(trailing or ()),
-            time.monotonic() - self.started,
-        )
-        report(self.on_finish, record)
-        return record
+        record = self.report(code, details, initial or (), trailing or ())
+        return self.closed_error(code) or call_error(code, details, record)
 
 
 async def _status_details(

@@ -12,14 +12,13 @@ import math
 import os
 import re
 import ssl
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
 from .._address import validate_roots, validate_text
-from .._errors import ArgumentError, ClientClosedError
+from .._errors import ArgumentError
 from .._failures._http import (
     COMPRESSED,
     response_text,
@@ -28,14 +27,13 @@ from .._failures._http import (
 )
 from .._failures._statuses import DEADLINE_TEXT, call_error, http_code
 from .._models import CallRecord
-from ._base import LazyConnection, Request, report
+from ._base import LazyConnection, Request
 
 if TYPE_CHECKING:
     import aiohttp
 
     from .._address import Endpoint, TLSConfig
     from .._errors import MilvusImportError
-    from .._models import Service
     from .._options import CallSettings
     from ._base import Method
 
@@ -138,8 +136,8 @@ class HttpConnection(LazyConnection):
             raise call_error(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         seconds = NO_TIMEOUT if timeout is None else max(1, math.ceil(timeout))
         headers = [("request-timeout", str(seconds)), *(settings.metadata or ())]
-        exchange = self._exchange(method.path, body, headers)
-        return _HttpRequest(self, method, settings, exchange, timeout)
+        task = asyncio.ensure_future(self._exchange(method.path, body, headers))
+        return _HttpRequest(self, method, settings, task, timeout)
 
     def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
         aiohttp = self._aiohttp
@@ -225,48 +223,26 @@ class HttpConnection(LazyConnection):
 class _HttpRequest(Request):
     """A request and its task."""
 
-    __slots__ = ("connection", "on_finish", "path", "service", "started", "task")
+    __slots__ = ()
 
-    def __init__(
-        self,
-        connection: HttpConnection,
-        method: Method[Any, Any],
-        settings: CallSettings,
-        exchange: Any,
-        timeout: float | None,
-    ) -> None:
-        self.connection = connection
-        self.service: Service = method.service
-        self.path = PREFIX + method.path
-        self.on_finish = settings.on_finish
-        self.started = time.monotonic()
-        self.due = math.inf if timeout is None else self.started + timeout
-        self.postponed = False
-        self.runner = self.task = asyncio.ensure_future(exchange)
+    prefix = PREFIX
+    runner: asyncio.Task[_Response | _Failure]
 
     async def outcome(self, *, overdue: bool) -> HttpReply | MilvusImportError:
         """Return the response, whatever its status, or the error of a request without one."""
         code, details = grpc.StatusCode.CANCELLED, "the request was cancelled"
         if overdue:
             code, details = grpc.StatusCode.DEADLINE_EXCEEDED, DEADLINE_TEXT
-        elif not self.task.cancelled():
-            ended = self.task.result()
+        elif not self.runner.cancelled():
+            ended = self.runner.result()
             if isinstance(ended, _Response):
                 code, details = grpc.StatusCode.OK, ""
                 if not 200 <= ended.status < 300:
                     code, details = http_code(ended.status), _text(ended)
-                return HttpReply(*ended, self._report(code, details, ended.headers))
+                return HttpReply(*ended, self.report(code, details, ended.headers))
             code, details = ended
-        record = self._report(code, details)
-        if code is grpc.StatusCode.CANCELLED and self.connection.closed:
-            return ClientClosedError("the client was closed during the call", may_have_run=True)
-        return transport_error(code, details, record)
-
-    def _report(self, code: grpc.StatusCode, details: str, headers: Headers = ()) -> CallRecord:
-        elapsed = time.monotonic() - self.started
-        record = CallRecord(self.service, self.path, code, details, headers, (), elapsed)
-        report(self.on_finish, record)
-        return record
+        record = self.report(code, details)
+        return self.closed_error(code) or transport_error(code, details, record)
 
 
 def _text(response: _Response | HttpReply) -> str:
