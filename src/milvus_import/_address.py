@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 
-from ._errors import ArgumentError
+from ._errors import ArgumentError, wrong_type_error
 from ._text import shorten
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def parse_uri(uri: str, *, tls: bool = False) -> Endpoint:
 def _validate_characters(uri: object) -> None:
     """Raise for characters that no URI contains. The message never shows credentials."""
     if not isinstance(uri, str):
-        kind = type(uri).__name__
-        raise TypeError(f"uri must be a str such as 'http://localhost:19530', got {kind}")
+        raise wrong_type_error("uri", "a str such as 'http://localhost:19530'", uri, secret=True)
     if "@" in uri:
         raise ArgumentError(
             "uri must not contain '@': pass credentials as user= and password=, or token="
@@ -94,8 +93,7 @@ def validate_text(name: str, value: object, *, secret: bool = False) -> str:
     quotes, which may be part of a password.
     """
     if not isinstance(value, str):
-        kind = type(value).__name__
-        raise TypeError(f"{name} must be a str, got {kind if secret else shorten(value)}")
+        raise wrong_type_error(name, "a str", value, secret=secret)
     marks = {"\r\n": "a line break", "\ufeff": "a byte order mark", "\"'": "quotes"}
     for characters, text in marks.items():
         if value.strip(characters) != value and not (secret and text == "quotes"):
@@ -282,12 +280,12 @@ class TLSConfig:
         ca = _read_pem("ca", self.ca, "CERTIFICATE")
         cert = _read_pem("cert", self.cert, "CERTIFICATE")
         key = _read_pem("key", self.key, "PRIVATE KEY")
-        if ca is not None:
+        if ca:
             _load_certificates(context or _context_without_limits(), ca)
-        if cert is not None and key is not None:
+        if cert and key:
             _load_certificates(_context_without_limits(), cert)
             _load_chain(context, cert, key)
-        return tuple(None if part is None else part.content for part in (ca, key, cert))
+        return tuple(part and part.content for part in (ca, key, cert))
 
 
 def validate_roots(variable: str) -> None:
@@ -308,8 +306,7 @@ def validate_roots(variable: str) -> None:
         ) from None
 
 
-@dataclass(slots=True, repr=False, eq=False)
-class _Part:
+class _Part(NamedTuple):
     """One part of a TLSConfig, as read."""
 
     origin: str
@@ -341,22 +338,21 @@ def _load_certificates(context: ssl.SSLContext, part: _Part) -> None:
 
 def _load_chain(context: ssl.SSLContext | None, cert: _Part, key: _Part) -> None:
     """Load a certificate and its key, which the ssl module reads only from files."""
-    use_disk = context is not None
-    context = context or _context_without_limits()
     if re.search(rb"^-----BEGIN ENCRYPTED|^Proc-Type: 4,ENCRYPTED", key.blocks[0], re.MULTILINE):
         raise ArgumentError(f"TLSConfig: {key.origin} is encrypted; decrypt it (openssl pkey)")
+    use_disk = context is not None
     with _as_file(cert, use_disk=use_disk) as chain, _as_file(key, use_disk=use_disk) as private:
         if chain is None or private is None:
             return
         try:
             # A password keeps OpenSSL from prompting for one.
-            context.load_cert_chain(chain, private, password="")
+            (context or _context_without_limits()).load_cert_chain(chain, private, password="")
         except ssl.SSLError as error:
-            other = error.reason and re.search("MISMATCH|NO_CERTIFICATE_ASSIGNED", error.reason)
-            fault = "it belongs to another certificate" if other else error.reason
+            fault = error.reason or "it is not a private key"
+            if re.search("MISMATCH|NO_CERTIFICATE_ASSIGNED", fault):
+                fault = "it belongs to another certificate"
             raise ArgumentError(
-                f"TLSConfig: {key.origin} cannot be used with {cert.origin}: "
-                f"{fault or 'it is not a private key'}"
+                f"TLSConfig: {key.origin} cannot be used with {cert.origin}: {fault}"
             ) from None
 
 
@@ -387,14 +383,7 @@ def _read_pem(name: str, source: PEM | None, label: str) -> _Part | None:
     """Return one part of a TLSConfig. Raises ArgumentError if it is not complete PEM."""
     if source is None:
         return None
-    path = None if isinstance(source, bytes) else source
-    if isinstance(source, bytes):
-        content, origin = source, f"{name} bytes"
-    elif isinstance(source, (str, os.PathLike)):
-        content, origin = _read_file(name, source)
-    else:
-        kind = type(source).__name__
-        raise TypeError(f"TLSConfig: {name} must be a path or PEM bytes, got {kind}")
+    content, origin = _read(name, source)
     blocks = list(re.finditer(_PEM_BLOCK, content))
     wanted = [block[0] for block in blocks if block[1].endswith(label.encode())]
     if not content.strip():
@@ -406,11 +395,16 @@ def _read_pem(name: str, source: PEM | None, label: str) -> _Part | None:
     elif not wanted:
         fault = f"has no PEM block 'BEGIN {label}'"
     else:
-        return _Part(origin, content, wanted, path)
+        return _Part(origin, content, wanted, None if isinstance(source, bytes) else source)
     raise ArgumentError(f"TLSConfig: {origin} {fault}")
 
 
-def _read_file(name: str, path: _Path) -> tuple[bytes, str]:
+def _read(name: str, path: PEM) -> tuple[bytes, str]:
+    """Return PEM, of a file if it is not bytes, and how errors name it."""
+    if isinstance(path, bytes):
+        return path, f"{name} bytes"
+    if not isinstance(path, (str, os.PathLike)):
+        raise wrong_type_error(f"TLSConfig: {name}", "a path or PEM bytes", path, secret=True)
     if "-----BEGIN" in str(path):
         raise TypeError(f"TLSConfig: {name} must be a path or PEM bytes, got PEM text as a str")
     from pathlib import Path  # noqa: PLC0415 - 3 % of the import time of the package
