@@ -386,7 +386,7 @@ def test_every_job_is_listed_once_whatever_the_pages(sizes: list[int], with_coun
             self.body = json.dumps({"code": 0, "data": data}).encode()
 
     ids = iter(range(sum(sizes)))
-    read: Any = _cloud._list_page  # pyright: ignore[reportPrivateUsage]
+    read: Any = _cloud.CloudApi().read_list
     result: Any = ListParams("", "")
     requests = 0
     for size in [*sizes, 0]:
