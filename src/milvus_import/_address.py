@@ -285,7 +285,7 @@ class TLSConfig:
         if cert and key:
             _load_certificates(_context_without_limits(), cert)
             _load_chain(context, cert, key)
-        return tuple(part and part.content for part in (ca, key, cert))
+        return tuple(part.content if part else None for part in (ca, key, cert))
 
 
 def validate_roots(variable: str) -> None:
@@ -306,7 +306,8 @@ def validate_roots(variable: str) -> None:
         ) from None
 
 
-class _Part(NamedTuple):
+@dataclass(slots=True, repr=False, eq=False)
+class _Part:
     """One part of a TLSConfig, as read."""
 
     origin: str

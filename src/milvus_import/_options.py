@@ -6,9 +6,10 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar, cast
 
 import grpc
 
@@ -132,7 +133,8 @@ class CallSettings(SimpleNamespace):
         return "CallSettings(...)"
 
 
-class WatchSettings(NamedTuple):
+@dataclass(slots=True, repr=False, eq=False)
+class WatchSettings:
     """Validated WatchOptions, without those of each RPC."""
 
     timeout: float

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from os import PathLike
-from typing import Any, NamedTuple, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 from .._address import validate_text
 from .._connection._method import NextPage
@@ -124,8 +124,9 @@ class ListParams(NextPage):
     """The records of the pages before this one, by job id."""
 
 
-class CreateParams(NamedTuple):
-    """One import request."""
+@dataclass(slots=True, repr=False, eq=False)
+class CreateParams:
+    """One import request. No repr: an option may be a secret."""
 
     collection_name: str
     groups: list[list[str]]
@@ -134,10 +135,6 @@ class CreateParams(NamedTuple):
     options: list[tuple[str, str]]
     storage: Storage | None = None
     """Where Zilliz Cloud reads the files; None for public or pre-signed URLs."""
-
-    def __repr__(self) -> str:
-        """Show nothing: an option may be a secret."""
-        return "CreateParams(...)"
 
 
 def validate_job_id(job_id: str) -> str:
