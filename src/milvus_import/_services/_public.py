@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -21,7 +22,15 @@ from .._failures._grpc import EMPTY_REPLY, reply_error
 from .._hints import Hint
 from .._models import ImportProgressData, ImportState
 from ._operations import CREATE_JOB, GET_PROGRESS, LIST_JOBS, Operation
-from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, JobList, Snapshot, listed_rows, parse
+from ._replies import (
+    MAX_LISTED_JOBS,
+    MAX_PROGRESS_BYTES,
+    JobList,
+    Snapshot,
+    grpc_method,
+    listed_rows,
+    parse,
+)
 from ._requests import validate_create_size, validate_job_id
 
 if TYPE_CHECKING:
@@ -136,11 +145,7 @@ def _job_id(reply: Any, _: CreateParams) -> str:
     return str(message.tasks[0])
 
 
-def _method(name: str, build: Any, read: Any, *, is_read: bool = True) -> Method[Any, Any]:
-    path, reply_type = f"{MilvusServiceStub.SERVICE}/{name}", MilvusServiceStub.METHODS[name][1]
-    return Method("public", name, path, build, read, is_read, reply_type)
-
-
+_method = partial(grpc_method, "public", MilvusServiceStub)
 METHODS: Final[dict[Operation[Any, Any], Method[Any, Any]]] = {
     GET_PROGRESS: _method("GetImportState", _progress_request, _snapshot),
     LIST_JOBS: _method("ListImportTasks", _list_request, _job_list),

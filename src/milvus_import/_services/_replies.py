@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from milvus_import_pb import internal_pb2
 
+from .._connection._method import Method
 from .._errors import ArgumentError
 from .._failures._grpc import EMPTY_REPLY, reply_error
 from .._failures._milvus import returned_error
@@ -20,7 +21,7 @@ from .._models import ImportJob, ImportState
 from .._text import shorten
 
 if TYPE_CHECKING:
-    from .._models import ImportProgressData
+    from .._models import ImportProgressData, Service
 
 MAX_GROUPS: Final = 100_000
 """File groups of one job; Milvus accepts 1,024 by default (maxImportFileNumPerReq)."""
@@ -91,6 +92,14 @@ class JobList:
     def jobs(self) -> list[ImportJob]:
         """Return all jobs, sorted by id."""
         return [decode_row(id_, row) for id_ in sorted_ids(self._index) if (row := self.row(id_))]
+
+
+def grpc_method(
+    service: Service, stub: Any, name: str, build: Any, read: Any, *, is_read: bool = True
+) -> Method[Any, Any]:
+    """Return one method of a gRPC service, which has a generated stub."""
+    path, reply_type = f"{stub.SERVICE}/{name}", stub.METHODS[name][1]
+    return Method(service, name, path, build, read, is_read, reply_type)
 
 
 def listed(job_ids: Sequence[str], columns: Columns, validate: Callable[[str], str]) -> JobList:

@@ -289,9 +289,8 @@ def _validate_files(files: Files) -> list[list[str]]:
 
 def _validate_group(name: str, group: Sequence[FilePath]) -> list[str]:
     if isinstance(group, bytes) or not isinstance(group, Sequence):
-        raise TypeError(
-            f"{name} must be a path or a sequence of paths, got {without_query(shorten(group))}"
-        )
+        got = without_query(shorten(group))
+        raise TypeError(f"{name} must be a path or a sequence of paths, got {got}")
     if not group:
         raise ArgumentError(f"{name} must not be an empty group")
     return [_validate_path(name, path) for path in group]
@@ -308,9 +307,8 @@ def _validate_path(name: str, path: FilePath) -> str:
                 f"got {shorten(without_query(posix))}"
             )
     if not isinstance(text, str):
-        raise TypeError(
-            f"{name} must hold paths, each a str or a PurePath, got {without_query(shorten(path))}"
-        )
+        got = without_query(shorten(path))
+        raise TypeError(f"{name} must hold paths, each a str or a PurePath, got {got}")
     if not validate_text(name, text, secret=True):
         raise ArgumentError(f"{name} must not hold an empty path")
     return text
@@ -321,19 +319,14 @@ def _reject_separate_columns(groups: list[list[str]]) -> None:
 
     Each group must have all columns, so groups of one file each must name the same column.
     """
-    folders: dict[str, list[str]] = {}
-    columns: set[str] = set()
-    for group in groups:
-        path = without_query(group[0])
-        if len(group) == 1 and path.lower().endswith(".npy"):
-            folder, _, name = path.rpartition("/")
-            folders.setdefault(folder, []).append(path)
-            columns.add(name)
-    if len(columns) > 1:
-        raise ArgumentError(
-            "files must hold all .npy columns in one group, as in "
-            f"{shorten(list(folders.values()))}"
-        )
+    single = [without_query(group[0]) for group in groups if len(group) == 1]
+    paths = [path for path in single if path.lower().endswith(".npy")]
+    if len({path.rpartition("/")[2] for path in paths}) > 1:
+        folders: dict[str, list[str]] = {}
+        for path in paths:
+            folders.setdefault(path.rpartition("/")[0], []).append(path)
+        shown = shorten(list(folders.values()))
+        raise ArgumentError(f"files must hold all .npy columns in one group, as in {shown}")
 
 
 def _validate_options(options: ImportOptionsLike | None) -> list[tuple[str, str]]:

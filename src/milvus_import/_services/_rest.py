@@ -430,13 +430,10 @@ def is_header_value(value: str) -> bool:
 def validate_http_settings(settings: CallSettings, service: Service = "rest") -> None:
     """Raise ArgumentError for call options that HTTP does not support."""
     where = f"with service={service!r}"
-    only = f"{where}: it is for gRPC only"
-    if settings.wait_for_ready:
-        raise ArgumentError(f"wait_for_ready must be False or None {only}")
-    if settings.compression not in {None, grpc.Compression.NoCompression}:
-        raise ArgumentError(f"compression must be None {only}")
-    if settings.call_credentials is not None:
-        raise ArgumentError(f"call_credentials must be None {only}")
+    for name in ("wait_for_ready", "compression", "call_credentials"):
+        if getattr(settings, name):  # NoCompression is 0
+            rule = "False or None" if name == "wait_for_ready" else "None"
+            raise ArgumentError(f"{name} must be {rule} {where}: it is for gRPC only")
     for key, value in settings.metadata or ():
         if isinstance(value, bytes):
             rule = f"must not end in -bin {where}: HTTP headers are text"
