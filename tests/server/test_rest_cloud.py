@@ -236,15 +236,16 @@ async def test_commit_and_abort_are_rejected(fake: FakeMilvus, cloud: ImportClie
     assert not fake.received
 
 
-@pytest.mark.parametrize("job_id", ["", "a b", "j" * 257, "\u00e4"])
-async def test_job_id_that_is_not_valid(fake: FakeMilvus, cloud: ImportClient, job_id: str) -> None:
-    message = "job_id must be 1 to 256 characters of printable"
+@pytest.mark.parametrize("job_id", ["", "a b", "a\n", "\x7f", "j" * 257, "\u00e4", 7, None, b"j"])
+async def test_job_id_that_is_not_valid(fake: FakeMilvus, cloud: ImportClient, job_id: Any) -> None:
+    message = "job_id must be (1 to 256 characters of printable|a str such as 'job-0123abc')"
+    error = ArgumentError if isinstance(job_id, str) else TypeError
     for call in (cloud.get_import_progress(job_id), cloud.wait(job_id), cloud.wait_all([job_id])):
-        with pytest.raises(ArgumentError, match=message):
+        with pytest.raises(error, match=message):
             await call
-    with pytest.raises(ArgumentError, match=message):
+    with pytest.raises(error, match=message):
         cloud.watch(job_id)
-    with pytest.raises(ArgumentError, match=message):
+    with pytest.raises(error, match=message):
         cloud.watch_all([job_id])
     assert not fake.received
 
