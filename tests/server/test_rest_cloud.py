@@ -250,6 +250,13 @@ async def test_job_id_that_is_not_valid(fake: FakeMilvus, cloud: ImportClient, j
     assert not fake.received
 
 
+@pytest.mark.parametrize("job_id", ["7", "!~", "j" * 256])
+async def test_job_id_is_sent_unchanged(fake: FakeMilvus, cloud: ImportClient, job_id: str) -> None:
+    with pytest.raises(JobNotFoundError):
+        await cloud.get_import_progress(job_id)
+    assert sent(fake) == {"jobId": job_id}
+
+
 # ------------------------------------------------------------------------------ progress
 
 

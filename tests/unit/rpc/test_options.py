@@ -132,6 +132,19 @@ NAME = TLSConfig(server_name="milvus.example")  # which adds an argument
         ({"service": "both"}, ArgumentError,
          "service must be 'auto', 'internal', 'public', 'rest' or 'cloud'"),
         ({"service": None}, ArgumentError, "'rest' or 'cloud', got None"),
+        ({"uri": "http://host", "tls": NAME}, ArgumentError,
+         "has the scheme http://, but tls= was given; use https"),
+        ({"uri": "host/a", "db_name": "b"}, ArgumentError,
+         "db_name must be 'a', the database of the URI, got 'b'"),
+        ({"db_name": "d\u00e4tabase"}, ArgumentError, "db_name must be printable ASCII, got 'd"),
+        ({"db_name": "a\nb"}, ArgumentError, "db_name must be printable ASCII"),
+        ({"db_name": "shop\n"}, ArgumentError, "db_name must not begin or end with a line break"),
+        ({"db_name": "'shop'"}, ArgumentError, "db_name must not begin or end with quotes"),
+        ({"db_name": "\udc80"}, ArgumentError, "db_name must be valid Unicode text"),
+        ({"db_name": 5}, TypeError, "db_name must be a str, got 5"),
+        ({"tls": True}, TypeError, "tls must be a TLSConfig, got bool"),
+        ({"tls": {"ca": b""}}, TypeError, "tls must be a TLSConfig, got dict"),
+        ({"tls": "ca.pem"}, TypeError, "tls must be a TLSConfig, got str"),
         ({"max_receive_bytes": 0}, ArgumentError, "max_receive_bytes must be 1 to 2**31-1, got 0"),
         ({"max_receive_bytes": 2**31}, ArgumentError, "must be 1 to 2**31-1, got 2147483648"),
         ({"max_send_bytes": -1}, ArgumentError, "max_send_bytes must be 1 to 2**31-1, got -1"),
@@ -152,8 +165,9 @@ NAME = TLSConfig(server_name="milvus.example")  # which adds an argument
 def test_invalid_argument_or_default_is_raised_by_the_constructor(
     arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
+    given: dict[str, Any] = {"uri": "localhost"} | arguments
     with pytest.raises(error, match=re.escape(message)):
-        ImportClient("localhost", **arguments)
+        ImportClient(**given)
 
 
 def test_call_options_and_rpc_options_differ_only_in_the_name_of_the_deadline() -> None:
