@@ -384,7 +384,7 @@ def _read_pem(name: str, source: PEM | None, label: str) -> _Part | None:
     """Return one part of a TLSConfig. Raises ArgumentError if it is not complete PEM."""
     if source is None:
         return None
-    content, origin = _read(name, source)
+    content, origin = _read_content(name, source)
     blocks = list(re.finditer(_PEM_BLOCK, content))
     wanted = [block[0] for block in blocks if block[1].endswith(label.encode())]
     if not content.strip():
@@ -400,7 +400,7 @@ def _read_pem(name: str, source: PEM | None, label: str) -> _Part | None:
     raise ArgumentError(f"TLSConfig: {origin} {fault}")
 
 
-def _read(name: str, path: PEM) -> tuple[bytes, str]:
+def _read_content(name: str, path: PEM) -> tuple[bytes, str]:
     """Return PEM, of a file if it is not bytes, and how errors name it."""
     if isinstance(path, bytes):
         return path, f"{name} bytes"

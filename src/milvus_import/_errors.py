@@ -126,13 +126,13 @@ class MilvusImportError(Exception):
         The keys are the attributes of all errors, with ``elapsed`` of the record; those that an
         error does not have are None. Texts of the server are truncated to 8,192 characters.
         """
-        found = {name: _plain(getattr(self, name, None)) for name in _KEYS}
+        found = {name: _json_value(getattr(self, name, None)) for name in _KEYS}
         record = getattr(self, "record", None)
         found["elapsed"] = None if record is None else record.elapsed
         return found | {"type": type(self).__name__}
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """Return the value of an attribute as ``to_dict()`` has it."""
     if isinstance(value, str):
         return excerpt(value)

@@ -337,7 +337,7 @@ def _validate_options(options: ImportOptionsLike | None) -> list[tuple[str, str]
         validate_text("the name of an option", name)
         if name not in _KNOWN_OPTIONS:
             _reject_misspelt(name)
-        plain = _plain(name)
+        plain = _plain_name(name)
         if plain in validated:
             raise ArgumentError(f"option {shorten(name)} is given twice")
         validated[plain] = (name, _option_text(name, value))
@@ -348,7 +348,7 @@ def _reject_misspelt(name: str) -> None:
     """Raise for a name close to a known one, and log others once: Milvus ignores both."""
     import difflib  # noqa: PLC0415 - most calls have no option
 
-    close = difflib.get_close_matches(_plain(name), _KNOWN_OPTIONS_BY_PLAIN_NAME, 1, 0.85)
+    close = difflib.get_close_matches(_plain_name(name), _KNOWN_OPTIONS_BY_PLAIN_NAME, 1, 0.85)
     if close:
         known = _KNOWN_OPTIONS_BY_PLAIN_NAME[close[0]]
         raise ArgumentError(
@@ -359,12 +359,12 @@ def _reject_misspelt(name: str) -> None:
         logger.warning("import option %s is unknown to this client; Milvus may ignore it", name)
 
 
-def _plain(name: str) -> str:
+def _plain_name(name: str) -> str:
     return re.sub(r"[\W_]", "", name.lower())
 
 
 _KNOWN_OPTIONS = ImportOptions.__optional_keys__
-_KNOWN_OPTIONS_BY_PLAIN_NAME = {_plain(name): name for name in sorted(_KNOWN_OPTIONS)}
+_KNOWN_OPTIONS_BY_PLAIN_NAME = {_plain_name(name): name for name in sorted(_KNOWN_OPTIONS)}
 
 
 def _option_text(name: str, value: object) -> str:

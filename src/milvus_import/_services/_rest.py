@@ -287,7 +287,7 @@ class RestApi:
             text(data, "collectionName"),
             job_id,
             text(data, "completeTime"),
-            state_of(_state(data)),
+            state_of(_state_name(data)),
             number(data, "progress"),
             number(data, "importedRows"),
             number(data, "totalRows"),
@@ -313,7 +313,7 @@ class RestApi:
     def job_list(self, records: dict[str, Json]) -> JobList:
         """Return the jobs of records."""
         return listed_rows(
-            {id_: _row(record) for id_, record in records.items()}, self.validate_job_id
+            {id_: _row_of(record) for id_, record in records.items()}, self.validate_job_id
         )
 
     def read_job_id(self, reply: HttpReply, _: CreateParams) -> str:
@@ -329,7 +329,7 @@ class RestApi:
         read_data(reply, missing=Hint.REST_NEEDS_3_0)
 
 
-def _state(data: Json) -> str:
+def _state_name(data: Json) -> str:
     """Return the name of the state. Raises a reply error if there is none."""
     name = text(data, "state")
     if not name:
@@ -337,9 +337,9 @@ def _state(data: Json) -> str:
     return "Importing" if name == "InProgress" else name  # Zilliz Cloud names it as files' states
 
 
-def _row(record: Json) -> JobRow:
+def _row_of(record: Json) -> JobRow:
     """Return a record. Zilliz Cloud leaves out the progress of a completed job."""
-    state, progress = _state(record), number(record, "progress")
+    state, progress = _state_name(record), number(record, "progress")
     if state == "Completed" and record.get("progress") is None:
         progress = 100
     return text(record, "collectionName"), state, progress, text(record, "reason")
