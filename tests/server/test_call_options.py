@@ -359,19 +359,7 @@ async def test_on_finish_is_called_once_per_rpc(fake: FakeMilvus, job_id: str) -
     assert len(fake.received) == 3
 
 
-async def test_on_finish_of_a_call_replaces_that_of_the_client(
-    fake: FakeMilvus, job_id: str
-) -> None:
-    clients_own: list[CallRecord] = []
-    calls_own: list[CallRecord] = []
-    async with ImportClient(fake.internal_uri, on_finish=clients_own.append) as client:
-        await client.get_import_progress(job_id)
-        await client.get_import_progress(job_id, on_finish=calls_own.append)
-        await client.get_import_progress(job_id, on_finish=None)
-    assert (len(clients_own), len(calls_own)) == (1, 1)
-
-
-# ------------------------------------------------------------ defaults, dicts of options
+# ------------------------------------------------------------------------------ defaults
 
 
 async def test_every_option_can_be_a_default_and_be_switched_off() -> None:
@@ -405,17 +393,6 @@ async def test_every_option_can_be_a_default_and_be_switched_off() -> None:
     assert switched_off.values("a") == switched_off.values("x-passport") == []
     assert switched_off.time_remaining is None
     assert len(records) == 1
-
-
-async def test_a_dict_of_options_can_be_reused(fake: FakeMilvus, job_id: str) -> None:
-    long_call: CallOptions = {"timeout": 60, "metadata": {"a": "1"}}
-    async with ImportClient(fake.internal_uri) as client:
-        await client.get_import_progress(job_id, **long_call)
-        await client.get_import_progress(job_id, **(long_call | {"timeout": 20}))
-    remaining = [received.time_remaining or 0 for received in fake.received]
-    assert remaining[1] < 21 < remaining[0]
-    assert [received.values("a") for received in fake.received] == [["1"], ["1"]]
-    assert long_call == {"timeout": 60, "metadata": {"a": "1"}}
 
 
 # ---------------------------------------------------------------- options of the connection

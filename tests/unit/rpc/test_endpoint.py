@@ -20,7 +20,7 @@ from milvus_import import (
     ImportClient,
     get_import_progress,
 )
-from milvus_import._address import Endpoint, authorization, parse_uri
+from milvus_import._address import Endpoint, parse_uri
 
 
 @pytest.mark.parametrize(
@@ -158,13 +158,6 @@ def test_name_of_a_milvus_lite_file_that_exists_is_named(
 )
 def test_uri_that_only_resembles_a_milvus_lite_file_is_accepted(uri: str) -> None:
     assert parse_uri(uri).target
-
-
-@pytest.mark.parametrize("mark", ["'", '"'])
-def test_quotes_around_a_token_or_a_password_are_sent(mark: str) -> None:
-    token = f"{mark}root:Milvus{mark}"
-    assert authorization(token, None, None) == base64.b64encode(token.encode()).decode()
-    assert authorization(None, "root", f"{mark}x{mark}")
 
 
 SECRET = "s3cr3t-Milvus"
