@@ -56,10 +56,8 @@ def parse_uri(uri: str, *, tls: bool = False) -> Endpoint:
         return _web(uri, scheme, uri[match.end() :], tls=tls)
     if match and scheme in {"unix", "unix-abstract"}:
         return _unix(uri, scheme, uri[match.end(1) + 1 :], tls=tls)
-    if match and scheme == "dns":
-        return _dns(uri, uri[match.end(1) + 1 :], tls=tls)
-    if match and scheme in {"ipv4", "ipv6"}:
-        return _addresses(uri, scheme, uri[match.end(1) + 1 :], tls=tls)
+    if match and scheme in {"dns", "ipv4", "ipv6"}:
+        return _several(uri, scheme, uri[match.end(1) + 1 :], tls=tls)
     if match and (match[2] or scheme in {"http", "https"}):
         raise _error(uri, f"has the unknown scheme {match[0]!r}; use one of {_FORMS}")
     return _web(uri, "https" if tls else "http", uri, default_port=PUBLIC_PORT)
@@ -149,31 +147,25 @@ def _unix(uri: str, scheme: str, rest: str, *, tls: bool) -> Endpoint:
     return Endpoint(f"{scheme}:{rest}", tls, "", loopback=True)
 
 
-def _dns(uri: str, rest: str, *, tls: bool) -> Endpoint:
-    authority, address = "", rest
-    if rest.startswith("//"):
-        authority, slash, address = rest[2:].partition("/")
-        if not slash:
-            raise _error(uri, "lacks a slash; use dns:///host:port")
-    if "/" in address:
-        raise _error(uri, "has a path; pass the database as db_name=")
-    if authority and _ip_address(_address(uri, authority, 53)[1]) is None:
-        raise _error(uri, f"has the DNS server {authority!r}, which must be an IP address")
-    target, host = _address(uri, address, PUBLIC_PORT)
-    prefix = f"dns://{authority}/"
-    loopback = not authority and _is_loopback(host)
-    return Endpoint(prefix + target, tls, "", loopback, several=True)
-
-
-def _addresses(uri: str, scheme: str, rest: str, *, tls: bool) -> Endpoint:
+def _several(uri: str, scheme: str, rest: str, *, tls: bool) -> Endpoint:
+    """Parse a name of ``dns:``, or the addresses of ``ipv4:`` and ``ipv6:``."""
+    authority, prefix, addresses = "", f"{scheme}:", rest.split(",")
+    if scheme == "dns":
+        if rest.startswith("//"):
+            authority, slash, rest = rest[2:].partition("/")
+            if not slash:
+                raise _error(uri, "lacks a slash; use dns:///host:port")
+        if authority and _ip_address(_address(uri, authority, 53)[1]) is None:
+            raise _error(uri, f"has the DNS server {authority!r}, which must be an IP address")
+        prefix, addresses = f"dns://{authority}/", [rest]
     if "/" in rest:
         raise _error(uri, "has a path; pass the database as db_name=")
-    pairs = [_address(uri, address, PUBLIC_PORT) for address in rest.split(",")]
-    for _, host in pairs:
+    pairs = [_address(uri, address, PUBLIC_PORT) for address in addresses]
+    for _, host in pairs if scheme != "dns" else ():
         _validate_ip(uri, scheme, host)
-    targets = ",".join(target for target, _ in pairs)
-    loopback = all(_is_loopback(host) for _, host in pairs)
-    return Endpoint(f"{scheme}:{targets}", tls, "", loopback, several=True)
+    target = prefix + ",".join(target for target, _ in pairs)
+    loopback = not authority and all(_is_loopback(host) for _, host in pairs)
+    return Endpoint(target, tls, "", loopback, several=True)
 
 
 def _address(uri: str, address: str, default_port: int) -> tuple[str, str]:

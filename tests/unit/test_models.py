@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from dataclasses import asdict, astuple, fields, replace
+from dataclasses import asdict, astuple, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -48,22 +48,7 @@ MODELS = [DETAIL, DATA, RESPONSE, JOB, RECORD, replace(DATA, state=ImportState("
 # -------------------------------------------------------------------------- names and order
 
 
-def test_fields_have_the_order_of_the_go_structs_then_the_additions() -> None:
-    def names(model: Any) -> str:
-        return " ".join(field.name for field in fields(model))
-
-    assert names(RESPONSE) == "status message data"
-    assert names(DATA) == (
-        "collection_name job_id complete_time state progress imported_rows total_rows reason "
-        "file_size details create_time service"
-    )
-    assert names(DETAIL) == (
-        "file_name file_size progress complete_time state imported_rows total_rows reason"
-    )
-    assert names(JOB) == "job_id collection_name state progress reason"
-
-
-def test_to_dict_has_the_names_and_the_order_of_the_go_json() -> None:
+def test_fields_and_to_dict_have_the_names_and_the_order_of_the_go_structs() -> None:
     assert json.dumps(RESPONSE.to_dict()) == (
         '{"status": 0, "message": "", "data": {"collectionName": "books", '
         '"jobId": "449839014328146739", "completeTime": "", "state": "Importing", "progress": 40, '
@@ -85,12 +70,9 @@ def test_to_dict_returns_a_copy() -> None:
     assert type(DATA.to_dict()["state"]) is str
 
 
-def test_job_of_a_progress_has_the_fields_of_a_list() -> None:
-    assert DATA.job == JOB
-
-
 def test_response_names_the_service_that_responded() -> None:
     assert RESPONSE.service == "internal"
+    assert DATA.job == JOB
     assert DATA.detailed
     assert replace(DATA, service="rest").detailed
     assert not replace(DATA, service="public").detailed
