@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 
-from ._errors import ArgumentError
+from ._errors import ArgumentError, wrong_type_error
 from ._text import shorten
 
 if TYPE_CHECKING:
@@ -56,10 +56,8 @@ def parse_uri(uri: str, *, tls: bool = False) -> Endpoint:
         return _web(uri, scheme, uri[match.end() :], tls=tls)
     if match and scheme in {"unix", "unix-abstract"}:
         return _unix(uri, scheme, uri[match.end(1) + 1 :], tls=tls)
-    if match and scheme == "dns":
-        return _dns(uri, uri[match.end(1) + 1 :], tls=tls)
-    if match and scheme in {"ipv4", "ipv6"}:
-        return _addresses(uri, scheme, uri[match.end(1) + 1 :], tls=tls)
+    if match and scheme in {"dns", "ipv4", "ipv6"}:
+        return _several(uri, scheme, uri[match.end(1) + 1 :], tls=tls)
     if match and (match[2] or scheme in {"http", "https"}):
         raise _error(uri, f"has the unknown scheme {match[0]!r}; use one of {_FORMS}")
     return _web(uri, "https" if tls else "http", uri, default_port=PUBLIC_PORT)
@@ -68,8 +66,7 @@ def parse_uri(uri: str, *, tls: bool = False) -> Endpoint:
 def _validate_characters(uri: object) -> None:
     """Raise for characters that no URI contains. The message never shows credentials."""
     if not isinstance(uri, str):
-        kind = type(uri).__name__
-        raise TypeError(f"uri must be a str such as 'http://localhost:19530', got {kind}")
+        raise wrong_type_error("uri", "a str such as 'http://localhost:19530'", uri, secret=True)
     if "@" in uri:
         raise ArgumentError(
             "uri must not contain '@': pass credentials as user= and password=, or token="
@@ -94,8 +91,7 @@ def validate_text(name: str, value: object, *, secret: bool = False) -> str:
     quotes, which may be part of a password.
     """
     if not isinstance(value, str):
-        kind = type(value).__name__
-        raise TypeError(f"{name} must be a str, got {kind if secret else shorten(value)}")
+        raise wrong_type_error(name, "a str", value, secret=secret)
     marks = {"\r\n": "a line break", "\ufeff": "a byte order mark", "\"'": "quotes"}
     for characters, text in marks.items():
         if value.strip(characters) != value and not (secret and text == "quotes"):
@@ -151,31 +147,25 @@ def _unix(uri: str, scheme: str, rest: str, *, tls: bool) -> Endpoint:
     return Endpoint(f"{scheme}:{rest}", tls, "", loopback=True)
 
 
-def _dns(uri: str, rest: str, *, tls: bool) -> Endpoint:
-    authority, address = "", rest
-    if rest.startswith("//"):
-        authority, slash, address = rest[2:].partition("/")
-        if not slash:
-            raise _error(uri, "lacks a slash; use dns:///host:port")
-    if "/" in address:
-        raise _error(uri, "has a path; pass the database as db_name=")
-    if authority and _ip_address(_address(uri, authority, 53)[1]) is None:
-        raise _error(uri, f"has the DNS server {authority!r}, which must be an IP address")
-    target, host = _address(uri, address, PUBLIC_PORT)
-    prefix = f"dns://{authority}/"
-    loopback = not authority and _is_loopback(host)
-    return Endpoint(prefix + target, tls, "", loopback, several=True)
-
-
-def _addresses(uri: str, scheme: str, rest: str, *, tls: bool) -> Endpoint:
+def _several(uri: str, scheme: str, rest: str, *, tls: bool) -> Endpoint:
+    """Parse a name of ``dns:``, or the addresses of ``ipv4:`` and ``ipv6:``."""
+    authority, prefix, addresses = "", f"{scheme}:", rest.split(",")
+    if scheme == "dns":
+        if rest.startswith("//"):
+            authority, slash, rest = rest[2:].partition("/")
+            if not slash:
+                raise _error(uri, "lacks a slash; use dns:///host:port")
+        if authority and _ip_address(_address(uri, authority, 53)[1]) is None:
+            raise _error(uri, f"has the DNS server {authority!r}, which must be an IP address")
+        prefix, addresses = f"dns://{authority}/", [rest]
     if "/" in rest:
         raise _error(uri, "has a path; pass the database as db_name=")
-    pairs = [_address(uri, address, PUBLIC_PORT) for address in rest.split(",")]
-    for _, host in pairs:
+    pairs = [_address(uri, address, PUBLIC_PORT) for address in addresses]
+    for _, host in pairs if scheme != "dns" else ():
         _validate_ip(uri, scheme, host)
-    targets = ",".join(target for target, _ in pairs)
-    loopback = all(_is_loopback(host) for _, host in pairs)
-    return Endpoint(f"{scheme}:{targets}", tls, "", loopback, several=True)
+    target = prefix + ",".join(target for target, _ in pairs)
+    loopback = not authority and all(_is_loopback(host) for _, host in pairs)
+    return Endpoint(target, tls, "", loopback, several=True)
 
 
 def _address(uri: str, address: str, default_port: int) -> tuple[str, str]:
@@ -282,12 +272,12 @@ class TLSConfig:
         ca = _read_pem("ca", self.ca, "CERTIFICATE")
         cert = _read_pem("cert", self.cert, "CERTIFICATE")
         key = _read_pem("key", self.key, "PRIVATE KEY")
-        if ca is not None:
+        if ca:
             _load_certificates(context or _context_without_limits(), ca)
-        if cert is not None and key is not None:
+        if cert and key:
             _load_certificates(_context_without_limits(), cert)
             _load_chain(context, cert, key)
-        return tuple(None if part is None else part.content for part in (ca, key, cert))
+        return tuple(part.content if part else None for part in (ca, key, cert))
 
 
 def validate_roots(variable: str) -> None:
@@ -341,22 +331,21 @@ def _load_certificates(context: ssl.SSLContext, part: _Part) -> None:
 
 def _load_chain(context: ssl.SSLContext | None, cert: _Part, key: _Part) -> None:
     """Load a certificate and its key, which the ssl module reads only from files."""
-    use_disk = context is not None
-    context = context or _context_without_limits()
     if re.search(rb"^-----BEGIN ENCRYPTED|^Proc-Type: 4,ENCRYPTED", key.blocks[0], re.MULTILINE):
         raise ArgumentError(f"TLSConfig: {key.origin} is encrypted; decrypt it (openssl pkey)")
+    use_disk = context is not None
     with _as_file(cert, use_disk=use_disk) as chain, _as_file(key, use_disk=use_disk) as private:
         if chain is None or private is None:
             return
         try:
             # A password keeps OpenSSL from prompting for one.
-            context.load_cert_chain(chain, private, password="")
+            (context or _context_without_limits()).load_cert_chain(chain, private, password="")
         except ssl.SSLError as error:
-            other = error.reason and re.search("MISMATCH|NO_CERTIFICATE_ASSIGNED", error.reason)
-            fault = "it belongs to another certificate" if other else error.reason
+            fault = error.reason or "it is not a private key"
+            if re.search("MISMATCH|NO_CERTIFICATE_ASSIGNED", fault):
+                fault = "it belongs to another certificate"
             raise ArgumentError(
-                f"TLSConfig: {key.origin} cannot be used with {cert.origin}: "
-                f"{fault or 'it is not a private key'}"
+                f"TLSConfig: {key.origin} cannot be used with {cert.origin}: {fault}"
             ) from None
 
 
@@ -387,14 +376,7 @@ def _read_pem(name: str, source: PEM | None, label: str) -> _Part | None:
     """Return one part of a TLSConfig. Raises ArgumentError if it is not complete PEM."""
     if source is None:
         return None
-    path = None if isinstance(source, bytes) else source
-    if isinstance(source, bytes):
-        content, origin = source, f"{name} bytes"
-    elif isinstance(source, (str, os.PathLike)):
-        content, origin = _read_file(name, source)
-    else:
-        kind = type(source).__name__
-        raise TypeError(f"TLSConfig: {name} must be a path or PEM bytes, got {kind}")
+    content, origin = _read_content(name, source)
     blocks = list(re.finditer(_PEM_BLOCK, content))
     wanted = [block[0] for block in blocks if block[1].endswith(label.encode())]
     if not content.strip():
@@ -406,11 +388,16 @@ def _read_pem(name: str, source: PEM | None, label: str) -> _Part | None:
     elif not wanted:
         fault = f"has no PEM block 'BEGIN {label}'"
     else:
-        return _Part(origin, content, wanted, path)
+        return _Part(origin, content, wanted, None if isinstance(source, bytes) else source)
     raise ArgumentError(f"TLSConfig: {origin} {fault}")
 
 
-def _read_file(name: str, path: _Path) -> tuple[bytes, str]:
+def _read_content(name: str, path: PEM) -> tuple[bytes, str]:
+    """Return PEM, of a file if it is not bytes, and how errors name it."""
+    if isinstance(path, bytes):
+        return path, f"{name} bytes"
+    if not isinstance(path, (str, os.PathLike)):
+        raise wrong_type_error(f"TLSConfig: {name}", "a path or PEM bytes", path, secret=True)
     if "-----BEGIN" in str(path):
         raise TypeError(f"TLSConfig: {name} must be a path or PEM bytes, got PEM text as a str")
     from pathlib import Path  # noqa: PLC0415 - 3 % of the import time of the package

@@ -22,20 +22,23 @@ An argument of a wrong type raises a plain ``TypeError``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict, Unpack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import grpc
 
-from ._text import excerpt
+from ._text import excerpt, shorten
 
 if TYPE_CHECKING:
     from ._hints import Hint
     from ._models import CallRecord, ImportProgressData, Service
 
-_ATTRIBUTES: Final = (
-    *("message", "hint", "transient", "may_have_run", "rate_limited", "retry_after"),
-    *("job_id", "method", "service", "target", "outage"),
+_KEYS: Final = (
+    *("type", "message", "hint", "transient", "may_have_run", "rate_limited", "retry_after"),
+    *("job_id", "method", "service", "target", "outage", "code", "error_code", "http_status"),
+    *("details", "reason", "detail", "retriable", "elapsed", "progress"),
 )
+"""The keys of ``to_dict()``: attributes, but for the first one and ``elapsed``."""
 
 
 class ErrorContext(TypedDict, total=False):
@@ -61,50 +64,41 @@ class MilvusImportError(Exception):
     message: str
     """What failed and what came back, without the hint."""
 
-    transient: bool
+    transient: bool = False
     """Whether the error is temporary. It does not mean that resending is safe: resend a write
     (create, commit, abort) only if ``error.transient and not error.may_have_run``."""
 
-    may_have_run: bool
+    may_have_run: bool = False
     """Whether the request may have taken effect on the server although the call failed."""
 
-    rate_limited: bool
+    rate_limited: bool = False
     """Whether the server or a gateway limits the request rate, as for an HTTP status 429."""
 
-    retry_after: float | None
+    retry_after: float | None = None
     """Seconds after which the server or the gateway allows the next request; None if it did not
     send ``retry-after``."""
 
-    job_id: str | None
+    job_id: str | None = None
     """The job that the call or the wait was about; None if it was not about a single job."""
 
-    method: str | None
+    method: str | None = None
     """The method that was called, such as "GetImportProgress"; None if nothing was called."""
 
-    service: Service | None
+    service: Service | None = None
     """The service that was called; None if nothing was called."""
 
-    target: str | None
+    target: str | None = None
     """The address that was called; None if nothing was called."""
 
-    outage: float | None
+    outage: float | None = None
     """Seconds without a successful response after which a watch stopped retrying; else None."""
-
-    _transient: ClassVar[bool] = False
 
     def __init__(self, message: str = "", **context: Unpack[ErrorContext]) -> None:
         super().__init__(message)
         self.message = message
-        self.transient = context.get("transient", self._transient)
-        self.may_have_run = context.get("may_have_run", False)
-        self.rate_limited = context.get("rate_limited", False)
-        self.retry_after = context.get("retry_after")
-        self.job_id = context.get("job_id")
-        self.method = context.get("method")
-        self.service = context.get("service")
-        self.target = context.get("target")
-        self.outage = None
-        self._hint = context.get("hint")
+        self._hint = context.pop("hint", None)
+        for name, value in context.items():
+            setattr(self, name, value)
 
     @property
     def hint(self) -> str:
@@ -132,19 +126,19 @@ class MilvusImportError(Exception):
         The keys are the attributes of all errors, with ``elapsed`` of the record; those that an
         error does not have are None. Texts of the server are truncated to 8,192 characters.
         """
-        code = getattr(self, "code", None)
-        found: dict[str, Any] = {"type": type(self).__name__}
-        found |= {name: getattr(self, name) for name in _ATTRIBUTES}
-        found["code"] = code.name if isinstance(code, grpc.StatusCode) else code
-        found |= {name: getattr(self, name, None) for name in ("error_code", "http_status")}
-        for name in ("details", "reason", "detail"):
-            text = getattr(self, name, None)
-            found[name] = None if text is None else excerpt(text)
-        record, progress = getattr(self, "record", None), getattr(self, "progress", None)
-        found["retriable"] = getattr(self, "retriable", None)
+        found = {name: _json_value(getattr(self, name, None)) for name in _KEYS}
+        record = getattr(self, "record", None)
         found["elapsed"] = None if record is None else record.elapsed
-        found["progress"] = None if progress is None else progress.to_dict()
-        return found
+        return found | {"type": type(self).__name__}
+
+
+def _json_value(value: Any) -> Any:
+    """Return the value of an attribute as ``to_dict()`` has it."""
+    if isinstance(value, str):
+        return excerpt(value)
+    if isinstance(value, grpc.StatusCode):
+        return value.name
+    return value.to_dict() if hasattr(value, "to_dict") else value
 
 
 class ArgumentError(MilvusImportError, ValueError):
@@ -178,16 +172,14 @@ class CallError(MilvusImportError):
         **context: Unpack[ErrorContext],
     ) -> None:
         super().__init__(message, **context)
-        self.code = code
-        self.details = details
-        self.record = record
-        self.http_status = http_status
+        self.code, self.http_status = code, http_status
+        self.details, self.record = details, record
 
 
 class DeadlineExceededError(CallError, TimeoutError):
     """The deadline of the RPC expired before a response arrived."""
 
-    _transient = True
+    transient = True
 
 
 class UnavailableError(CallError):
@@ -196,7 +188,7 @@ class UnavailableError(CallError):
     ``code`` is UNAVAILABLE, or UNKNOWN or INTERNAL where gRPC reports a lost connection so.
     """
 
-    _transient = True
+    transient = True
 
 
 class UnauthenticatedError(CallError):
@@ -245,12 +237,8 @@ class MilvusStatusError(MilvusImportError):
         **context: Unpack[ErrorContext],
     ) -> None:
         super().__init__(message, **context)
-        self.code = code
-        self.error_code = error_code
-        self.reason = reason
-        self.detail = detail
-        self.retriable = retriable
-        self.http_status = http_status
+        self.code, self.error_code, self.http_status = code, error_code, http_status
+        self.reason, self.detail, self.retriable = reason, detail, retriable
 
 
 class JobNotFoundError(MilvusStatusError):
@@ -267,7 +255,7 @@ class JobNotFoundError(MilvusStatusError):
 class JobLimitError(MilvusStatusError):
     """The server already runs its maximum number of import jobs."""
 
-    _transient = True
+    transient = True
 
 
 class ImportFailedError(MilvusImportError):
@@ -283,7 +271,7 @@ class ImportFailedError(MilvusImportError):
         self.progress = progress
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_restored_error, (self.message, self.progress), self.__dict__)
+        return (partial(type(self), progress=self.progress), (self.message,), self.__dict__)
 
 
 class WaitTimeoutError(MilvusImportError, TimeoutError):
@@ -292,7 +280,7 @@ class WaitTimeoutError(MilvusImportError, TimeoutError):
     progress: ImportProgressData | None
     """The last progress seen; None if no response arrived in time, or for many jobs."""
 
-    _transient = True
+    transient = True
 
     def __init__(
         self,
@@ -326,6 +314,7 @@ def cli_text(error: MilvusImportError) -> str:
     return text("" if hint is None else hint.cli)
 
 
-def _restored_error(message: str, progress: ImportProgressData) -> ImportFailedError:
-    """Unpickle or copy an ImportFailedError, whose ``progress`` is required."""
-    return ImportFailedError(message, progress=progress)
+def wrong_type_error(name: str, rule: str, value: object, *, secret: bool = False) -> TypeError:
+    """Return the error of an argument of a wrong type; of a secret it names only the type."""
+    got = type(value).__name__ if secret else shorten(value)
+    return TypeError(f"{name} must be {rule}, got {got}")

@@ -54,12 +54,6 @@ class ImportState(StrEnum):
     def __reduce_ex__(self, protocol: object) -> tuple[type[Self], tuple[str]]:
         return type(self), (str(self),)
 
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
     @property
     def done(self) -> bool:
         """Whether a job in this state has ended."""
@@ -102,8 +96,21 @@ class _Progressing(_Result):
         return min(max(self.progress, 0), 100) / 100
 
 
+class _Stateful(_Progressing):
+    """A job in a state."""
+
+    __slots__ = ()
+
+    state: ImportState
+
+    @property
+    def done(self) -> bool:
+        """Whether the job has ended, completed or failed."""
+        return self.state.done
+
+
 @dataclass(slots=True, repr=False)
-class ImportJob(_Progressing):
+class ImportJob(_Stateful):
     """One job of a job list."""
 
     job_id: str
@@ -113,11 +120,6 @@ class ImportJob(_Progressing):
     """Percent, as the server sent it."""
     reason: str
     """Why the job failed, or ""."""
-
-    @property
-    def done(self) -> bool:
-        """Whether the job has ended, completed or failed."""
-        return self.state.done
 
 
 @dataclass(slots=True, repr=False)
@@ -154,7 +156,7 @@ class ImportProgressDetail(_Progressing):
 
 
 @dataclass(slots=True, repr=False)
-class ImportProgressData(_Progressing):
+class ImportProgressData(_Stateful):
     """The progress of one import job at one moment."""
 
     collection_name: str
@@ -178,11 +180,6 @@ class ImportProgressData(_Progressing):
     """RFC 3339; "" if it is not reported."""
     service: Service
     """The service that responded."""
-
-    @property
-    def done(self) -> bool:
-        """Whether the job has ended, completed or failed."""
-        return self.state.done
 
     @property
     def detailed(self) -> bool:

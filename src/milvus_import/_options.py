@@ -6,13 +6,14 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar, cast
 
 import grpc
 
-from ._errors import ArgumentError, MilvusImportError
+from ._errors import ArgumentError, MilvusImportError, wrong_type_error
 from ._models import ImportState
 from ._text import shorten
 
@@ -29,6 +30,8 @@ MAX_OUTAGE: Final = 300.0
 """Seconds without a successful response after which a watch gives up by default."""
 
 MetadataValue = str | bytes
+MetadataByKey = dict[str, tuple[MetadataValue, ...]]
+"""The values of each key; () marks a key that is not sent."""
 Metadata = Mapping[str, MetadataValue | None] | Sequence[tuple[str, MetadataValue | None]]
 """A mapping, or pairs if a key is sent more than once."""
 OnRetry = Callable[[MilvusImportError, float], object]
@@ -39,15 +42,8 @@ Until = Literal["completed", "uncommitted"]
 # gRPC rejects, replaces or silently drops these.
 _RESERVED = frozenset(
     {
-        "connection",
-        "content-length",
-        "content-type",
-        "endpoint-load-metrics-bin",
-        "host",
-        "lb-cost-bin",
-        "te",
-        "user-agent",
-        "x-envoy-peer-metadata",
+        *("connection", "content-length", "content-type", "endpoint-load-metrics-bin", "host"),
+        *("lb-cost-bin", "te", "user-agent", "x-envoy-peer-metadata"),
     }
 )
 
@@ -116,20 +112,14 @@ class WatchOptions(RpcOptions, total=False):
     """Called with each error that is retried, and the seconds of the outage so far."""
 
 
-@dataclass(slots=True, repr=False)
-class CallSettings:
+class CallSettings(SimpleNamespace):
     """Call options, validated and merged, in the form that a stub accepts."""
 
     secure: bool = False
-    credentials_metadata: dict[str, tuple[MetadataValue, ...]] = field(
-        default_factory=dict[str, tuple[MetadataValue, ...]]
-    )
+    credentials_metadata: MetadataByKey
     """The token and the database: sent with each call unless overridden under their own key."""
-    metadata_by_key: dict[str, tuple[MetadataValue, ...]] = field(
-        default_factory=dict[str, tuple[MetadataValue, ...]]
-    )
-    """``credentials_metadata``, overridden by the metadata of the client and the call; () marks a
-    dropped key."""
+    metadata_by_key: MetadataByKey
+    """``credentials_metadata``, overridden by the metadata of the client and the call."""
     timeout: float | None = DEFAULT_TIMEOUT
     metadata: tuple[tuple[str, MetadataValue], ...] | None = None
     """``metadata_by_key`` as pairs."""
@@ -138,19 +128,9 @@ class CallSettings:
     call_credentials: grpc.CallCredentials | None = None
     on_finish: Callable[[CallRecord], object] | None = None
 
-    def copy(self) -> CallSettings:
-        """Return a copy. copy.copy is several times slower: it works as pickle does."""
-        return CallSettings(
-            self.secure,
-            self.credentials_metadata,
-            self.metadata_by_key,
-            self.timeout,
-            self.metadata,
-            self.wait_for_ready,
-            self.compression,
-            self.call_credentials,
-            self.on_finish,
-        )
+    def __repr__(self) -> str:
+        """Show nothing: metadata may be a secret."""
+        return "CallSettings(...)"
 
 
 @dataclass(slots=True, repr=False, eq=False)
@@ -165,40 +145,68 @@ class WatchSettings:
 
 
 def merge(
-    base: CallSettings, options: CallOptions, parameters: tuple[str, ...] = ()
+    base: CallSettings,
+    options: CallOptions | RpcOptions,
+    parameters: tuple[str, ...] = (),
+    *,
+    deadline: str = "timeout",
 ) -> CallSettings:
     """Return ``base`` overridden by the options of one call, and empty ``options``.
 
     ``parameters``: the method's own parameters, which the error of an unknown keyword suggests.
+    ``deadline``: the option with the seconds of each RPC.
     The caller's dict is emptied so that no frame holds metadata while the call is awaited: error
     reporters show the local variables of frames.
     Raises TypeError for an unknown key or a wrong type, ArgumentError for a wrong value.
     """
-    return _merge(base, cast("dict[str, Any]", options), "timeout", parameters)
+    if not options:
+        return base
+    given, settings = cast("dict[str, Any]", options), CallSettings(**vars(base))
+    while given:
+        key, value = given.popitem()
+        if key == "metadata":
+            own = None if value is None else base.metadata_by_key | validate_metadata(value)
+            _set_metadata(settings, base.credentials_metadata if own is None else own)
+        elif key == deadline:
+            settings.timeout = validate_timeout(value, name=key)
+        elif key == "on_finish":
+            settings.on_finish = validate_callback(key, value)
+        elif key in _TYPES:
+            kind, rule = _TYPES[key]
+            if not isinstance(value, (kind, type(None))):
+                raise wrong_type_error(key, f"{rule} or None", value, secret=True)
+            setattr(settings, key, value)
+        else:
+            known = sorted([*_TYPES, "metadata", "on_finish", deadline])
+            raise unknown_argument_error(key, [*parameters, *known])
+    if settings.compression is grpc.Compression.Deflate:
+        raise ArgumentError(
+            "compression must be grpc.Compression.Gzip or None: Milvus does not accept deflate"
+        )
+    if settings.call_credentials is not None and not settings.secure:
+        raise ArgumentError(
+            "call_credentials must be None without TLS; use an https:// URI or tls=TLSConfig(...)"
+        )
+    return settings
 
 
-def merge_rpc(
-    base: CallSettings, options: RpcOptions, parameters: tuple[str, ...] = ()
-) -> CallSettings:
-    """Return ``base`` overridden by the options of each RPC of a method that makes many."""
-    return _merge(base, cast("dict[str, Any]", options), "rpc_timeout", parameters)
+merge_rpc = partial(merge, deadline="rpc_timeout")
+"""Return ``base`` overridden by the options of each RPC of a method that makes many."""
 
 
 def client_settings(
     *, secure: bool, fixed: Mapping[str, str | None], defaults: RpcOptions
 ) -> CallSettings:
     """Return the settings of a client: its token and database, unless None, and its defaults."""
-    known: dict[str, tuple[MetadataValue, ...]] = {
-        key: (value,) for key, value in fixed.items() if value
-    }
-    base = _with_metadata(CallSettings(secure=secure, credentials_metadata=known), known)
-    return merge_rpc(base, defaults)
+    known: MetadataByKey = {key: (value,) for key, value in fixed.items() if value}
+    base = CallSettings(secure=secure, credentials_metadata=known)
+    return merge_rpc(_set_metadata(base, known), defaults)
 
 
 def with_metadata(base: CallSettings, key: str, value: str | None) -> CallSettings:
     """Return ``base`` with one more metadata key; None drops the key."""
-    added = {key: () if value is None else (value,)}
-    return _with_metadata(base.copy(), base.metadata_by_key | added)
+    added: MetadataByKey = {key: () if value is None else (value,)}
+    return _set_metadata(CallSettings(**vars(base)), base.metadata_by_key | added)
 
 
 def parse_watch_options(options: WatchOptions, parameters: tuple[str, ...] = ()) -> WatchSettings:
@@ -211,18 +219,16 @@ def parse_watch_options(options: WatchOptions, parameters: tuple[str, ...] = ())
     known = WatchOptions.__optional_keys__
     for name in given.keys() - known:
         raise unknown_argument_error(name, [*parameters, *sorted(known)])
-    timeout = given.pop("timeout", None)
+    limit = validate_timeout(given.pop("timeout", None))
     interval = _positive("interval", given.pop("interval", INTERVAL))
-    max_outage = given.pop("max_outage", None)
-    on_retry = given.pop("on_retry", None)
     if math.isinf(interval):
         raise ArgumentError("interval must be finite, got inf")
-    limit = None if timeout is None else validate_timeout(timeout)
+    max_outage = given.pop("max_outage", None)
     return WatchSettings(
         math.inf if limit is None else limit,
         interval,
         None if max_outage is None else _positive("max_outage", max_outage, zero=True),
-        None if on_retry is None else validate_callback("on_retry", on_retry),
+        validate_callback("on_retry", given.pop("on_retry", None)),
     )
 
 
@@ -240,9 +246,11 @@ def has_reached(state: ImportState, until: Until) -> bool:
 
 
 def validate_timeout(value: object, *, name: str = "timeout") -> float | None:
-    """Return seconds as a float; None if the value means "no limit"."""
+    """Return seconds as a float; None, which may be given, means "no limit"."""
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be seconds, an int or a float, got {shorten(value)}")
+        raise wrong_type_error(name, "seconds, an int or a float", value)
     if isinstance(value, float) and math.isnan(value):
         raise ArgumentError(f"{name} must be seconds, or None for no limit, got NaN")
     if value == math.inf:
@@ -255,9 +263,9 @@ def validate_timeout(value: object, *, name: str = "timeout") -> float | None:
 
 
 def validate_callback(name: str, value: _CallbackT) -> _CallbackT:
-    """Return a plain function; raise TypeError for what is not callable or is async."""
-    if not callable(value):
-        raise TypeError(f"{name} must be a function, got {shorten(value)}")
+    """Return a plain function or None; raise TypeError for what is not callable or is async."""
+    if value is not None and not callable(value):
+        raise wrong_type_error(name, "a function", value)
     if inspect.iscoroutinefunction(value):
         raise TypeError(f"{name} must be a plain function, got an async function")
     return value
@@ -273,9 +281,8 @@ def close_awaitable(result: object) -> bool:
 def reject_awaitable(name: str, result: object) -> None:
     """Raise TypeError if a callback returned an awaitable, which would never be awaited."""
     if close_awaitable(result):
-        raise TypeError(
-            f"{name} must be a plain function, got one that returned {type(result).__name__}"
-        )
+        kind = type(result).__name__
+        raise TypeError(f"{name} must be a plain function, got one that returned {kind}")
 
 
 def unknown_argument_error(name: str, known: Sequence[str]) -> TypeError:
@@ -302,72 +309,26 @@ def pairs_of(argument: str, value: object) -> Iterable[tuple[object, object]]:
     if isinstance(value, Mapping):
         return cast("Mapping[object, object]", value).items()
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        kind = type(value).__name__
-        raise TypeError(f"{argument} must be a mapping or pairs of key and value, got {kind}")
+        raise wrong_type_error(argument, "a mapping or pairs of key and value", value, secret=True)
     pairs: list[tuple[object, object]] = []
     for index, entry in enumerate(cast("Iterable[tuple[object, object]]", value)):
         if not isinstance(entry, (tuple, list)) or len(entry) != 2:
-            raise TypeError(
-                f"{argument} must hold pairs of key and value; entry {index} is not a pair"
-            )
+            fault = f"entry {index} is not a pair"
+            raise TypeError(f"{argument} must hold pairs of key and value; {fault}")
         pairs.append(entry)
     return pairs
 
 
-def validate_metadata(metadata: object) -> dict[str, tuple[MetadataValue, ...]]:
-    """Return the values of each key; an empty tuple marks a key that is not sent.
-
-    gRPC rejects or drops some keys and values without a clear error.
-    """
+def validate_metadata(metadata: object) -> MetadataByKey:
+    """Return the values of each key. gRPC rejects or drops some without a clear error."""
     values: dict[str, tuple[MetadataValue, ...]] = {}
     for key, value in pairs_of("metadata", metadata):
         if not isinstance(key, str):
-            raise TypeError(f"a metadata key must be a str, got {shorten(key)}")
+            raise wrong_type_error("a metadata key", "a str", key)
         name, binary = _validate_key(key)
-        if value is None:
-            values[name] = ()
-        else:
-            valid = _validate_value(name, value, binary=binary)
-            values[name] = (*values[name], valid) if name in values else (valid,)
+        valid = () if value is None else (_validate_value(name, value, binary=binary),)
+        values[name] = values.get(name, ()) + valid if valid else ()
     return values
-
-
-def _merge(
-    base: CallSettings, options: dict[str, Any], timeout: str, parameters: tuple[str, ...]
-) -> CallSettings:
-    if not options:
-        return base
-    settings = base.copy()
-    while options:
-        key, value = options.popitem()
-        if key == "metadata":
-            _with_metadata(
-                settings,
-                base.credentials_metadata
-                if value is None
-                else base.metadata_by_key | validate_metadata(value),
-            )
-        elif key == timeout:
-            settings.timeout = None if value is None else validate_timeout(value, name=key)
-        elif key == "on_finish":
-            settings.on_finish = None if value is None else validate_callback(key, value)
-        elif key in _TYPES:
-            if not isinstance(value, (_TYPES[key][0], type(None))):
-                kind = type(value).__name__
-                raise TypeError(f"{key} must be {_TYPES[key][1]} or None, got {kind}")
-            setattr(settings, key, value)
-        else:
-            known = sorted([*_TYPES, "metadata", "on_finish", timeout])
-            raise unknown_argument_error(key, [*parameters, *known])
-    if settings.compression == grpc.Compression.Deflate:
-        raise ArgumentError(
-            "compression must be grpc.Compression.Gzip or None: Milvus does not accept deflate"
-        )
-    if settings.call_credentials is not None and not settings.secure:
-        raise ArgumentError(
-            "call_credentials must be None without TLS; use an https:// URI or tls=TLSConfig(...)"
-        )
-    return settings
 
 
 _TYPES: dict[str, tuple[type, str]] = {
@@ -377,15 +338,15 @@ _TYPES: dict[str, tuple[type, str]] = {
 }
 
 
-def _with_metadata(
-    settings: CallSettings, by_key: dict[str, tuple[MetadataValue, ...]]
-) -> CallSettings:
+def _set_metadata(settings: CallSettings, by_key: MetadataByKey) -> CallSettings:
     settings.metadata_by_key = by_key
     settings.metadata = tuple([(k, v) for k in by_key for v in by_key[k]]) or None
     return settings
 
 
 def _positive(name: str, value: object, *, zero: bool = False) -> float:
+    if value is None:
+        raise wrong_type_error(name, "seconds, an int or a float", value)
     seconds = validate_timeout(value, name=name)
     if seconds is None:
         return math.inf
@@ -410,17 +371,16 @@ def _validate_key(key: str) -> tuple[str, bool]:
 
 def _validate_value(name: str, value: object, *, binary: bool) -> MetadataValue:
     """Never put the value itself in an error: it may be a secret."""
-    kind = type(value).__name__
     if binary:
         if not isinstance(value, bytes):
-            raise TypeError(f"metadata {name!r} ends in -bin: its value must be bytes, got {kind}")
+            rule = f"metadata {name!r} ends in -bin: its value"
+            raise wrong_type_error(rule, "bytes", value, secret=True)
         return value
     if not isinstance(value, str):
-        raise TypeError(
-            f"metadata {name!r}: the value must be a str (bytes go under a -bin key), got {kind}"
-        )
+        rule = "a str (bytes go under a -bin key)"
+        raise wrong_type_error(f"metadata {name!r}: the value", rule, value, secret=True)
     if not (value.isascii() and value.isprintable()):
-        index = next(i for i, c in enumerate(value) if not (c.isascii() and c.isprintable()))
+        index = next(i for i, c in enumerate(value) if not " " <= c <= "~")
         raise ArgumentError(
             f"metadata {name!r}: the value must be printable ASCII, but its character at index "
             f"{index} is not; encode it, or send bytes under the key {name + '-bin'!r}"

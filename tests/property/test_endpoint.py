@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from attempts import attempt
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from milvus_import import ArgumentError, TLSConfig
@@ -96,6 +96,8 @@ def test_credentials_in_a_uri_are_never_in_the_error(before: str, after: str) ->
 
 
 @given(st.text(st.characters(), min_size=1))
+@example("'root:Milvus'")
+@example('"root:Milvus"')
 def test_token_is_encoded_in_base64_or_is_an_error_that_does_not_show_it(token: str) -> None:
     encoded = attempt(lambda: authorization(token, None, None))
     if isinstance(encoded, Exception):

@@ -132,19 +132,6 @@ def test_merging_two_sets_of_options_is_merging_their_union(
     assert merged(base, first, second) == merged(base, union)
 
 
-@given(BASES, st.lists(OPTIONS, max_size=4))
-def test_only_their_own_keys_override_token_and_database(
-    base: CallSettings, calls: list[Options]
-) -> None:
-    result = merged(base, *calls)
-    overridden: set[str] = set()
-    for call in calls:
-        overridden |= set(call.get("metadata") or ())
-    for key, value in FIXED.items():
-        if key not in overridden and sent(base).get(key) == value:
-            assert sent(result)[key] == value
-
-
 @given(st.lists(st.tuples(FEW_KEYS, PRINTABLE | st.none()), max_size=8))
 def test_pairs_keep_each_value_of_a_key_since_its_last_none(pairs: list[tuple[str, Any]]) -> None:
     expected: dict[str, list[Any]] = {}

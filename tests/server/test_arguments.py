@@ -67,70 +67,101 @@ def many_calls(**options: Any) -> dict[str, Call]:
     }
 
 
-@pytest.mark.parametrize("method", one_call())
-async def test_invalid_call_option_sends_nothing(method: str) -> None:
-    call = one_call(metadata={"note": f"{SECRET}\n"})[method]
-    error = await sends_nothing(call, ArgumentError, "metadata 'note': the value must be printable")
-    assert SECRET not in f"{error} {error!r}"
-    call = one_call(timeot=1)[method]
-    await sends_nothing(call, TypeError, "unexpected keyword argument 'timeot': did you mean time")
-    call = one_call(rpc_timeout=1)[method]
-    await sends_nothing(call, TypeError, "use timeout= for the deadline of each RPC")
-
-
-@pytest.mark.parametrize("method", many_calls())
-async def test_invalid_watch_option_sends_nothing(method: str) -> None:
-    call = many_calls(metadata={"note": f"{SECRET}\n"})[method]
-    error = await sends_nothing(call, ArgumentError, "metadata 'note': the value must be printable")
-    assert SECRET not in f"{error} {error!r}"
-    call = many_calls(rpc_timeot=1)[method]
-    await sends_nothing(call, TypeError, "unexpected keyword argument 'rpc_timeot': did you mean")
-    call = many_calls(on_fault=print)[method]
-    await sends_nothing(call, TypeError, "'on_fault': it is now on_retry=")
-    call = many_calls(call={"timeout": 1})[method]
-    await sends_nothing(call, TypeError, "pass the call options directly, such as metadata=...")
-
-
-INVALID_TIMES: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"timeout": math.nan}, ArgumentError, "timeout must be seconds, or None for no limit, got Na"),
-    ({"timeout": 1e10}, ArgumentError, "timeout must be at most 1e9 seconds"),
-    ({"timeout": "1"}, TypeError, "timeout must be seconds, an int or a float, got '1'"),
-    ({"interval": 0}, ArgumentError, "interval must be above 0 seconds, got 0"),
-    ({"interval": -1}, ArgumentError, "interval must be above 0 seconds, got -1"),
-    ({"interval": math.nan}, ArgumentError, "interval must be seconds"),
-    ({"interval": math.inf}, ArgumentError, "interval must be finite"),
-    ({"interval": None}, TypeError, "interval must be seconds, an int or a float, got None"),
-    ({"max_outage": -0.5}, ArgumentError, "max_outage must be 0 or more seconds, got -0.5"),
-    ({"max_outage": True}, TypeError, "max_outage must be seconds, an int or a float, got True"),
+NOTE = {"note": f"{SECRET}\n"}
+NOTE_RULE = "metadata 'note': the value must be printable"
+Methods = Callable[..., dict[str, Call]]
+INVALID_OPTIONS: list[tuple[Methods, dict[str, Any], type[Exception], str]] = [
+    (one_call, {"metadata": NOTE}, ArgumentError, NOTE_RULE),
+    (one_call, {"timeot": 1}, TypeError, "keyword argument 'timeot': did you mean timeout=?"),
+    (one_call, {"rpc_timeout": 1}, TypeError, "use timeout= for the deadline of each RPC"),
+    (many_calls, {"metadata": NOTE}, ArgumentError, NOTE_RULE),
+    (many_calls, {"rpc_timeot": 1}, TypeError, "'rpc_timeot': did you mean rpc_timeout=?"),
+    (many_calls, {"on_fault": print}, TypeError, "'on_fault': it is now on_retry="),
+    (many_calls, {"call": {}}, TypeError, "pass the call options directly, such as metadata=..."),
+    (many_calls, {"timeout": math.nan}, ArgumentError, "timeout must be seconds, or None for no l"),
+    (many_calls, {"timeout": 1e10}, ArgumentError, "timeout must be at most 1e9 seconds"),
+    (
+        many_calls,
+        {"timeout": "1"},
+        TypeError,
+        "timeout must be seconds, an int or a float, got '1'",
+    ),
+    (many_calls, {"rpc_timeout": 2e9}, ArgumentError, "rpc_timeout must be at most 1e9 seconds"),
+    (many_calls, {"interval": 0}, ArgumentError, "interval must be above 0 seconds, got 0"),
+    (many_calls, {"interval": -1}, ArgumentError, "interval must be above 0 seconds, got -1"),
+    (many_calls, {"interval": math.nan}, ArgumentError, "interval must be seconds"),
+    (many_calls, {"interval": math.inf}, ArgumentError, "interval must be finite"),
+    (many_calls, {"interval": None}, TypeError, "interval must be seconds, an int or a float, got"),
+    (many_calls, {"max_outage": -0.5}, ArgumentError, "max_outage must be 0 or more seconds, got "),
+    (many_calls, {"max_outage": True}, TypeError, "max_outage must be seconds, an int or a float"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
-    INVALID_TIMES,
-    ids=[f"{index}-{next(iter(row[0]))}" for index, row in enumerate(INVALID_TIMES)],
+    ("methods", "options", "error", "message"),
+    INVALID_OPTIONS,
+    ids=[f"{index}-{next(iter(row[1]))}" for index, row in enumerate(INVALID_OPTIONS)],
 )
-async def test_invalid_time_of_a_watch_sends_nothing(
-    options: dict[str, Any], error: type[Exception], message: str
+async def test_invalid_option_sends_nothing(
+    methods: Methods, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    for call in many_calls(**options).values():
-        await sends_nothing(call, error, message)
+    for call in methods(**options).values():
+        raised = await sends_nothing(call, error, message)
+        assert SECRET not in f"{raised} {raised!r}"
 
 
-async def test_until_must_be_completed_or_uncommitted() -> None:
-    bad: Any = "done"
-    calls: list[Call] = [
-        lambda client, _: client.wait(JOB, until=bad),
-        lambda client, _: client.wait_all([JOB], until=bad),
-    ]
-    for call in calls:
-        await sends_nothing(
-            call, ArgumentError, "until must be 'completed' or 'uncommitted', got 'done'"
-        )
+@pytest.mark.parametrize(
+    ("method", "name", "suggested"),
+    [
+        ("create_import", "partition", "partition_name"),
+        ("create_import", "option", "options"),
+        ("create_import", "collection", "collection_name"),
+        ("create_import", "file", "files"),
+        ("create_import", "db", "db_name"),
+        ("create_import", "idempotency", "idempotency_key"),
+        ("create_import", "metdata", "metadata"),
+        ("list_imports", "collection", "collection_name"),
+        ("list_imports", "all_database", "all_databases"),
+        ("wait", "untill", "until"),
+        ("wait", "on_progres", "on_progress"),
+        ("wait", "max_outages", "max_outage"),
+        ("wait_all", "intervall", "interval"),
+        ("wait_all", "onretry", "on_retry"),
+        ("watch_all", "job_id", "job_ids"),
+    ],
+)
+async def test_misspelt_keyword_suggests_a_parameter_of_the_method(
+    method: str, name: str, suggested: str
+) -> None:
+    call = (one_call(**{name: 1}) | many_calls(**{name: 1}))[method]
+    message = f"unexpected keyword argument {name!r}: did you mean {suggested}=?"
+    assert str(await sends_nothing(call, TypeError, message)) == message
 
 
-@pytest.mark.parametrize(("job_id", "error"), [("abc", ArgumentError), (7, TypeError)])
-async def test_invalid_job_id_sends_nothing(job_id: Any, error: type[Exception]) -> None:
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("wait", "job_id, until, on_progress, call_cred"),
+        ("create_import", "collection_name, files, partition_name, db_name, options, idempotency_"),
+    ],
+)
+async def test_keyword_without_a_similar_one_lists_the_parameters_of_the_method_first(
+    method: str, parameters: str
+) -> None:
+    call = (one_call(xyzzy=1) | many_calls(xyzzy=1))[method]
+    await sends_nothing(call, TypeError, f"use one of {parameters}")
+
+
+INVALID_JOB_IDS: list[tuple[Any, type[Exception], str]] = [
+    ("abc", ArgumentError, "job_id must be a decimal integer of at most 2**63-1, got 'abc'"),
+    (7, TypeError, "job_id must be a str of digits such as '449839014328146739', got 7"),
+]
+
+
+@pytest.mark.parametrize(("job_id", "error", "message"), INVALID_JOB_IDS)
+async def test_invalid_job_id_sends_nothing(
+    job_id: Any, error: type[Exception], message: str
+) -> None:
     calls: list[Call] = [
         lambda client, _: client.get_import_progress(job_id),
         lambda client, _: client.commit_import(job_id),
@@ -142,71 +173,66 @@ async def test_invalid_job_id_sends_nothing(job_id: Any, error: type[Exception])
         lambda _, uri: get_import_progress(GetImportProgressOption(uri, job_id)),
     ]
     for call in calls:
-        await sends_nothing(call, error, "job_id must be a ")
-
-
-async def test_jobs_of_a_watch_are_ids_or_a_collection() -> None:
-    untyped: Any = None
-    calls: list[tuple[Call, type[Exception], str]] = [
-        (
-            lambda client, _: anext(client.watch_all("books")),
-            TypeError,
-            "write ['books'], or pass collection_name='books'",
-        ),
-        (
-            lambda client, _: client.wait_all(JOB),
-            TypeError,
-            f"job_ids must be a list, got '{JOB}'; write ['{JOB}']",
-        ),
-        (
-            lambda client, _: client.wait_all(untyped),
-            TypeError,
-            "job_ids must be a list of job ids, got None; watch_all follows all jobs",
-        ),
-        (
-            lambda client, _: anext(client.watch_all(collection_name="")),
-            ArgumentError,
-            "collection_name must not be empty; leave it out for all collections",
-        ),
-        (
-            lambda client, _: anext(client.watch_all([JOB], "books")),
-            ArgumentError,
-            "job_ids must be None if collection_name is passed",
-        ),
-    ]
-    for call, error, message in calls:
         await sends_nothing(call, error, message)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"collection_name": ""}, ArgumentError, "collection_name must not be empty"),
-        ({"db_name": 5}, TypeError, "db_name must be a str, got 5"),
-        ({"db_name": "d\u00e4"}, ArgumentError, "db_name must be printable ASCII"),
-        ({"db_name": "shop"}, ArgumentError, "pass all_databases=True to list them all"),
-    ],
-)
-async def test_invalid_argument_of_a_list_sends_nothing(
-    arguments: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    await sends_nothing(lambda client, _: client.list_imports(**arguments), error, message)
+KEY_RULE = "idempotency_key must be 1 to 256 characters of printable ASCII, got "
+NO_LIST = f"job_ids must be a list, got '{JOB}'; write ['{JOB}']"
+INVALID: list[tuple[str, dict[str, Any], type[Exception], str]] = [
+    ("wait", {"job_id": JOB, "until": "x"}, ArgumentError,
+     "until must be 'completed' or 'uncommitted', got 'x'"),
+    ("wait_all", {"job_ids": [JOB], "until": "x"}, ArgumentError,
+     "until must be 'completed' or 'uncommitted', got 'x'"),
+    ("wait_all", {"job_ids": JOB}, TypeError, NO_LIST),
+    ("wait_all", {"job_ids": 5}, TypeError, "job_ids must be a list of job ids, got 5"),
+    ("wait_all", {"job_ids": None}, TypeError,
+     "job_ids must be a list of job ids, got None; watch_all follows all jobs"),
+    ("watch_all", {"job_ids": JOB}, TypeError, f"{NO_LIST}, or pass collection_name='{JOB}'"),
+    ("watch_all", {"job_ids": 5}, TypeError, "job_ids must be a list of job ids, got 5"),
+    ("watch_all", {"collection_name": ""}, ArgumentError,
+     "collection_name must not be empty; leave it out for all collections"),
+    ("watch_all", {"job_ids": [JOB], "collection_name": "books"}, ArgumentError,
+     "job_ids must be None if collection_name is passed"),
+    ("list_imports", {"collection_name": ""}, ArgumentError,
+     "collection_name must not be empty; leave it out for all collections"),
+    ("list_imports", {"collection_name": 5}, TypeError, "collection_name must be a str, got 5"),
+    ("list_imports", {"collection_name": "\udc80"}, ArgumentError,
+     "collection_name must be valid Unicode text"),
+    ("list_imports", {"db_name": 5}, TypeError, "db_name must be a str, got 5"),
+    ("list_imports", {"db_name": "\udc80"}, ArgumentError, "db_name must be valid Unicode text"),
+    ("list_imports", {"db_name": "d\u00e4"}, ArgumentError,
+     "db_name must be printable ASCII, got 'd\u00e4'"),
+    ("list_imports", {"db_name": "a\nb"}, ArgumentError,
+     r"db_name must be printable ASCII, got 'a\nb'"),
+    ("list_imports", {"db_name": "shop"}, ArgumentError, "pass all_databases=True to list them al"),
+    ("create_import", {"files": []}, ArgumentError, "files must name at least one file"),
+    ("create_import", {"options": {"ezk": [SECRET]}}, TypeError,
+     "option 'ezk' must be a str, a bool or an int"),
+    ("create_import", {"idempotency_key": ""}, ArgumentError, KEY_RULE + "''"),
+    ("create_import", {"idempotency_key": "k" * 257}, ArgumentError, KEY_RULE + "'kkk"),
+    ("create_import", {"idempotency_key": "a\nb"}, ArgumentError, KEY_RULE + r"'a\nb'"),
+    ("create_import", {"idempotency_key": "schl\u00fcssel"}, ArgumentError, KEY_RULE + "'schl"),
+    ("create_import", {"idempotency_key": 5}, TypeError, "idempotency_key must be a str, got 5"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"files": []}, ArgumentError, "files must name at least one file"),
-        ({"options": {"ezk": [SECRET]}}, TypeError, "option 'ezk' must be a str, a bool or an int"),
-        ({"collection_name": "books\n"}, ArgumentError, "collection_name must not begin or end wi"),
-        ({"idempotency_key": "a\nb"}, ArgumentError, "idempotency_key must be 1 to 256"),
-    ],
+    ("method", "arguments", "error", "message"),
+    INVALID,
+    ids=[f"{index}-{row[0]}" for index, row in enumerate(INVALID)],
 )
-async def test_invalid_import_request_sends_nothing(
-    arguments: dict[str, Any], error: type[Exception], message: str
+async def test_invalid_argument_sends_nothing(
+    method: str, arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    given: dict[str, Any] = {"collection_name": "books", "files": ["a.parquet"]} | arguments
-    raised = await sends_nothing(lambda client, _: client.create_import(**given), error, message)
+    given = arguments
+    if method == "create_import":
+        given = {"collection_name": "books", "files": ["a.parquet"]} | arguments
+
+    def call(client: ImportClient, _: str) -> Awaitable[object]:
+        called: Any = getattr(client, method)(**given)
+        return anext(called) if method == "watch_all" else called
+
+    raised = await sends_nothing(call, error, message)
     assert SECRET not in f"{raised} {raised!r} {raised.__cause__!r}"
 
 
@@ -240,7 +266,13 @@ async def test_call_with_an_expired_timeout_is_not_sent(timeout: float) -> None:
 # ------------------------------------------------------------------------------ what arrives
 
 
-@pytest.mark.parametrize(("job_id", "sent"), [("0", "0"), ("007", "7"), (str(2**63 - 1),) * 2])
+@pytest.mark.parametrize(
+    ("job_id", "sent"),
+    [
+        *(("0", "0"), ("007", "7"), ("000", "0"), (JOB, JOB), (str(2**63 - 1), str(2**63 - 1))),
+        ("0" * 19 + str(2**63 - 1), str(2**63 - 1)),
+    ],
+)
 async def test_job_id_is_sent_as_milvus_prints_it(job_id: str, sent: str) -> None:
     replies = {
         PROXY + "GetImportProgress": ok(internal_pb2.GetImportProgressResponse(progress=5)),
@@ -252,34 +284,6 @@ async def test_job_id_is_sent_as_milvus_prints_it(job_id: str, sent: str) -> Non
         request = server.received[-1].message()
         assert response.data.job_id == sent
         assert request.jobID == sent if "Progress" in path else request.task == int(sent)
-
-
-@pytest.mark.parametrize("service", ["internal", "public"])
-async def test_names_and_idempotency_key_of_an_import_request_arrive(service: Any) -> None:
-    unimplemented = {
-        PROXY + "ImportV2": ok(internal_pb2.ImportResponse(jobID=JOB)),
-        PUBLIC + "Import": ok(milvus_pb2.ImportResponse(tasks=[int(JOB)])),
-    }
-    key = "".join(map(chr, range(0x20, 0x7F))) + "k" * 161
-    async with Replay(unimplemented) as server, ImportClient(server.uri, service=service) as client:
-        created = await client.create_import(
-            "books",
-            ["a.parquet"],
-            partition_name="p",
-            db_name="shop",
-            idempotency_key=key,
-            metadata={"x-id": "1"},
-        )
-        await client.create_import("books", ["a.parquet"])
-    assert created == JOB
-    call, without = server.received
-    request = call.message()
-    assert (request.collection_name, request.partition_name) == ("books", "p")
-    assert request.db_name == "shop"
-    assert call.values("dbname") == ["shop"]
-    assert call.values("idempotency-key") == [key]
-    assert call.values("x-id") == ["1"]
-    assert without.values("idempotency-key") == []
 
 
 # ------------------------------------------------------------------------------- the function

@@ -60,43 +60,23 @@ MANY_RPCS: dict[str, CallOfMany] = {
 }
 
 
-def check_options_arrived(fake: FakeMilvus, records: list[CallRecord]) -> None:
+@pytest.mark.parametrize("method", [*ONE_RPC, *MANY_RPCS])
+async def test_a_method_sends_its_options_with_each_rpc(
+    fake: FakeMilvus, job_id: str, method: str
+) -> None:
+    records: list[CallRecord] = []
+    options: Any = {"metadata": {"x-request-id": "7f3a"}, "on_finish": records.append}
+    async with ImportClient(fake.internal_uri) as client:
+        if method in ONE_RPC:
+            await ONE_RPC[method](client, job_id, options | {"timeout": 45})
+        else:
+            many = options | {"timeout": 3600, "rpc_timeout": 45}
+            await MANY_RPCS[method](client, job_id, many)
     assert fake.received
     assert len(records) == len(fake.received)
     for received in fake.received:
         assert received.values("x-request-id") == ["7f3a"]
         assert 20 < (received.time_remaining or 0) < 46
-
-
-@pytest.mark.parametrize("method", ONE_RPC)
-async def test_a_method_of_one_rpc_sends_its_options(
-    fake: FakeMilvus, job_id: str, method: str
-) -> None:
-    records: list[CallRecord] = []
-    options: CallOptions = {
-        "timeout": 45,
-        "metadata": {"x-request-id": "7f3a"},
-        "on_finish": records.append,
-    }
-    async with ImportClient(fake.internal_uri) as client:
-        await ONE_RPC[method](client, job_id, options)
-    check_options_arrived(fake, records)
-
-
-@pytest.mark.parametrize("method", MANY_RPCS)
-async def test_a_method_of_many_rpcs_sends_the_options_with_each_rpc(
-    fake: FakeMilvus, job_id: str, method: str
-) -> None:
-    records: list[CallRecord] = []
-    options: WatchOptions = {
-        "timeout": 3600,
-        "rpc_timeout": 45,
-        "metadata": {"x-request-id": "7f3a"},
-        "on_finish": records.append,
-    }
-    async with ImportClient(fake.internal_uri) as client:
-        await MANY_RPCS[method](client, job_id, options)
-    check_options_arrived(fake, records)
 
 
 # ------------------------------------------------------------------------------- timeout
@@ -179,14 +159,10 @@ async def test_metadata_of_a_call_overrides_the_client_key_by_key(
     assert {key: first.values(key) for key in sent} == sent
     # The options of a call end with it; only its own key overrides the token and the database.
     of_client = [pair for pair in second.metadata if pair[0] in {"a", "b", "a-bin", "x-trace"}]
-    assert len(of_client) == len(_pairs(defaults.get("metadata")))
+    assert len(of_client) == len(defaults.get("metadata") or ())
     for received in (first, second):
         assert received.values("authorization") == [base64.b64encode(b"root:Milvus").decode()]
         assert received.values("dbname") == ["shop"]
-
-
-def _pairs(metadata: Any) -> list[Any]:
-    return list(metadata or ())
 
 
 @pytest.mark.parametrize(
@@ -302,14 +278,6 @@ async def test_call_credentials_arrive_over_tls() -> None:
     assert passports == [["number-1"], [], ["number-2"]]
 
 
-async def test_call_credentials_need_tls(fake: FakeMilvus, job_id: str) -> None:
-    credentials = grpc.metadata_call_credentials(Passport())
-    async with ImportClient(fake.internal_uri) as client:
-        with pytest.raises(ArgumentError, match="call_credentials must be None without TLS"):
-            await client.get_import_progress(job_id, call_credentials=credentials)
-    assert fake.received == []
-
-
 # ------------------------------------------------------------------------ wait_for_ready
 
 
@@ -391,19 +359,7 @@ async def test_on_finish_is_called_once_per_rpc(fake: FakeMilvus, job_id: str) -
     assert len(fake.received) == 3
 
 
-async def test_on_finish_of_a_call_replaces_that_of_the_client(
-    fake: FakeMilvus, job_id: str
-) -> None:
-    clients_own: list[CallRecord] = []
-    calls_own: list[CallRecord] = []
-    async with ImportClient(fake.internal_uri, on_finish=clients_own.append) as client:
-        await client.get_import_progress(job_id)
-        await client.get_import_progress(job_id, on_finish=calls_own.append)
-        await client.get_import_progress(job_id, on_finish=None)
-    assert (len(clients_own), len(calls_own)) == (1, 1)
-
-
-# ------------------------------------------------------------ defaults, dicts of options
+# ------------------------------------------------------------------------------ defaults
 
 
 async def test_every_option_can_be_a_default_and_be_switched_off() -> None:
@@ -437,17 +393,6 @@ async def test_every_option_can_be_a_default_and_be_switched_off() -> None:
     assert switched_off.values("a") == switched_off.values("x-passport") == []
     assert switched_off.time_remaining is None
     assert len(records) == 1
-
-
-async def test_a_dict_of_options_can_be_reused(fake: FakeMilvus, job_id: str) -> None:
-    long_call: CallOptions = {"timeout": 60, "metadata": {"a": "1"}}
-    async with ImportClient(fake.internal_uri) as client:
-        await client.get_import_progress(job_id, **long_call)
-        await client.get_import_progress(job_id, **(long_call | {"timeout": 20}))
-    remaining = [received.time_remaining or 0 for received in fake.received]
-    assert remaining[1] < 21 < remaining[0]
-    assert [received.values("a") for received in fake.received] == [["1"], ["1"]]
-    assert long_call == {"timeout": 60, "metadata": {"a": "1"}}
 
 
 # ---------------------------------------------------------------- options of the connection

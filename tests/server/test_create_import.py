@@ -1,6 +1,6 @@
 """create_import over real sockets: what arrives, what is raised, and that nothing is resent.
 
-The validation of each argument is tested in unit/services/test_requests.py, without a server.
+The validation of the arguments is tested in test_arguments.py and unit/services/test_requests.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from milvus_import import (
     DeadlineExceededError,
     ImportClient,
     JobLimitError,
+    MilvusImportError,
     MilvusStatusError,
     UnavailableError,
 )
@@ -45,18 +46,25 @@ def imports(fake: FakeMilvus) -> list[Any]:
 
 @both_services
 async def test_create_import_sends_every_argument(fake: FakeMilvus, client: ImportClient) -> None:
+    key = "".join(map(chr, range(0x20, 0x7F))) + "k" * 161
+    await client.create_import("books", ["a.parquet"])
+    assert fake.received[-1].values("idempotency-key") == []
     job_id = await client.create_import(
         "books",
         [["id.npy", "vector.npy"]],
         partition_name="p1",
         db_name="library",
         options={"timeout": 300, "auto_commit": False},
+        idempotency_key=key,
+        metadata={"x-id": "1"},
     )
     *_, received = fake.received
     request = received.request
     assert (request.collection_name, request.partition_name) == ("books", "p1")
     assert request.db_name == "library"
     assert received.values("dbname") == ["library"]
+    assert received.values("idempotency-key") == [key]
+    assert received.values("x-id") == ["1"]
     options = {pair.key: pair.value for pair in request.options}
     assert options == {"timeout": "300s", "auto_commit": "false"}
     files = request.files[0].paths if received.method == "ImportV2" else request.files
@@ -69,44 +77,34 @@ async def test_create_import_sends_every_argument(fake: FakeMilvus, client: Impo
 
 @both_services
 @pytest.mark.parametrize(
-    ("fault", "may_have_run"),
+    ("fault", "error", "may_have_run", "hint"),
     [
-        ("unavailable", True),
-        ("deadline", True),
-        ("cancelled", True),
-        ("aborted", True),
-        ("garbage", True),
-        ("empty", True),
-        ("denied", False),
+        ("unavailable", CallError, True, ""),
+        ("deadline", CallError, True, ""),
+        ("cancelled", CallError, True, ""),
+        ("aborted", CallError, True, ""),
+        ("garbage", CallError, True, ""),
+        ("empty", CallError, True, ""),
+        ("denied", CallError, False, ""),
+        ("job-limit", JobLimitError, False, "Try again when some"),
+        ("no-collection", MilvusStatusError, False, "Check the collection's name"),
+        ("not-ready", MilvusStatusError, False, "Try again in a moment"),
     ],
 )
-async def test_create_import_raises_a_grpc_error_after_one_attempt(
-    fake: FakeMilvus, client: ImportClient, fault: str, may_have_run: bool
-) -> None:
-    fake.inject(fault, method=IMPORT[await client.check()])
-    with pytest.raises(CallError) as raised:
-        await client.create_import("books", ["a.parquet"])
-    assert raised.value.may_have_run is may_have_run
-    assert len(imports(fake)) == 1
-
-
-@both_services
-@pytest.mark.parametrize(
-    ("fault", "error", "hint"),
-    [
-        ("job-limit", JobLimitError, "Try again when some"),
-        ("no-collection", MilvusStatusError, "Check the collection's name"),
-        ("not-ready", MilvusStatusError, "Try again in a moment"),
-    ],
-)
-async def test_create_import_raises_a_status_error_after_one_attempt(
-    fake: FakeMilvus, client: ImportClient, fault: str, error: type[MilvusStatusError], hint: str
+async def test_create_import_raises_after_one_attempt(
+    fake: FakeMilvus,
+    client: ImportClient,
+    fault: str,
+    error: type[MilvusImportError],
+    *,
+    may_have_run: bool,
+    hint: str,
 ) -> None:
     fake.inject(fault, method=IMPORT[await client.check()])
     with pytest.raises(error) as raised:
         await client.create_import("books", ["a.parquet"])
     assert raised.value.hint.startswith(hint)
-    assert not raised.value.may_have_run
+    assert raised.value.may_have_run is may_have_run
     assert len(imports(fake)) == 1
 
 

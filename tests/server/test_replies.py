@@ -285,37 +285,40 @@ async def test_create_ts_becomes_an_rfc_3339_time(seconds: int, text: str) -> No
         assert data.created_at.timestamp() == seconds
 
 
-async def wait_for(reply: Message, **arguments: Any) -> ImportProgressData:
+@pytest.mark.parametrize(
+    ("reason", "until", "error", "message"),
+    [
+        ("", "completed", WaitTimeoutError, "its last state was Uncommitted at 99 %"),
+        ("", "uncommitted", None, ""),
+        ("row 3 is bad", "completed", ImportFailedError, "row 3 is bad"),
+        ("row 3 is bad", "uncommitted", ImportFailedError, "row 3 is bad"),
+    ],
+)
+async def test_wait_does_not_take_an_uncommitted_job_for_failed(
+    reason: str, until: Any, error: type[Exception] | None, message: str
+) -> None:
+    reply = ok(public(1, [(REASON, reason), (PERCENT, "99")]))
     async with (
-        Replay({PUBLIC + "GetImportState": ok(reply)}) as server,
+        Replay({PUBLIC + "GetImportState": reply}) as server,
         ImportClient(server.uri) as client,
     ):
-        return await client.wait(JOB, timeout=0, **arguments)
+        if error is None:
+            assert (await client.wait(JOB, timeout=0, until=until)).state == "Uncommitted"
+        else:
+            with pytest.raises(error, match=message):
+                await client.wait(JOB, timeout=0, until=until)
 
 
-async def test_wait_does_not_take_an_uncommitted_job_for_failed() -> None:
-    uncommitted = public(1, [(REASON, ""), (PERCENT, "99")])
-    with pytest.raises(WaitTimeoutError, match="its last state was Uncommitted at 99 %"):
-        await wait_for(uncommitted)
-    assert (await wait_for(uncommitted, until="uncommitted")).state == "Uncommitted"
-
-
-@pytest.mark.parametrize("until", ["completed", "uncommitted"])
-async def test_wait_raises_import_failed_error_for_a_failure_at_99_percent(until: str) -> None:
-    with pytest.raises(ImportFailedError, match="row 3 is bad"):
-        await wait_for(public(1, [(REASON, "row 3 is bad"), (PERCENT, "99")]), until=until)
-
-
-@pytest.mark.parametrize("column", ["states", "reasons", "progresses", "collection_names"])
+@pytest.mark.parametrize(
+    "column", ["jobIDs", "states", "reasons", "progresses", "collection_names"]
+)
 @pytest.mark.parametrize("change", ["short", "long", "missing"])
 async def test_list_imports_with_columns_of_different_length_raises_call_error(
     column: str, change: str
 ) -> None:
-    reply = job_list(["1", "2"])
-    values: list[Any] = list(getattr(reply, column))
-    reply.ClearField(column)
+    values: list[Any] = list(getattr(job_list(["1", "2"]), column))
     changed = {"short": values[:1], "long": values * 2, "missing": []}[change]
-    getattr(reply, column).extend(changed)
+    reply = job_list(["1", "2"], **{column: changed})
     with pytest.raises(CallError, match="the reply's columns differ in length"):
         await replied(PROXY + "ListImports", reply)
 
@@ -323,21 +326,13 @@ async def test_list_imports_with_columns_of_different_length_raises_call_error(
 def job_list(ids: list[str], **columns: Any) -> internal_pb2.ListImportsResponse:
     count = len(ids)
     filled: dict[str, Any] = {
+        "jobIDs": ids,
         "states": [3] * count,
         "reasons": [""] * count,
         "progresses": [40] * count,
         "collection_names": ["books"] * count,
     }
-    return internal_pb2.ListImportsResponse(
-        status=common_pb2.Status(), jobIDs=ids, **(filled | columns)
-    )
-
-
-async def test_list_imports_with_columns_but_no_ids_raises_call_error() -> None:
-    reply = job_list(["1"])
-    reply.ClearField("jobIDs")
-    with pytest.raises(CallError, match="differ in length"):
-        await replied(PROXY + "ListImports", reply)
+    return internal_pb2.ListImportsResponse(status=common_pb2.Status(), **(filled | columns))
 
 
 async def test_list_imports_sorts_by_number_and_keeps_unusual_values() -> None:

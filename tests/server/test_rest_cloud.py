@@ -236,17 +236,25 @@ async def test_commit_and_abort_are_rejected(fake: FakeMilvus, cloud: ImportClie
     assert not fake.received
 
 
-@pytest.mark.parametrize("job_id", ["", "a b", "j" * 257, "\u00e4"])
-async def test_job_id_that_is_not_valid(fake: FakeMilvus, cloud: ImportClient, job_id: str) -> None:
-    message = "job_id must be 1 to 256 characters of printable"
+@pytest.mark.parametrize("job_id", ["", "a b", "a\n", "\x7f", "j" * 257, "\u00e4", 7, None, b"j"])
+async def test_job_id_that_is_not_valid(fake: FakeMilvus, cloud: ImportClient, job_id: Any) -> None:
+    message = "job_id must be (1 to 256 characters of printable|a str such as 'job-0123abc')"
+    error = ArgumentError if isinstance(job_id, str) else TypeError
     for call in (cloud.get_import_progress(job_id), cloud.wait(job_id), cloud.wait_all([job_id])):
-        with pytest.raises(ArgumentError, match=message):
+        with pytest.raises(error, match=message):
             await call
-    with pytest.raises(ArgumentError, match=message):
+    with pytest.raises(error, match=message):
         cloud.watch(job_id)
-    with pytest.raises(ArgumentError, match=message):
+    with pytest.raises(error, match=message):
         cloud.watch_all([job_id])
     assert not fake.received
+
+
+@pytest.mark.parametrize("job_id", ["7", "!~", "j" * 256])
+async def test_job_id_is_sent_unchanged(fake: FakeMilvus, cloud: ImportClient, job_id: str) -> None:
+    with pytest.raises(JobNotFoundError):
+        await cloud.get_import_progress(job_id)
+    assert sent(fake) == {"jobId": job_id}
 
 
 # ------------------------------------------------------------------------------ progress
@@ -386,7 +394,7 @@ def test_every_job_is_listed_once_whatever_the_pages(sizes: list[int], with_coun
             self.body = json.dumps({"code": 0, "data": data}).encode()
 
     ids = iter(range(sum(sizes)))
-    read: Any = _cloud._list_page  # pyright: ignore[reportPrivateUsage]
+    read: Any = _cloud.CloudApi().read_list
     result: Any = ListParams("", "")
     requests = 0
     for size in [*sizes, 0]:

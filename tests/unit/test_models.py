@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from dataclasses import asdict, astuple, fields, replace
+from dataclasses import asdict, astuple, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -48,22 +48,7 @@ MODELS = [DETAIL, DATA, RESPONSE, JOB, RECORD, replace(DATA, state=ImportState("
 # -------------------------------------------------------------------------- names and order
 
 
-def test_fields_have_the_order_of_the_go_structs_then_the_additions() -> None:
-    def names(model: Any) -> str:
-        return " ".join(field.name for field in fields(model))
-
-    assert names(RESPONSE) == "status message data"
-    assert names(DATA) == (
-        "collection_name job_id complete_time state progress imported_rows total_rows reason "
-        "file_size details create_time service"
-    )
-    assert names(DETAIL) == (
-        "file_name file_size progress complete_time state imported_rows total_rows reason"
-    )
-    assert names(JOB) == "job_id collection_name state progress reason"
-
-
-def test_to_dict_has_the_names_and_the_order_of_the_go_json() -> None:
+def test_fields_and_to_dict_have_the_names_and_the_order_of_the_go_structs() -> None:
     assert json.dumps(RESPONSE.to_dict()) == (
         '{"status": 0, "message": "", "data": {"collectionName": "books", '
         '"jobId": "449839014328146739", "completeTime": "", "state": "Importing", "progress": 40, '
@@ -85,12 +70,9 @@ def test_to_dict_returns_a_copy() -> None:
     assert type(DATA.to_dict()["state"]) is str
 
 
-def test_job_of_a_progress_has_the_fields_of_a_list() -> None:
-    assert DATA.job == JOB
-
-
 def test_response_names_the_service_that_responded() -> None:
     assert RESPONSE.service == "internal"
+    assert DATA.job == JOB
     assert DATA.detailed
     assert replace(DATA, service="rest").detailed
     assert not replace(DATA, service="public").detailed
@@ -98,14 +80,12 @@ def test_response_names_the_service_that_responded() -> None:
 
 @pytest.mark.parametrize("model", MODELS, ids=[str(n) for n in range(len(MODELS))])
 def test_models_survive_copying_and_pickling(model: Any) -> None:
-    for twin in (
-        copy.copy(model),
-        copy.deepcopy(model),
-        replace(model),
-        pickle.loads(pickle.dumps(model)),  # noqa: S301
-    ):
+    pickled = pickle.loads(pickle.dumps(model))  # noqa: S301
+    for twin in (copy.copy(model), copy.deepcopy(model), replace(model), pickled):
         assert twin == model
         assert twin is not model
+    with pytest.raises(AttributeError):
+        model.percent = 1
 
 
 def test_deep_copy_shares_no_detail() -> None:
@@ -114,29 +94,14 @@ def test_deep_copy_shares_no_detail() -> None:
     assert DATA.details[0].progress == 40
 
 
-def test_unknown_attribute_of_a_model_raises_attribute_error() -> None:
-    for model in MODELS:
-        untyped: Any = model
-        with pytest.raises(AttributeError):
-            untyped.percent = 1
-
-
 # ------------------------------------------------------------------------------------ states
 
 
 def test_states_are_strings() -> None:
-    assert [str(state) for state in ImportState] == [
-        "None",
-        "Pending",
-        "PreImporting",
-        "Importing",
-        "Failed",
-        "Completed",
-        "IndexBuilding",
-        "Sorting",
-        "Uncommitted",
-        "Committing",
-    ]
+    assert " ".join(ImportState) == (
+        "None Pending PreImporting Importing Failed Completed IndexBuilding Sorting Uncommitted "
+        "Committing"
+    )
     assert f"{ImportState.COMPLETED}" == "Completed"
     assert {ImportState.COMPLETED: 1}["Completed"] == 1  # type: ignore[index]  # pyright: ignore[reportArgumentType]
 
@@ -145,19 +110,15 @@ def test_states_are_strings() -> None:
 def test_unknown_state_is_kept_and_is_not_done(value: str) -> None:
     state = ImportState(value)
     assert state == value
-    assert (str(state), state.value, state.name, json.dumps(state)) == (
-        value,
-        value,
-        value,
-        json.dumps(value),
-    )
+    assert (str(state), state.value, state.name) == (value, value, value)
+    assert json.dumps(state) == json.dumps(value)
     assert not state.done
     assert value in repr(state)
     assert {state: 1}[ImportState(value)] == 1
     assert value not in list(ImportState)
 
 
-@pytest.mark.parametrize("value", ["11", "", "Paused", "Completed"])
+@pytest.mark.parametrize("value", ["11", "", "Paused", *ImportState])
 def test_states_survive_copying_and_pickling(value: str) -> None:
     state = ImportState(value)
     pickled = [pickle.dumps(state, protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
@@ -165,12 +126,7 @@ def test_states_survive_copying_and_pickling(value: str) -> None:
     for twin in (copy.copy(state), copy.deepcopy(state), *twins):
         assert type(twin) is ImportState
         assert (twin, twin.value, twin.name) == (state, state.value, state.name)
-
-
-def test_known_states_stay_the_same_object() -> None:
-    for state in ImportState:
-        assert copy.copy(state) is copy.deepcopy(state) is state
-        assert pickle.loads(pickle.dumps(state)) is state  # noqa: S301
+        assert value not in list(ImportState) or twin is state
 
 
 def test_model_with_an_unknown_state_can_be_made_a_dict_and_a_tuple() -> None:

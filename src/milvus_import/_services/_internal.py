@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from milvus_import_pb import common_pb2, internal_pb2
@@ -16,6 +17,7 @@ from ._replies import (
     MAX_PROGRESS_BYTES,
     JobList,
     Snapshot,
+    grpc_method,
     listed,
     parse,
     state_of,
@@ -101,11 +103,7 @@ def _job_id(reply: Any, _: CreateParams) -> str:
     return message.jobID
 
 
-def _method(name: str, build: Any, read: Any, *, is_read: bool = True) -> Method[Any, Any]:
-    path, reply_type = f"{ProxyStub.SERVICE}/{name}", ProxyStub.METHODS[name][1]
-    return Method("internal", name, path, build, read, is_read, reply_type)
-
-
+_method = partial(grpc_method, "internal", ProxyStub)
 _IMPORT_V2: Final = _method("ImportV2", _create_request, _job_id, is_read=False)
 METHODS: Final[dict[Operation[Any, Any], Method[Any, Any]]] = {
     GET_PROGRESS: _method("GetImportProgress", _progress_request, _snapshot),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -21,7 +22,15 @@ from .._failures._statuses import EMPTY_REPLY, reply_error
 from .._hints import Hint
 from .._models import ImportProgressData, ImportState
 from ._operations import CREATE_JOB, GET_PROGRESS, LIST_JOBS, Operation
-from ._replies import MAX_LISTED_JOBS, MAX_PROGRESS_BYTES, JobList, Snapshot, listed, parse
+from ._replies import (
+    MAX_LISTED_JOBS,
+    MAX_PROGRESS_BYTES,
+    JobList,
+    Snapshot,
+    grpc_method,
+    listed_rows,
+    parse,
+)
 from ._requests import validate_create_size, validate_job_id
 
 if TYPE_CHECKING:
@@ -108,20 +117,13 @@ def _job_list(reply: Any, _: ListParams) -> JobList:
     """Return the jobs by id, which only Milvus 2.2 and 2.3 send."""
     message = parse(milvus_pb2.ListImportTasksResponse, reply, max_entries=MAX_LISTED_JOBS)[0]
     if any(not task.id for task in message.tasks):
-        raise UnsupportedServerError(
-            "the listed tasks have no ids",
-            code=grpc.StatusCode.FAILED_PRECONDITION,
-            details="the listed tasks have no ids",
-            hint=Hint.REST_FOR_JOB_LIST,
-        )
+        text, code = "the listed tasks have no ids", grpc.StatusCode.FAILED_PRECONDITION
+        raise UnsupportedServerError(text, code=code, details=text, hint=Hint.REST_FOR_JOB_LIST)
     jobs = [decode_progress(task, str(task.id)) for task in message.tasks]
-    columns = (
-        [job.collection_name for job in jobs],
-        [str(job.state) for job in jobs],
-        [job.progress for job in jobs],
-        [job.reason for job in jobs],
-    )
-    return listed([job.job_id for job in jobs], columns, validate_job_id)
+    rows = {
+        job.job_id: (job.collection_name, str(job.state), job.progress, job.reason) for job in jobs
+    }
+    return listed_rows(rows, validate_job_id)
 
 
 def _create_request(params: CreateParams) -> milvus_pb2.ImportRequest:
@@ -143,11 +145,7 @@ def _job_id(reply: Any, _: CreateParams) -> str:
     return str(message.tasks[0])
 
 
-def _method(name: str, build: Any, read: Any, *, is_read: bool = True) -> Method[Any, Any]:
-    path, reply_type = f"{MilvusServiceStub.SERVICE}/{name}", MilvusServiceStub.METHODS[name][1]
-    return Method("public", name, path, build, read, is_read, reply_type)
-
-
+_method = partial(grpc_method, "public", MilvusServiceStub)
 METHODS: Final[dict[Operation[Any, Any], Method[Any, Any]]] = {
     GET_PROGRESS: _method("GetImportState", _progress_request, _snapshot),
     LIST_JOBS: _method("ListImportTasks", _list_request, _job_list),

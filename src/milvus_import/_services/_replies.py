@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from google.protobuf.message import DecodeError, Message
 
 from milvus_import_pb import internal_pb2
 
+from .._connection._base import Method
 from .._errors import ArgumentError
 from .._failures._statuses import EMPTY_REPLY, reply_error, returned_error
 from .._hints import Hint
@@ -18,7 +20,7 @@ from .._models import ImportJob, ImportState
 from .._text import shorten
 
 if TYPE_CHECKING:
-    from .._models import ImportProgressData
+    from .._models import ImportProgressData, Service
 
 MAX_GROUPS: Final = 100_000
 """File groups of one job; Milvus accepts 1,024 by default (maxImportFileNumPerReq)."""
@@ -33,6 +35,8 @@ COUNT_FACTOR: Final = 4
 
 JobRow = tuple[str, "int | str", int, str]
 """One job of a list: collection name, state by number or name, progress, reason."""
+Columns = tuple[Sequence[str], Sequence["int | str"], Sequence[int], Sequence[str]]
+"""The rows of a list by column."""
 
 STATES: Final[dict[int, ImportState]] = {
     number: ImportState(name) for name, number in internal_pb2.ImportJobState.items()
@@ -68,8 +72,7 @@ class JobList:
     """A list of jobs as it was received: their ids and columns, in the server's order."""
 
     job_ids: Sequence[str]
-    columns: tuple[Sequence[Any], Sequence[Any], Sequence[Any], Sequence[Any]]
-    """Collection names, states, progresses and reasons."""
+    columns: Columns
     pages: int = 1
     """The requests that the list took."""
     _index: dict[str, int] = field(init=False)
@@ -90,34 +93,38 @@ class JobList:
         return [decode_row(id_, row) for id_ in sorted_ids(self._index) if (row := self.row(id_))]
 
 
-def listed(
-    job_ids: Sequence[str],
-    columns: tuple[Sequence[Any], Sequence[Any], Sequence[Any], Sequence[Any]],
-    validate: Callable[[str], str],
-) -> JobList:
+def grpc_method(
+    service: Service, stub: Any, name: str, build: Any, read: Any, *, is_read: bool = True
+) -> Method[Any, Any]:
+    """Return one method of a gRPC service, which has a generated stub."""
+    path, reply_type = f"{stub.SERVICE}/{name}", stub.METHODS[name][1]
+    return Method(service, name, path, build, read, is_read, reply_type)
+
+
+def listed(job_ids: Sequence[str], columns: Columns, validate: Callable[[str], str]) -> JobList:
     """Return a list of jobs. Raises a reply error for lengths or ids that are not valid."""
     if len(job_ids) > MAX_LISTED_JOBS:
         raise reply_error(f"the reply lists more than {MAX_LISTED_JOBS:,} jobs")
     if any(len(column) != len(job_ids) for column in columns):
         raise reply_error("the reply's columns differ in length")
-    invalid = False
-    job_id = ""
-    try:
-        job_ids = [validate(job_id) for job_id in job_ids]
-    except (ArgumentError, TypeError):
-        invalid = True
-    if invalid:  # outside the except block: the error must not become the context
-        job_id = next(job_id for job_id in job_ids if not _is_valid(job_id, validate))
-        raise reply_error(f"the reply lists the job id {shorten(job_id)}, which is not valid")
-    return JobList(job_ids, columns)
+    with suppress(ArgumentError):  # which must not become the context
+        return JobList([validate(job_id) for job_id in job_ids], columns)
+    invalid = next(job_id for job_id in job_ids if not is_valid(job_id, validate))
+    raise reply_error(f"the reply lists the job id {shorten(invalid)}, which is not valid")
 
 
-def _is_valid(job_id: str, validate: Callable[[str], str]) -> bool:
-    try:
+def listed_rows(rows: Mapping[str, JobRow], validate: Callable[[str], str]) -> JobList:
+    """Return a list of jobs that was received as rows by job id."""
+    columns = cast("Columns", tuple(zip(*rows.values(), strict=True)) or ((), (), (), ()))
+    return listed(list(rows), columns, validate)
+
+
+def is_valid(job_id: str, validate: Callable[[str], str]) -> bool:
+    """Return whether a server sent a valid job id."""
+    with suppress(ArgumentError):
         validate(job_id)
-    except (ArgumentError, TypeError):
-        return False
-    return True
+        return True
+    return False
 
 
 def decode_row(job_id: str, row: JobRow) -> ImportJob:
@@ -171,15 +178,12 @@ def _parse_bytes(
         check_size(len(reply), max_bytes)
         for tag in _repeated_tags(reply_type.DESCRIPTOR):
             check_count(reply.count(tag), max_entries)
-    message, text = None, ""
     try:
-        message = reply_type.FromString(reply)
+        return reply_type.FromString(reply)
     except DecodeError as error:
-        text = str(error)
-    if message is None:  # outside the except block: protobuf's error may quote the reply
-        hint = Hint.INVALID_UTF8 if "UTF-8" in text else None
-        raise reply_error("the reply could not be parsed", hint)
-    return message
+        hint = Hint.INVALID_UTF8 if "UTF-8" in str(error) else None
+    # Outside the except block: protobuf's error may quote the reply.
+    raise reply_error("the reply could not be parsed", hint)
 
 
 def check_size(size: int, limit: int | None) -> None:

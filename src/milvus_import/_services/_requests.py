@@ -8,35 +8,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from os import PathLike
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 from .._address import validate_text
-from .._errors import ArgumentError
+from .._connection._base import NextPage
+from .._errors import ArgumentError, wrong_type_error
 from .._options import pairs_of
 from .._text import shorten
 
 logger = logging.getLogger("milvus_import")
 
 JOB_ID_LIMIT = 2**63 - 1
-_MAX_DIGITS = 38
-"""Digits of a job id, leading zeros included."""
+_DIGITS = "[0-9]{1,38}"
+"""Matches the digits of a job id, with leading zeros."""
 _USUAL_JOB_ID = re.compile("[1-9][0-9]{0,17}").fullmatch
 """Matches an id that fits int64 and has no leading zeros."""
-_MAX_KEY_LENGTH = 256
 MAX_CREATE_BYTES = 1_468_006
 """The largest serialized create request, 1.4 MiB; etcd's limit is 1.5 MiB."""
 # A duration of Go that is not negative.
-_DURATION_PART = r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)"
-_UNITS = {
-    "ns": 1e-9,
-    "us": 1e-6,
-    "\u00b5s": 1e-6,
-    "\u03bcs": 1e-6,
-    "ms": 1e-3,
-    "s": 1,
-    "m": 60,
-    "h": 3600,
-}
+_DURATION_PART = r"([0-9]+\.?[0-9]*|\.[0-9]+)([nu\u00b5\u03bcm]?s|m|h)"
+_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 _WARNED_OPTIONS: set[str] = set()
 
 FilePath = str | PathLike[str]
@@ -121,13 +112,16 @@ class JobParams:
 
 
 @dataclass(slots=True, repr=False, eq=False)
-class ListParams:
-    """The jobs of a collection, or of all collections ("")."""
+class ListParams(NextPage):
+    """The jobs of a collection, or of all collections (""), or one page of them."""
 
     collection_name: str
     db_name: str
     only_one: bool = False
     """Whether one job is enough, where a list has pages."""
+    page: int = 1
+    records: dict[str, dict[str, Any]] | None = None
+    """The records of the pages before this one, by job id."""
 
 
 @dataclass(slots=True, repr=False, eq=False)
@@ -145,30 +139,28 @@ class CreateParams:
 
 def validate_job_id(job_id: str) -> str:
     """Return a job id as Milvus prints it: ASCII digits that fit int64, without leading zeros."""
-    if not isinstance(job_id, str):
-        raise TypeError(
-            f"job_id must be a str of digits such as '449839014328146739', got {shorten(job_id)}"
-        )
-    if _USUAL_JOB_ID(job_id):
+    if isinstance(job_id, str) and _USUAL_JOB_ID(job_id):
         return job_id
-    digits = job_id.isdigit() and job_id.isascii() and len(job_id) <= _MAX_DIGITS
-    if not digits or int(job_id) > JOB_ID_LIMIT:
-        raise ArgumentError(
-            f"job_id must be a decimal integer of at most 2**63-1, got {shorten(job_id)}"
-        )
-    return job_id if job_id[0] != "0" else str(int(job_id))
+    rule = "a decimal integer of at most 2**63-1"
+    _matching("job_id", job_id, _DIGITS, rule, kind="a str of digits such as '449839014328146739'")
+    if int(job_id) > JOB_ID_LIMIT:
+        raise ArgumentError(f"job_id must be {rule}, got {shorten(job_id)}")
+    return str(int(job_id))
 
 
 def validate_cloud_job_id(job_id: str) -> str:
     """Return a job id of Zilliz Cloud, such as ``job-0123abc``, unchanged."""
-    if not isinstance(job_id, str):
-        raise TypeError(f"job_id must be a str such as 'job-0123abc', got {shorten(job_id)}")
-    if not re.fullmatch(r"[!-~]{1,256}", job_id):
-        raise ArgumentError(
-            f"job_id must be 1 to 256 characters of printable ASCII without spaces, "
-            f"got {shorten(job_id)}"
-        )
-    return job_id
+    rule = "1 to 256 characters of printable ASCII without spaces"
+    return _matching("job_id", job_id, r"[!-~]{1,256}", rule, kind="a str such as 'job-0123abc'")
+
+
+def _matching(name: str, value: str, pattern: str, rule: str, *, kind: str = "a str") -> str:
+    """Return a str that matches a pattern. ``kind`` and ``rule``: what errors say that it is."""
+    if not isinstance(value, str):
+        raise wrong_type_error(name, kind, value)
+    if not re.fullmatch(pattern, value):
+        raise ArgumentError(f"{name} must be {rule}, got {shorten(value)}")
+    return value
 
 
 def validate_job_ids(
@@ -179,13 +171,11 @@ def validate_job_ids(
 ) -> list[str]:
     """Return job ids. Raises TypeError for a str, which would be read digit by digit."""
     if isinstance(job_ids, str):
-        collection = f", or pass collection_name={shorten(job_ids)}" if or_collection else ""
-        raise TypeError(
-            f"job_ids must be a list, got {shorten(job_ids)}; "
-            f"write [{shorten(job_ids)}]{collection}"
-        )
+        shown = shorten(job_ids)
+        collection = f", or pass collection_name={shown}" if or_collection else ""
+        raise TypeError(f"job_ids must be a list, got {shown}; write [{shown}]{collection}")
     if not isinstance(job_ids, Iterable):
-        raise TypeError(f"job_ids must be a list of job ids, got {shorten(job_ids)}")
+        raise wrong_type_error("job_ids", "a list of job ids", job_ids)
     return [validate(job_id) for job_id in job_ids]
 
 
@@ -198,14 +188,8 @@ def validate_name(name: str, argument: str, *, empty: bool = False) -> str:
 
 def validate_identifier(argument: str, value: str) -> str:
     """Return an identifier of Zilliz Cloud; "" for none."""
-    if not isinstance(value, str):
-        raise TypeError(f"{argument} must be a str, got {shorten(value)}")
-    if not re.fullmatch(r"[!-~]{0,256}", value):
-        raise ArgumentError(
-            f"{argument} must be at most 256 characters of printable ASCII without spaces, "
-            f"got {shorten(value)}"
-        )
-    return value
+    rule = "at most 256 characters of printable ASCII without spaces"
+    return _matching(argument, value, r"[!-~]{0,256}", rule)
 
 
 def validate_collection(name: str | None) -> str:
@@ -217,30 +201,25 @@ def validate_collection(name: str | None) -> str:
 
 def validate_database(db_name: str) -> str:
     """Return a database's name, which is also sent as the metadata value ``dbname``."""
-    validate_text("db_name", db_name)
-    if not (db_name.isascii() and db_name.isprintable()):
-        raise ArgumentError(f"db_name must be printable ASCII, got {shorten(db_name)}")
-    return db_name
+    return _matching("db_name", validate_text("db_name", db_name), "[ -~]*", "printable ASCII")
 
 
 def validate_storage(storage: Storage | None) -> Storage | None:
     """Return where Zilliz Cloud reads the files. A wrong value may be a secret."""
     if not isinstance(storage, (BucketCredentials, Volume, type(None))):
-        kind = type(storage).__name__
-        raise TypeError(f"storage must be BucketCredentials, a Volume or None, got {kind}")
+        rule = "BucketCredentials, a Volume or None"
+        raise wrong_type_error("storage", rule, storage, secret=True)
     return storage
 
 
 def _validate_sources(params: CreateParams) -> None:
     """Raise ArgumentError unless the files are paths in the volume, or else URLs of objects."""
     in_volume = isinstance(params.storage, Volume)
+    rule = "URLs of objects, such as 's3://bucket/a.parquet', unless storage is a Volume"
+    if in_volume:
+        rule = "paths in the volume if storage is a Volume"
     for path in (path for group in params.groups for path in group):
         if ("://" in path) is in_volume:
-            rule = (
-                "paths in the volume if storage is a Volume"
-                if in_volume
-                else "URLs of objects, such as 's3://bucket/a.parquet', unless storage is a Volume"
-            )
             raise ArgumentError(f"files must be {rule}, got {shorten(without_query(path))}")
 
 
@@ -287,14 +266,8 @@ def validate_create_size(size: int) -> None:
 
 def validate_idempotency_key(key: str) -> str:
     """Return a key that Milvus 2.6.24 and 3.0.2 accept: printable ASCII of at most 256 bytes."""
-    if not isinstance(key, str):
-        raise TypeError(f"idempotency_key must be a str, got {shorten(key)}")
-    if not 0 < len(key) <= _MAX_KEY_LENGTH or not (key.isascii() and key.isprintable()):
-        raise ArgumentError(
-            f"idempotency_key must be 1 to {_MAX_KEY_LENGTH} characters of printable ASCII, "
-            f"got {shorten(key)}"
-        )
-    return key
+    rule = "1 to 256 characters of printable ASCII"
+    return _matching("idempotency_key", key, "[ -~]{1,256}", rule)
 
 
 def _validate_files(files: Files) -> list[list[str]]:
@@ -316,9 +289,8 @@ def _validate_files(files: Files) -> list[list[str]]:
 
 def _validate_group(name: str, group: Sequence[FilePath]) -> list[str]:
     if isinstance(group, bytes) or not isinstance(group, Sequence):
-        raise TypeError(
-            f"{name} must be a path or a sequence of paths, got {without_query(shorten(group))}"
-        )
+        got = without_query(shorten(group))
+        raise TypeError(f"{name} must be a path or a sequence of paths, got {got}")
     if not group:
         raise ArgumentError(f"{name} must not be an empty group")
     return [_validate_path(name, path) for path in group]
@@ -335,9 +307,8 @@ def _validate_path(name: str, path: FilePath) -> str:
                 f"got {shorten(without_query(posix))}"
             )
     if not isinstance(text, str):
-        raise TypeError(
-            f"{name} must hold paths, each a str or a PurePath, got {without_query(shorten(path))}"
-        )
+        got = without_query(shorten(path))
+        raise TypeError(f"{name} must hold paths, each a str or a PurePath, got {got}")
     if not validate_text(name, text, secret=True):
         raise ArgumentError(f"{name} must not hold an empty path")
     return text
@@ -348,30 +319,25 @@ def _reject_separate_columns(groups: list[list[str]]) -> None:
 
     Each group must have all columns, so groups of one file each must name the same column.
     """
-    folders: dict[str, list[str]] = {}
-    columns: set[str] = set()
-    for group in groups:
-        path = without_query(group[0])
-        if len(group) == 1 and path.lower().endswith(".npy"):
-            folder, _, name = path.rpartition("/")
-            folders.setdefault(folder, []).append(path)
-            columns.add(name)
-    if len(columns) > 1:
-        raise ArgumentError(
-            "files must hold all .npy columns in one group, as in "
-            f"{shorten(list(folders.values()))}"
-        )
+    single = [without_query(group[0]) for group in groups if len(group) == 1]
+    paths = [path for path in single if path.lower().endswith(".npy")]
+    if len({path.rpartition("/")[2] for path in paths}) > 1:
+        folders: dict[str, list[str]] = {}
+        for path in paths:
+            folders.setdefault(path.rpartition("/")[0], []).append(path)
+        shown = shorten(list(folders.values()))
+        raise ArgumentError(f"files must hold all .npy columns in one group, as in {shown}")
 
 
 def _validate_options(options: ImportOptionsLike | None) -> list[tuple[str, str]]:
     validated: dict[str, tuple[str, str]] = {}
     for name, value in pairs_of("options", {} if options is None else options):
         if not isinstance(name, str) or not name:
-            raise TypeError(f"the name of an option must be a str, got {shorten(name)}")
+            raise wrong_type_error("the name of an option", "a str", name)
         validate_text("the name of an option", name)
         if name not in _KNOWN_OPTIONS:
             _reject_misspelt(name)
-        plain = _plain(name)
+        plain = _plain_name(name)
         if plain in validated:
             raise ArgumentError(f"option {shorten(name)} is given twice")
         validated[plain] = (name, _option_text(name, value))
@@ -382,7 +348,7 @@ def _reject_misspelt(name: str) -> None:
     """Raise for a name close to a known one, and log others once: Milvus ignores both."""
     import difflib  # noqa: PLC0415 - most calls have no option
 
-    close = difflib.get_close_matches(_plain(name), _KNOWN_OPTIONS_BY_PLAIN_NAME, 1, 0.85)
+    close = difflib.get_close_matches(_plain_name(name), _KNOWN_OPTIONS_BY_PLAIN_NAME, 1, 0.85)
     if close:
         known = _KNOWN_OPTIONS_BY_PLAIN_NAME[close[0]]
         raise ArgumentError(
@@ -393,25 +359,24 @@ def _reject_misspelt(name: str) -> None:
         logger.warning("import option %s is unknown to this client; Milvus may ignore it", name)
 
 
-def _plain(name: str) -> str:
+def _plain_name(name: str) -> str:
     return re.sub(r"[\W_]", "", name.lower())
 
 
 _KNOWN_OPTIONS = ImportOptions.__optional_keys__
-_KNOWN_OPTIONS_BY_PLAIN_NAME = {_plain(name): name for name in sorted(_KNOWN_OPTIONS)}
+_KNOWN_OPTIONS_BY_PLAIN_NAME = {_plain_name(name): name for name in sorted(_KNOWN_OPTIONS)}
 
 
 def _option_text(name: str, value: object) -> str:
     """Return the text that Milvus reads. Errors do not show the value: ``ezk`` is a secret."""
     if name == "timeout":
         return _duration_text(value)
-    kind = type(value).__name__
     if name == "auto_commit" and not isinstance(value, bool):
-        raise TypeError(f"option 'auto_commit' must be True or False, got {kind}")
+        raise wrong_type_error("option 'auto_commit'", "True or False", value, secret=True)
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, (str, int)):
-        raise TypeError(f"option {name!r} must be a str, a bool or an int, got {kind}")
+        raise wrong_type_error(f"option {name!r}", "a str, a bool or an int", value, secret=True)
     if re.search("[\ud800-\udfff]", text := str(value)):
         raise ArgumentError(f"option {name!r} must be valid Unicode text")
     return text
@@ -419,20 +384,18 @@ def _option_text(name: str, value: object) -> str:
 
 def _duration_text(value: object) -> str:
     """Return seconds or a timedelta as Go's duration text; such text is not converted."""
+    name, shown = "option 'timeout'", shorten(value)
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(value, str):
         if not re.fullmatch(f"({_DURATION_PART})+", value):
             raise ArgumentError(
-                "option 'timeout' must be seconds, such as 300, a timedelta or a duration of Go, "
-                f"such as '300s' or '1h30m', got {shorten(value)}"
+                f"{name} must be seconds, such as 300, a timedelta or a duration of Go, "
+                f"such as '300s' or '1h30m', got {shown}"
             )
-        parts = re.findall(_DURATION_PART, value)
+        parts = re.findall(_DURATION_PART, re.sub("[\u00b5\u03bc]", "u", value))
         seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(
-            "option 'timeout' must be seconds, a timedelta or text such as '300s', "
-            f"got {shorten(value)}"
-        )
+        raise wrong_type_error(name, "seconds, a timedelta or text such as '300s'", value)
     if not 1e-6 <= seconds <= 1e9:
-        raise ArgumentError(f"option 'timeout' must be 1e-6 to 1e9 seconds, got {shorten(value)}")
+        raise ArgumentError(f"{name} must be 1e-6 to 1e9 seconds, got {shown}")
     return value if isinstance(value, str) else f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"

@@ -8,13 +8,13 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import grpc
 
-from .._connection._base import Method
+from .._connection._base import Method, NextPage
 from .._connection._http import HttpConnection
 from .._errors import ArgumentError
 from .._failures._http import http_status_error, is_missing_route, missing_route_error
@@ -37,10 +37,12 @@ from ._replies import (
     MAX_LISTED_JOBS,
     MAX_PROGRESS_BYTES,
     JobList,
+    JobRow,
     Snapshot,
     check_count,
     check_size,
-    listed,
+    is_valid,
+    listed_rows,
     state_of,
 )
 from ._requests import validate_create_size, validate_job_id
@@ -71,16 +73,8 @@ _INT64: Final = range(-(2**63), 2**63)
 # Headers that belong to the connection or to the body, or that the client sets itself.
 _RESERVED_HEADERS: Final = frozenset(
     {
-        "accept-encoding",
-        "expect",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "request-timeout",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
+        *("accept-encoding", "expect", "keep-alive", "proxy-authenticate", "proxy-authorization"),
+        *("proxy-connection", "request-timeout", "trailer", "transfer-encoding", "upgrade"),
     }
 )
 
@@ -91,13 +85,6 @@ class _Envelope(NamedTuple):
     data: object
 
 
-def body_of(**members: object) -> bytes:
-    """Return a JSON body of the members that are not empty."""
-    return json.dumps(
-        {name: value for name, value in members.items() if value}, separators=(",", ":")
-    ).encode()
-
-
 def read_data(reply: HttpReply, *, missing: Hint, entries: int = MAX_GROUPS) -> Json:
     """Return ``data`` of a successful reply. Raises the error of any other.
 
@@ -105,7 +92,7 @@ def read_data(reply: HttpReply, *, missing: Hint, entries: int = MAX_GROUPS) -> 
     """
     envelope = _parse(reply, entries)
     if envelope is None:
-        _raise_without_envelope(reply, missing)
+        raise _no_envelope_error(reply, missing)
     # Milvus 2.4.0 to 2.4.5 send code 200 for success; in others it is "partition not found".
     success = envelope.code == 0 or (envelope.code == 200 and envelope.data is not None)
     if not success or not 200 <= reply.status < 300:
@@ -162,9 +149,8 @@ def number(data: Json, name: str) -> int:
 def identifier(data: Json, name: str) -> str:
     """Return a job id as text; "" if it is missing."""
     value: object = data.get(name)
-    return (
-        str(value) if isinstance(value, int) and not isinstance(value, bool) else text(data, name)
-    )
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if is_number else text(data, name)
 
 
 def _type_error(name: str, value: object) -> MilvusImportError:
@@ -179,13 +165,12 @@ def _parse(reply: HttpReply, entries: int) -> _Envelope | None:
         # Each entry is an object with commas between its members.
         check_count(body.count(b"{"), entries)
         check_count(body.count(b",") + body.count(b"["), _MAX_MEMBERS * entries)
-    try:
-        value: object = json.loads(body)
-    except (ValueError, RecursionError):
+    members: Any = None
+    with suppress(ValueError, RecursionError):
+        members = json.loads(body)
+    if not isinstance(members, dict):
         return None
-    if not isinstance(value, dict):
-        return None
-    members = cast("Json", value)
+    members = cast("Json", members)
     code, message = members.get("code"), members.get("message", "")
     if isinstance(code, bool) or not isinstance(code, int) or code not in _INT64:
         return None
@@ -194,18 +179,17 @@ def _parse(reply: HttpReply, entries: int) -> _Envelope | None:
     return _Envelope(code, text({"message": message}, "message"), members.get("data"))
 
 
-def _raise_without_envelope(reply: HttpReply, missing: Hint) -> NoReturn:
+def _no_envelope_error(reply: HttpReply, missing: Hint) -> MilvusImportError:
+    """Return the error of a reply whose body is not an envelope."""
     status, line, record = reply.status, reply.text, reply.record
     if is_missing_route(status, reply.body):
-        raise missing_route_error(line, record, missing)
+        return missing_route_error(line, record, missing)
     if not 200 <= status < 300:
-        raise http_status_error(status, line, record)
-    details = (
-        f"the response is not JSON from Milvus ({line})"
-        if reply.body
-        else f"the HTTP response has no body (HTTP {status})"
-    )
-    raise reply_error(details, Hint.REST_ROUTE, http_status=status)
+        return http_status_error(status, line, record)
+    details = f"the HTTP response has no body (HTTP {status})"
+    if reply.body:
+        details = f"the response is not JSON from Milvus ({line})"
+    return reply_error(details, Hint.REST_ROUTE, http_status=status)
 
 
 def _envelope_error(envelope: _Envelope, reply: HttpReply) -> MilvusImportError:
@@ -215,24 +199,76 @@ def _envelope_error(envelope: _Envelope, reply: HttpReply) -> MilvusImportError:
     generic = code == _UNEXPECTED or (http_error and (code in {0, 200} or 400 <= code <= 599))
     generic = generic and not re.search(NOT_READY, message)
     details, record = f"code {code}: {message}", reply.record
+    failed, hint = None, None
     if code in _UNAUTHENTICATED or (generic and status == 401):
-        return call_error(Code.UNAUTHENTICATED, details, record, http_status=status)
-    if code in _NO_PRIVILEGE or (generic and (status == 403 or "permission deny" in message)):
-        return call_error(Code.PERMISSION_DENIED, details, record, http_status=status)
-    if code in _SERVER_TIMEOUT:
-        return call_error(
-            Code.DEADLINE_EXCEEDED, details, record, http_status=status, hint=Hint.SERVER_DEADLINE
-        )
+        failed = Code.UNAUTHENTICATED
+    elif code in _NO_PRIVILEGE or (generic and (status == 403 or "permission deny" in message)):
+        failed = Code.PERMISSION_DENIED
+    elif code in _SERVER_TIMEOUT:
+        failed, hint = Code.DEADLINE_EXCEEDED, Hint.SERVER_DEADLINE
+    if failed is not None:
+        return call_error(failed, details, record, http_status=status, hint=hint)
     if generic and http_error:
         line = f"HTTP {status}: {details}" if message else reply.text
         return http_status_error(status, line, record, by_milvus=code == _UNEXPECTED)
     return status_error(ReturnedStatus(code, 0, message, "", False, status, record))
 
 
-def decoder(service: Service) -> Callable[[Json, str], ImportProgressData]:
-    """Return the function that maps ``data`` onto the dataclasses."""
+class RestApi:
+    """The bodies of the requests, and what their replies mean. Zilliz Cloud has a subclass."""
 
-    def decode_progress(data: Json, job_id: str) -> ImportProgressData:
+    service: Service = "rest"
+    validate_job_id = staticmethod(validate_job_id)
+
+    def __init__(self, **members: str) -> None:
+        """``members``: those of each request, unless they are empty."""
+        self._members = members
+
+    def method(self, path: str, build: Any, read: Any, *, is_read: bool = True) -> Method[Any, Any]:
+        """Return one method; ``path`` is also its name in errors."""
+        return Method(self.service, path, path, build, read, is_read)
+
+    def body(self, **members: object) -> bytes:
+        """Return a JSON body of the members that are not empty."""
+        given = {name: value for name, value in (self._members | members).items() if value}
+        return json.dumps(given, separators=(",", ":")).encode()
+
+    def job_request(self, params: JobParams) -> bytes:
+        """Build a request with the id alone: the server reads the database from the header."""
+        return self.body(jobId=params.job_id)
+
+    def list_request(self, params: ListParams) -> bytes:
+        """Build the request of a list, or of one of its pages."""
+        return self.body(collectionName=params.collection_name, dbName=params.db_name)
+
+    def create_request(self, params: CreateParams) -> bytes:
+        """Build the request of a job. Raises ArgumentError if it is too large."""
+        body = self.body(
+            **self.files(params),
+            collectionName=params.collection_name,
+            dbName=params.db_name,
+            partitionName=params.partition_name,
+            options=dict(params.options),
+        )
+        validate_create_size(len(body))
+        return body
+
+    def files(self, params: CreateParams) -> Json:
+        """Return the members that name the files."""
+        return {"files": params.groups}
+
+    def read_progress(self, reply: HttpReply, params: JobParams) -> Snapshot:
+        """Return the progress in a reply."""
+        check_size(len(reply.body), MAX_PROGRESS_BYTES)
+        data = read_data(reply, missing=Hint.REST_NEEDS_2_4)
+        echo = identifier(data, "jobId")
+        if echo and echo != params.job_id:
+            raise reply_error(f"the reply is about another job, {shorten(echo)}")
+        self.decode_progress(data, params.job_id)  # raises a reply error now rather than later
+        return Snapshot(reply.body, data, params.job_id, self.decode_progress)
+
+    def decode_progress(self, data: Json, job_id: str) -> ImportProgressData:
+        """Map ``data`` onto the dataclasses."""
         details = [
             ImportProgressDetail(
                 text(entry, "fileName"),
@@ -250,7 +286,7 @@ def decoder(service: Service) -> Callable[[Json, str], ImportProgressData]:
             text(data, "collectionName"),
             job_id,
             text(data, "completeTime"),
-            state_of(state(data)),
+            state_of(_state_name(data)),
             number(data, "progress"),
             number(data, "importedRows"),
             number(data, "totalRows"),
@@ -258,13 +294,41 @@ def decoder(service: Service) -> Callable[[Json, str], ImportProgressData]:
             number(data, "fileSize") or sum([detail.file_size for detail in details]),
             details,
             text(data, "createTime"),
-            service,
+            self.service,
         )
 
-    return decode_progress
+    def read_list(self, reply: HttpReply, params: ListParams) -> JobList | NextPage:
+        """Return the jobs of a list."""
+        return self.job_list(self.records(reply)[1])
+
+    def records(self, reply: HttpReply) -> tuple[Json, dict[str, Json]]:
+        """Return the data of a list, and its records by job id."""
+        data = read_data(reply, missing=Hint.REST_NEEDS_2_4, entries=MAX_LISTED_JOBS)
+        if "records" not in data:
+            raise reply_error("the reply has no list of jobs")
+        records = objects(data, "records", MAX_LISTED_JOBS)
+        return data, {identifier(record, "jobId"): record for record in records}
+
+    def job_list(self, records: dict[str, Json]) -> JobList:
+        """Return the jobs of records."""
+        return listed_rows(
+            {id_: _row_of(record) for id_, record in records.items()}, self.validate_job_id
+        )
+
+    def read_job_id(self, reply: HttpReply, _: CreateParams) -> str:
+        """Return the id of a job that was created."""
+        job_id = identifier(read_data(reply, missing=Hint.REST_NEEDS_2_4), "jobId")
+        if is_valid(job_id, self.validate_job_id):
+            return self.validate_job_id(job_id)
+        fault = f"the job id {shorten(job_id)}, which is not valid" if job_id else "no job id"
+        raise reply_error(f"the reply has {fault}")
+
+    def read_success(self, reply: HttpReply, _: JobParams) -> None:
+        """Raise the error of a reply that does not report success."""
+        read_data(reply, missing=Hint.REST_NEEDS_3_0)
 
 
-def state(data: Json) -> str:
+def _state_name(data: Json) -> str:
     """Return the name of the state. Raises a reply error if there is none."""
     name = text(data, "state")
     if not name:
@@ -272,107 +336,12 @@ def state(data: Json) -> str:
     return "Importing" if name == "InProgress" else name  # Zilliz Cloud names it as files' states
 
 
-def snapshot(
-    reply: HttpReply, job_id: str, decode: Callable[[Json, str], ImportProgressData]
-) -> Snapshot:
-    """Return the progress in a reply."""
-    check_size(len(reply.body), MAX_PROGRESS_BYTES)
-    data = read_data(reply, missing=Hint.REST_NEEDS_2_4)
-    echo = identifier(data, "jobId")
-    if echo and echo != job_id:
-        raise reply_error(f"the reply is about another job, {shorten(echo)}")
-    decode(data, job_id)  # raises a reply error now rather than later
-    return Snapshot(reply.body, data, job_id, decode)
-
-
-def job_list(records: list[Json], validate: Callable[[str], str]) -> JobList:
-    """Return the records of a list."""
-    columns = (
-        [text(record, "collectionName") for record in records],
-        [state(record) for record in records],
-        [number(record, "progress") for record in records],
-        [text(record, "reason") for record in records],
-    )
-    return listed([identifier(record, "jobId") for record in records], columns, validate)
-
-
-def job_id_of(reply: HttpReply, validate: Callable[[str], str]) -> str:
-    """Return the id of a job that was created."""
-    job_id = identifier(read_data(reply, missing=Hint.REST_NEEDS_2_4), "jobId")
-    fault = f"the job id {shorten(job_id)}, which is not valid" if job_id else "no job id"
-    try:
-        return validate(job_id)
-    except ArgumentError:
-        pass
-    raise reply_error(f"the reply has {fault}")
-
-
-def _job_request(params: JobParams) -> bytes:
-    """Build a request with the job id alone: the server reads the database from the header."""
-    return body_of(jobId=params.job_id)
-
-
-_decode = decoder("rest")
-
-
-def _snapshot(reply: HttpReply, params: JobParams) -> Snapshot:
-    return snapshot(reply, params.job_id, _decode)
-
-
-def _list_request(params: ListParams) -> bytes:
-    return body_of(collectionName=params.collection_name, dbName=params.db_name) or b"{}"
-
-
-def _job_list(reply: HttpReply, _: ListParams) -> JobList:
-    data = read_data(reply, missing=Hint.REST_NEEDS_2_4, entries=MAX_LISTED_JOBS)
-    if "records" not in data:
-        raise reply_error("the reply has no list of jobs")
-    return job_list(objects(data, "records", MAX_LISTED_JOBS), validate_job_id)
-
-
-def create_body(params: CreateParams, **source: object) -> bytes:
-    """Return the body of a create request. Raises ArgumentError if it is too large.
-
-    ``source``: the members that name the files.
-    """
-    body = body_of(
-        **source,
-        collectionName=params.collection_name,
-        dbName=params.db_name,
-        partitionName=params.partition_name,
-        options=dict(params.options),
-    )
-    validate_create_size(len(body))
-    return body
-
-
-def _create_request(params: CreateParams) -> bytes:
-    return create_body(params, files=params.groups)
-
-
-def _created(reply: HttpReply, _: CreateParams) -> str:
-    return job_id_of(reply, validate_job_id)
-
-
-def _no_result(reply: HttpReply, _: JobParams) -> None:
-    read_data(reply, missing=Hint.REST_NEEDS_3_0)
-
-
-def _method(path: str, build: Any, read: Any, *, is_read: bool = True) -> Method[Any, Any]:
-    return Method("rest", path, path, build, read, is_read)
-
-
-_CREATE: Final = _method("create", _create_request, _created, is_read=False)
-METHODS: Final[MethodTable] = {
-    GET_PROGRESS: _method("describe", _job_request, _snapshot),
-    LIST_JOBS: _method("list", _list_request, _job_list),
-    CREATE_JOB: _CREATE,
-    CREATE_JOB_OF_GROUPS: _CREATE,
-    COMMIT_JOB: _method("commit", _job_request, _no_result, is_read=False),
-    ABORT_JOB: _method("abort", _job_request, _no_result, is_read=False),
-}
-OLD_METHODS: Final[MethodTable] = {GET_PROGRESS: _method("get_progress", _job_request, _snapshot)}
-"""Milvus 2.4.0 to 2.4.13 call ``describe`` by its older name."""
+def _row_of(record: Json) -> JobRow:
+    """Return a record. Zilliz Cloud leaves out the progress of a completed job."""
+    state, progress = _state_name(record), number(record, "progress")
+    if state == "Completed" and record.get("progress") is None:
+        progress = 100
+    return text(record, "collectionName"), state, progress, text(record, "reason")
 
 
 def http_settings(
@@ -414,19 +383,27 @@ def http_connection(
     return HttpConnection(endpoint, tls, max_receive_bytes, max_send_bytes)
 
 
-def http_services(
-    connection: HttpConnection,
-    methods: MethodTable = METHODS,
-    old_methods: MethodTable = OLD_METHODS,
-    *,
-    service: Service = "rest",
-) -> Services:
-    """Return the service. ``old_methods`` are called where the server lacks a path."""
+def http_services(connection: HttpConnection, api: RestApi | None = None) -> Services:
+    """Return the service, that of Milvus by default."""
+    api = api or RestApi()
+    create = api.method("create", api.create_request, api.read_job_id, is_read=False)
+    methods: MethodTable = {
+        GET_PROGRESS: api.method("describe", api.job_request, api.read_progress),
+        LIST_JOBS: api.method("list", api.list_request, api.read_list),
+        CREATE_JOB: create,
+        CREATE_JOB_OF_GROUPS: create,
+        COMMIT_JOB: api.method("commit", api.job_request, api.read_success, is_read=False),
+        ABORT_JOB: api.method("abort", api.job_request, api.read_success, is_read=False),
+    }
+    # Milvus 2.4.0 to 2.4.13 call ``describe`` by its older name.
+    old: MethodTable = {
+        GET_PROGRESS: api.method("get_progress", api.job_request, api.read_progress)
+    }
     return Services(
         connection,
-        {"describe": methods, "get_progress": old_methods},
+        {"describe": methods, "get_progress": old},
         DATABASE_HEADER,
-        partial(validate_http_settings, service=service),
+        partial(validate_http_settings, service=api.service),
     )
 
 
@@ -436,17 +413,12 @@ def http_authorization(secret: str | None, name: str, service: Service = "rest")
         return None
     if is_header_value(secret):
         return f"Bearer {secret}"
-    encoded = None
-    try:
+    with suppress(UnicodeEncodeError):  # its repr holds the secret: it must not be the context
         if ":" in secret and service == "rest":
-            encoded = base64.b64encode(secret.encode()).decode("ascii")
-    except UnicodeEncodeError:
-        pass  # its repr holds the secret, so it must not be the context of the error
-    if encoded is None:
-        raise ArgumentError(
-            f"{name} must be printable ASCII without spaces at its ends if service is {service!r}"
-        )
-    return f"Basic {encoded}"
+            return "Basic " + base64.b64encode(secret.encode()).decode("ascii")
+    raise ArgumentError(
+        f"{name} must be printable ASCII without spaces at its ends if service is {service!r}"
+    )
 
 
 def is_header_value(value: str) -> bool:
@@ -457,22 +429,17 @@ def is_header_value(value: str) -> bool:
 def validate_http_settings(settings: CallSettings, service: Service = "rest") -> None:
     """Raise ArgumentError for call options that HTTP does not support."""
     where = f"with service={service!r}"
-    only = f"{where}: it is for gRPC only"
-    if settings.wait_for_ready:
-        raise ArgumentError(f"wait_for_ready must be False or None {only}")
-    if settings.compression not in {None, grpc.Compression.NoCompression}:
-        raise ArgumentError(f"compression must be None {only}")
-    if settings.call_credentials is not None:
-        raise ArgumentError(f"call_credentials must be None {only}")
+    for name in ("wait_for_ready", "compression", "call_credentials"):
+        if getattr(settings, name):  # NoCompression is 0
+            rule = "False or None" if name == "wait_for_ready" else "None"
+            raise ArgumentError(f"{name} must be {rule} {where}: it is for gRPC only")
     for key, value in settings.metadata or ():
         if isinstance(value, bytes):
-            raise ArgumentError(
-                f"metadata {key!r} must not end in -bin {where}: HTTP headers are text"
-            )
+            rule = f"must not end in -bin {where}: HTTP headers are text"
+            raise ArgumentError(f"metadata {key!r} {rule}")
         if key in _RESERVED_HEADERS:
             hint = "; pass timeout=" if key == "request-timeout" else ""
             raise ArgumentError(f"metadata key {key!r} is reserved {where}{hint}")
         if not is_header_value(value):
-            raise ArgumentError(
-                f"metadata {key!r} must have no spaces at the ends of its value {where}"
-            )
+            rule = f"must have no spaces at the ends of its value {where}"
+            raise ArgumentError(f"metadata {key!r} {rule}")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
 
-from milvus_import import ArgumentError, ImportClient, TLSConfig
 from milvus_import._address import parse_uri
-from milvus_import._connection._grpc import channel_arguments, validate_interceptors
+from milvus_import._connection._grpc import channel_arguments
 
 MIB = 1024 * 1024
 
@@ -77,57 +75,3 @@ def test_message_sizes_of_1_to_int32_are_accepted(size: int) -> None:
     endpoint = parse_uri("http://milvus")
     assert ("grpc.max_receive_message_length", size) in channel_arguments(endpoint, size, 1)
     assert ("grpc.max_send_message_length", size) in channel_arguments(endpoint, 1, size)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "error", "message"),
-    [
-        ((0, 1), ArgumentError, "max_receive_bytes must be 1 to 2**31-1, got 0"),
-        ((2**31, 1), ArgumentError, "max_receive_bytes must be 1 to 2**31-1, got 2147483648"),
-        ((1, -1), ArgumentError, "max_send_bytes must be 1 to 2**31-1, got -1"),
-        ((1, 1.5), TypeError, "max_send_bytes must be an int, got 1.5"),
-        ((1, True), TypeError, "max_send_bytes must be an int, got True"),
-        (("1", 1), TypeError, "max_receive_bytes must be an int, got '1'"),
-    ],
-)
-def test_invalid_message_size_is_named(
-    sizes: tuple[Any, Any], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=f"^{re.escape(message)}$"):
-        ImportClient("http://milvus", max_receive_bytes=sizes[0], max_send_bytes=sizes[1])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (None, "channel_options must be a sequence of pairs, got None"),
-        ("grpc.x", "channel_options must be a sequence of pairs, got 'grpc.x'"),
-        (
-            [("a", 1, 2)],
-            "channel_options must hold pairs of name and value; one entry is not a pair",
-        ),
-        ([(1, "a")], "channel_options must hold pairs of name and value; one entry is not a pair"),
-        ([["a", 1]], "channel_options must hold pairs of name and value; one entry is not a pair"),
-    ],
-)
-def test_invalid_channel_options_raise_type_error(options: Any, message: str) -> None:
-    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
-        ImportClient("http://milvus", channel_options=options)
-    tls = TLSConfig(server_name="milvus.example")  # which adds an argument
-    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
-        ImportClient("https://milvus", tls=tls, channel_options=options)
-
-
-@pytest.mark.parametrize(
-    ("interceptors", "message"),
-    [
-        (None, "interceptors must be a sequence, got None"),
-        (
-            [object()],
-            "interceptors must hold grpc.aio.UnaryUnaryClientInterceptor objects, got object",
-        ),
-    ],
-)
-def test_invalid_interceptors_raise_type_error(interceptors: Any, message: str) -> None:
-    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
-        validate_interceptors(interceptors)

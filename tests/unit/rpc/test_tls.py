@@ -230,9 +230,3 @@ def test_keys_are_in_no_message_and_no_repr() -> None:
         TLSConfig(cert=CERT, key=key.encode())
     assert SECRET not in f"{fault.value} {fault.value!r} {fault.value.__context__!r}"
     assert KEY.decode().splitlines()[1] not in repr(TLSConfig(cert=CERT, key=KEY))
-
-
-@pytest.mark.parametrize("tls", [True, {"ca": CERT}, "ca.pem"])
-def test_tls_must_be_a_tls_config(tls: Any) -> None:
-    with pytest.raises(TypeError, match="tls must be a TLSConfig, got"):
-        ImportClient("https://host", tls=tls)
