@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 
-from ._errors import ArgumentError, wrong_type_error
-from ._text import shorten
+from ._errors import ArgumentError, shorten, wrong_type_error
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address

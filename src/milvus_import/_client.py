@@ -16,12 +16,11 @@ from ._connection._base import yield_to_loop
 from ._connection._grpc import (
     ChannelOption,
     GrpcConnection,
-    channel_arguments,
     validate_channel_options,
     validate_interceptors,
     validate_message_sizes,
 )
-from ._errors import ArgumentError, ClientClosedError, JobNotFoundError
+from ._errors import ArgumentError, ClientClosedError, JobNotFoundError, shorten, wrong_type_error
 from ._models import GetImportProgressResponse, ImportJob, ImportProgressData, Service
 from ._options import (
     CallOptions,
@@ -62,7 +61,6 @@ from ._services._requests import (
     validate_job_ids,
 )
 from ._services._select import ServiceChoice, Services
-from ._text import shorten
 from ._watch._followers import Follower
 from ._watch._jobs import FollowedJobs, Outcome
 from ._watch._polls import Polls
@@ -149,8 +147,8 @@ class ImportClient:
             *first, last = (repr(choice) for choice in get_args(ServiceChoice))
             choices = f"{', '.join(first)} or {last}"
             raise ArgumentError(f"service must be {choices}, got {shorten(service)}")
-        if tls is not None and not isinstance(tls, TLSConfig):
-            raise TypeError(f"tls must be a TLSConfig, got {type(tls).__name__}")
+        if not isinstance(tls, TLSConfig | None):
+            raise wrong_type_error("tls", "a TLSConfig", tls, secret=True)
         endpoint = parse_uri(uri, tls=tls is not None)
         self._db_name = _database(db_name, endpoint)
         validate_message_sizes(max_receive_bytes, max_send_bytes)
@@ -163,43 +161,28 @@ class ImportClient:
         if self._on_cloud:
             _reject_credentials(token, user or password)
         else:
-            cloud = {"cluster_id": cluster_id, "project_id": project_id, "region_id": region_id}
-            _reject(cloud, "unless service='cloud'")
-        if service == "rest" or service == "cloud":  # noqa: PLR1714 - it narrows the type
+            names = {"cluster_id": cluster_id, "project_id": project_id, "region_id": region_id}
+            _reject(names, "unless service='cloud'")
+        if service in {"rest", "cloud"}:
             from ._services import _cloud, _rest  # noqa: PLC0415 - aiohttp is an extra
 
             only = f"with service={service!r}: they are for gRPC only"
             _reject({"interceptors": checked, "channel_options": arguments}, only)
-            self._settings = _rest.http_settings(
-                endpoint,
-                secret,
-                "token" if token else "user or password",
-                self._db_name,
-                defaults,
-                service=service,
-            )
-            connection = _rest.http_connection(
-                endpoint, tls, max_receive_bytes, max_send_bytes, service=service
-            )
-            self._services = (
-                _cloud.cloud_services(connection, cluster_id, project_id, region_id)
-                if self._on_cloud
-                else _rest.http_services(connection)
-            )
+            cloud = cluster_id, project_id, region_id
+            api = _cloud.CloudApi(*cloud) if self._on_cloud else _rest.RestApi()
+            key = api.authorization(secret, "token" if token else "user or password")
+            self._services = api.connect(endpoint, tls, max_receive_bytes, max_send_bytes)
         else:
-            self._settings = client_settings(
-                secure=endpoint.secure,
-                fixed={
-                    "authorization": authorization(token, user, password),
-                    "dbname": self._db_name,
-                },
-                defaults=defaults,
-            )
-            tls = tls or TLSConfig()
-            if tls.server_name:
-                arguments.insert(0, ("grpc.ssl_target_name_override", tls.server_name))
-            arguments = channel_arguments(endpoint, max_receive_bytes, max_send_bytes, arguments)
-            self._services = _grpc_services(endpoint, tls, arguments, checked, service)
+            key = authorization(token, user, password)
+            sizes = max_receive_bytes, max_send_bytes
+            connection = GrpcConnection(endpoint, tls, *sizes, arguments, interceptors=checked)
+            chosen = {"internal": _internal.METHODS, "public": _public.METHODS}
+            if service != "auto":
+                chosen = {service: chosen[service]}
+            self._services = Services(connection, chosen, "dbname")
+        fixed = {"authorization": key, self._services.database_key: self._db_name}
+        self._settings = client_settings(secure=endpoint.secure, fixed=fixed, defaults=defaults)
+        self._services.validate_settings(self._settings)
         self._services.quoted_token = _is_quoted(token) or _is_quoted(password)
         spacing = FIRST_CLOUD_SPACING if self._on_cloud else 0.0
         self._polls = Polls(self._services, self._db_name, shared=not checked, spacing=spacing)
@@ -557,22 +540,6 @@ def _database(db_name: str, endpoint: Endpoint) -> str:
             f"got {shorten(db_name)}"
         )
     return validate_database(db_name or endpoint.database)
-
-
-def _grpc_services(
-    endpoint: Endpoint,
-    tls: TLSConfig,
-    arguments: list[ChannelOption],
-    interceptors: Sequence[grpc.aio.ClientInterceptor],
-    service: str,
-) -> Services:
-    """Return the gRPC services, or the one that was chosen. Nothing is sent."""
-    credentials = tls.credentials() if endpoint.secure else None
-    connection = GrpcConnection(endpoint, arguments, credentials, interceptors)
-    chosen = {"internal": _internal.METHODS, "public": _public.METHODS}
-    if service != "auto":
-        chosen = {service: chosen[service]}
-    return Services(connection, chosen, "dbname")
 
 
 def _reject(arguments: Mapping[str, object], when: str) -> None:

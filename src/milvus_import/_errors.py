@@ -1,4 +1,4 @@
-"""The errors of this package.
+"""The errors of this package, and how they quote values and texts.
 
 ::
 
@@ -22,17 +22,19 @@ An argument of a wrong type raises a plain ``TypeError``.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import grpc
 
-from ._text import excerpt, shorten
-
 if TYPE_CHECKING:
     from ._hints import Hint
     from ._models import CallRecord, ImportProgressData, Service
 
+EXCERPT = 8192
+"""Characters of a text that messages, hints, classification and logs use."""
+_MAX_QUOTE = 500
 _KEYS: Final = (
     *("type", "message", "hint", "transient", "may_have_run", "rate_limited", "retry_after"),
     *("job_id", "method", "service", "target", "outage", "code", "error_code", "http_status"),
@@ -318,3 +320,37 @@ def wrong_type_error(name: str, rule: str, value: object, *, secret: bool = Fals
     """Return the error of an argument of a wrong type; of a secret it names only the type."""
     got = type(value).__name__ if secret else shorten(value)
     return TypeError(f"{name} must be {rule}, got {got}")
+
+
+# Values and texts in messages.
+
+
+def excerpt(text: str) -> str:
+    """Return an untrusted text, truncated to ``EXCERPT`` characters."""
+    return text[:EXCERPT]
+
+
+def one_line(text: str) -> str:
+    """Return the text on one line, without control characters."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+
+
+def quote(text: str) -> str:
+    """Return the text for a message: one line of at most 500 characters."""
+    line = one_line(excerpt(text))
+    shortened = len(line) > _MAX_QUOTE or len(text) > EXCERPT
+    return line[:_MAX_QUOTE] + "..." if shortened else line
+
+
+def without_queries(text: str) -> str:
+    """Return a text whose URLs have no query and no user: those of objects are secrets."""
+    if "://" not in text:
+        return text
+    text = re.sub(r"(://[^\s?]*)\?[^\s'\"<>)\]},]*", r"\1", text)
+    return re.sub(r"(?<=://)[^/\s@]*@", "", text)
+
+
+def shorten(value: object) -> str:
+    """Return the repr of an argument for an error message, truncated to 60 characters."""
+    text = repr(value[:64] if isinstance(value, (str, bytes)) else value)
+    return text if len(text) <= 64 else text[:60] + "..."

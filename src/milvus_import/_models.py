@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
-from ._text import EXCERPT
+from ._errors import EXCERPT
 
 if TYPE_CHECKING:
     import grpc

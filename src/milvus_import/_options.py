@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar, cast
 
 import grpc
 
-from ._errors import ArgumentError, MilvusImportError, wrong_type_error
+from ._errors import ArgumentError, MilvusImportError, shorten, wrong_type_error
 from ._models import ImportState
-from ._text import shorten
 
 if TYPE_CHECKING:
     from ._models import CallRecord

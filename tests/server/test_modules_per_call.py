@@ -16,7 +16,7 @@ from milvus_import.testing import FakeMilvus
 pytestmark = pytest.mark.anyio
 
 MOST = 7
-MOST_OF_A_FAILED_CALL = 12
+MOST_OF_A_FAILED_CALL = 11
 PACKAGE = Path(milvus_import.__file__).parent
 SERVICES = ("internal", "public", "rest")
 

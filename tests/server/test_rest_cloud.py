@@ -35,12 +35,11 @@ from milvus_import import (
     get_import_progress,
 )
 from milvus_import._connection._base import NextPage
-from milvus_import._errors import hint_of
+from milvus_import._errors import hint_of, without_queries
 from milvus_import._failures._complete import cloud_hint
 from milvus_import._hints import Hint
 from milvus_import._services import _cloud
 from milvus_import._services._requests import ListParams
-from milvus_import._text import without_queries
 from milvus_import.testing import FAULTS, FakeFile, FakeMilvus
 
 pytestmark = pytest.mark.anyio
@@ -394,7 +393,7 @@ def test_every_job_is_listed_once_whatever_the_pages(sizes: list[int], with_coun
             self.body = json.dumps({"code": 0, "data": data}).encode()
 
     ids = iter(range(sum(sizes)))
-    read: Any = _cloud.CloudApi().read_list
+    read: Any = _cloud.CloudApi("in01-a", "", "").read_list
     result: Any = ListParams("", "")
     requests = 0
     for size in [*sizes, 0]:

@@ -12,9 +12,9 @@ import milvus_import
 
 ROOT = Path(milvus_import.__file__).parent
 LAYERS = (
-    {"_text"},
-    {"_hints", "_models"},
+    {"_hints"},
     {"_errors"},
+    {"_models"},
     {"_address"},
     {"_options"},
     {"_failures"},
@@ -104,7 +104,7 @@ def test_imports_go_downwards_or_stay_in_the_layer(file: Path) -> None:
 @each_file
 def test_imports_for_annotations_go_downwards_between_the_folders(file: Path) -> None:
     """The hints, models and errors may name each other in annotations."""
-    own, base = part_of(file), {"_text", "_hints", "_models", "_errors"}
+    own, base = part_of(file), {"_hints", "_models", "_errors"}
     parts = parts_imported(file)
     assert parts <= base if own in base else all(LEVEL[part] <= LEVEL[own] for part in parts)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from milvus_import._text import quote
+from milvus_import._errors import quote
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from .. import (
     MilvusImportError,
     WaitTimeoutError,
 )
-from .._text import quote
+from .._errors import quote
 from ._bars import ProgressBars
 from ._output import Lines, Progress, count, job_line, print_message, write
 from ._run import ENDINGS, OTHER_ENDING, Session, exit_code

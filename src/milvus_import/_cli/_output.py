@@ -28,8 +28,7 @@ from .. import (
     ImportState,
     MilvusImportError,
 )
-from .._errors import cli_text
-from .._text import one_line
+from .._errors import cli_text, one_line
 
 Progress = ImportProgressData | ImportJob
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
 
-from .._errors import ArgumentError, ClientClosedError
+from .._address import TLSConfig
+from .._errors import ArgumentError, ClientClosedError, wrong_type_error
 from .._failures._statuses import call_error
-from .._text import shorten
 from . import _process
 from ._base import LazyConnection, Request
 
@@ -36,14 +36,21 @@ class GrpcConnection(LazyConnection):
     def __init__(
         self,
         endpoint: Endpoint,
+        tls: TLSConfig | None,
+        max_receive_bytes: int,
+        max_send_bytes: int,
         options: list[ChannelOption],
-        credentials: grpc.ChannelCredentials | None,
-        interceptors: Sequence[grpc.aio.ClientInterceptor],
+        *,
+        interceptors: tuple[grpc.aio.ClientInterceptor, ...],
     ) -> None:
+        """Read the certificates; nothing is sent. Raises ArgumentError for what cannot be used."""
         super().__init__(endpoint)
-        self.interceptors = tuple(interceptors)
-        self._options = options
-        self._credentials = credentials
+        tls = tls or TLSConfig()
+        self.interceptors = interceptors
+        self._credentials = tls.credentials() if endpoint.secure else None
+        if tls.server_name:
+            options = [("grpc.ssl_target_name_override", tls.server_name), *options]
+        self._options = channel_arguments(endpoint, max_receive_bytes, max_send_bytes, options)
         self._channel: grpc.aio.Channel | None = None
         self._stubs: dict[str, grpc.aio.UnaryUnaryMultiCallable[Any, Any]] = {}
 
@@ -244,7 +251,7 @@ def validate_message_sizes(max_receive_bytes: int, max_send_bytes: int) -> None:
     """Raise TypeError or ArgumentError unless both are 1 to 2**31-1."""
     for name, size in (("receive", max_receive_bytes), ("send", max_send_bytes)):
         if isinstance(size, bool) or not isinstance(size, int):
-            raise TypeError(f"max_{name}_bytes must be an int, got {shorten(size)}")
+            raise wrong_type_error(f"max_{name}_bytes", "an int", size)
         if not 0 < size < 2**31:
             raise ArgumentError(f"max_{name}_bytes must be 1 to 2**31-1, got {size}")
 
@@ -252,28 +259,25 @@ def validate_message_sizes(max_receive_bytes: int, max_send_bytes: int) -> None:
 def validate_interceptors(interceptors: object) -> tuple[grpc.aio.ClientInterceptor, ...]:
     """Return the interceptors as a tuple. Raises TypeError for any other object."""
     if not isinstance(interceptors, Iterable):
-        raise TypeError(f"interceptors must be a sequence, got {shorten(interceptors)}")
-    validated: list[grpc.aio.ClientInterceptor] = []
-    for interceptor in cast("Iterable[object]", interceptors):
+        raise wrong_type_error("interceptors", "a sequence", interceptors)
+    given = tuple(cast("Iterable[grpc.aio.ClientInterceptor]", interceptors))
+    for interceptor in given:
         if not isinstance(interceptor, grpc.aio.ClientInterceptor):
             kind = type(interceptor).__name__
             raise TypeError(
                 f"interceptors must hold grpc.aio.UnaryUnaryClientInterceptor objects, got {kind}"
             )
-        validated.append(interceptor)
-    return tuple(validated)
+    return given
 
 
 def validate_channel_options(extra: object) -> list[ChannelOption]:
     """Return the pairs. Raises TypeError for anything else."""
     if isinstance(extra, (str, bytes)) or not isinstance(extra, Iterable):
-        raise TypeError(f"channel_options must be a sequence of pairs, got {shorten(extra)}")
-    options: list[ChannelOption] = []
-    for option in cast("Iterable[object]", extra):
-        pair = cast("ChannelOption", option)
-        if not isinstance(option, tuple) or len(pair) != 2 or not isinstance(pair[0], str):
+        raise wrong_type_error("channel_options", "a sequence of pairs", extra)
+    options = list(cast("Iterable[ChannelOption]", extra))
+    for option in options:
+        if not isinstance(option, tuple) or len(option) != 2 or not isinstance(option[0], str):
             raise TypeError(
                 "channel_options must hold pairs of name and value; one entry is not a pair"
             )
-        options.append(pair)
     return options

@@ -14,11 +14,12 @@ from .._errors import (
     JobNotFoundError,
     MilvusImportError,
     MilvusStatusError,
+    excerpt,
     hint_of,
+    quote,
     set_hint,
 )
 from .._hints import Hint
-from .._text import excerpt, quote
 from ._statuses import (
     DEADLINE_TEXT,
     FINAL_CODES,

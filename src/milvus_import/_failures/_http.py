@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 import grpc
 
-from .._errors import set_hint
+from .._errors import EXCERPT, quote, set_hint, without_queries
 from .._hints import Hint
-from .._text import EXCERPT, quote, without_queries
 from ._statuses import Row, call_error, http_code, meaning
 
 if TYPE_CHECKING:

@@ -25,9 +25,10 @@ from .._errors import (
     UnauthenticatedError,
     UnavailableError,
     UnsupportedServerError,
+    excerpt,
+    quote,
 )
 from .._hints import Hint
-from .._text import excerpt, quote
 
 if TYPE_CHECKING:
     from milvus_import_pb.common_pb2 import Status

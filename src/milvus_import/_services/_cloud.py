@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from .._errors import ArgumentError
-from .._text import shorten
+from .._errors import ArgumentError, shorten
 from ._replies import MAX_LISTED_JOBS
 from ._requests import (
     BucketCredentials,
@@ -15,33 +14,15 @@ from ._requests import (
     validate_cloud_job_id,
     validate_identifier,
 )
-from ._rest import Json, RestApi, http_services, number, text
+from ._rest import Json, RestApi, number, text
 
 if TYPE_CHECKING:
-    from .._connection._http import HttpConnection, HttpReply
+    from .._connection._http import HttpReply
     from .._models import Service
     from ._replies import JobList
     from ._requests import CreateParams
-    from ._select import Services
 
 _PAGE_SIZE: Final = 100
-
-
-def cloud_services(
-    connection: HttpConnection, cluster_id: str, project_id: str, region_id: str
-) -> Services:
-    """Return the service for a cluster, or for a project and its region. Nothing is sent."""
-    validate_identifier("cluster_id", cluster_id)
-    validate_identifier("project_id", project_id)
-    validate_identifier("region_id", region_id)
-    if bool(cluster_id) is bool(project_id) or bool(project_id) is not bool(region_id):
-        raise ArgumentError(
-            "exactly one of cluster_id, or project_id with region_id, must be passed with "
-            f"service='cloud', got cluster_id={shorten(cluster_id)}, "
-            f"project_id={shorten(project_id)}, region_id={shorten(region_id)}"
-        )
-    api = CloudApi(clusterId=cluster_id, projectId=project_id, regionId=region_id)
-    return http_services(connection, api)
 
 
 class CloudApi(RestApi):
@@ -49,6 +30,18 @@ class CloudApi(RestApi):
 
     service: Service = "cloud"
     validate_job_id = staticmethod(validate_cloud_job_id)
+
+    def __init__(self, cluster_id: str, project_id: str, region_id: str) -> None:
+        validate_identifier("cluster_id", cluster_id)
+        validate_identifier("project_id", project_id)
+        validate_identifier("region_id", region_id)
+        if bool(cluster_id) is bool(project_id) or bool(project_id) is not bool(region_id):
+            raise ArgumentError(
+                "exactly one of cluster_id, or project_id with region_id, must be passed with "
+                f"service='cloud', got cluster_id={shorten(cluster_id)}, "
+                f"project_id={shorten(project_id)}, region_id={shorten(region_id)}"
+            )
+        super().__init__(clusterId=cluster_id, projectId=project_id, regionId=region_id)
 
     def list_request(self, params: ListParams) -> bytes:
         """Build the request of a page."""

@@ -13,11 +13,10 @@ from google.protobuf.message import DecodeError, Message
 from milvus_import_pb import internal_pb2
 
 from .._connection._base import Method
-from .._errors import ArgumentError
+from .._errors import ArgumentError, shorten
 from .._failures._statuses import EMPTY_REPLY, reply_error, returned_error
 from .._hints import Hint
 from .._models import ImportJob, ImportState
-from .._text import shorten
 
 if TYPE_CHECKING:
     from .._models import ImportProgressData, Service

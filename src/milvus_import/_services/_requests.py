@@ -12,9 +12,8 @@ from typing import Any, TypedDict, cast
 
 from .._address import validate_text
 from .._connection._base import NextPage
-from .._errors import ArgumentError, wrong_type_error
+from .._errors import ArgumentError, shorten, wrong_type_error
 from .._options import pairs_of
-from .._text import shorten
 
 logger = logging.getLogger("milvus_import")
 

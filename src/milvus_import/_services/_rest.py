@@ -16,13 +16,11 @@ import grpc
 
 from .._connection._base import Method, NextPage
 from .._connection._http import HttpConnection
-from .._errors import ArgumentError
+from .._errors import ArgumentError, shorten, without_queries
 from .._failures._http import http_status_error, is_missing_route, missing_route_error
 from .._failures._statuses import NOT_READY, ReturnedStatus, call_error, reply_error, status_error
 from .._hints import Hint
 from .._models import ImportProgressData, ImportProgressDetail
-from .._options import CallSettings, client_settings
-from .._text import shorten, without_queries
 from ._operations import (
     ABORT_JOB,
     COMMIT_JOB,
@@ -53,7 +51,7 @@ if TYPE_CHECKING:
     from .._connection._http import HttpReply
     from .._errors import MilvusImportError
     from .._models import Service
-    from .._options import RpcOptions
+    from .._options import CallSettings
     from ._requests import CreateParams, JobParams, ListParams
 
 Code: Final = grpc.StatusCode
@@ -224,6 +222,53 @@ class RestApi:
         """``members``: those of each request, unless they are empty."""
         self._members = members
 
+    def connect(
+        self,
+        endpoint: Endpoint,
+        tls: TLSConfig | None,
+        max_receive_bytes: int,
+        max_send_bytes: int,
+    ) -> Services:
+        """Return the service. Nothing is sent. Raises ImportError without the extra."""
+        if endpoint.several:
+            raise ArgumentError(
+                f"uri must name one address with service={self.service!r}, "
+                f"got {shorten(endpoint.target)}: only gRPC balances calls over several addresses"
+            )
+        connection = HttpConnection(endpoint, tls, max_receive_bytes, max_send_bytes)
+        create = self.method("create", self.create_request, self.read_job_id, is_read=False)
+        methods: MethodTable = {
+            GET_PROGRESS: self.method("describe", self.job_request, self.read_progress),
+            LIST_JOBS: self.method("list", self.list_request, self.read_list),
+            CREATE_JOB: create,
+            CREATE_JOB_OF_GROUPS: create,
+            COMMIT_JOB: self.method("commit", self.job_request, self.read_success, is_read=False),
+            ABORT_JOB: self.method("abort", self.job_request, self.read_success, is_read=False),
+        }
+        # Milvus 2.4.0 to 2.4.13 call ``describe`` by its older name.
+        get_progress = self.method("get_progress", self.job_request, self.read_progress)
+        return Services(
+            connection,
+            {"describe": methods, "get_progress": {GET_PROGRESS: get_progress}},
+            DATABASE_HEADER,
+            partial(validate_http_settings, service=self.service),
+        )
+
+    def authorization(self, secret: str | None, name: str) -> str | None:
+        """Return the header: Bearer, or Basic if the token is not printable ASCII.
+
+        ``name``: the arguments that the secret is from.
+        """
+        if secret is None:
+            return None
+        if is_header_value(secret):
+            return f"Bearer {secret}"
+        with suppress(UnicodeEncodeError):  # its repr holds the secret: it must not be the context
+            if ":" in secret and self.service == "rest":
+                return "Basic " + base64.b64encode(secret.encode()).decode("ascii")
+        rule = f"printable ASCII without spaces at its ends if service is {self.service!r}"
+        raise ArgumentError(f"{name} must be {rule}")
+
     def method(self, path: str, build: Any, read: Any, *, is_read: bool = True) -> Method[Any, Any]:
         """Return one method; ``path`` is also its name in errors."""
         return Method(self.service, path, path, build, read, is_read)
@@ -342,83 +387,6 @@ def _row_of(record: Json) -> JobRow:
     if state == "Completed" and record.get("progress") is None:
         progress = 100
     return text(record, "collectionName"), state, progress, text(record, "reason")
-
-
-def http_settings(
-    endpoint: Endpoint,
-    secret: str | None,
-    secret_name: str,
-    db_name: str,
-    defaults: RpcOptions,
-    *,
-    service: Service = "rest",
-) -> CallSettings:
-    """Return the settings of a client. Raises ArgumentError for what HTTP does not support."""
-    settings = client_settings(
-        secure=endpoint.secure,
-        fixed={
-            "authorization": http_authorization(secret, secret_name, service),
-            DATABASE_HEADER: db_name,
-        },
-        defaults=defaults,
-    )
-    validate_http_settings(settings, service)
-    return settings
-
-
-def http_connection(
-    endpoint: Endpoint,
-    tls: TLSConfig | None,
-    max_receive_bytes: int,
-    max_send_bytes: int,
-    *,
-    service: Service = "rest",
-) -> HttpConnection:
-    """Return the connection. Nothing is sent. Raises ImportError without the extra."""
-    if endpoint.several:
-        raise ArgumentError(
-            f"uri must name one address with service={service!r}, "
-            f"got {shorten(endpoint.target)}: only gRPC balances calls over several addresses"
-        )
-    return HttpConnection(endpoint, tls, max_receive_bytes, max_send_bytes)
-
-
-def http_services(connection: HttpConnection, api: RestApi | None = None) -> Services:
-    """Return the service, that of Milvus by default."""
-    api = api or RestApi()
-    create = api.method("create", api.create_request, api.read_job_id, is_read=False)
-    methods: MethodTable = {
-        GET_PROGRESS: api.method("describe", api.job_request, api.read_progress),
-        LIST_JOBS: api.method("list", api.list_request, api.read_list),
-        CREATE_JOB: create,
-        CREATE_JOB_OF_GROUPS: create,
-        COMMIT_JOB: api.method("commit", api.job_request, api.read_success, is_read=False),
-        ABORT_JOB: api.method("abort", api.job_request, api.read_success, is_read=False),
-    }
-    # Milvus 2.4.0 to 2.4.13 call ``describe`` by its older name.
-    old: MethodTable = {
-        GET_PROGRESS: api.method("get_progress", api.job_request, api.read_progress)
-    }
-    return Services(
-        connection,
-        {"describe": methods, "get_progress": old},
-        DATABASE_HEADER,
-        partial(validate_http_settings, service=api.service),
-    )
-
-
-def http_authorization(secret: str | None, name: str, service: Service = "rest") -> str | None:
-    """Return the header: Bearer, or Basic if the token is not printable ASCII."""
-    if secret is None:
-        return None
-    if is_header_value(secret):
-        return f"Bearer {secret}"
-    with suppress(UnicodeEncodeError):  # its repr holds the secret: it must not be the context
-        if ":" in secret and service == "rest":
-            return "Basic " + base64.b64encode(secret.encode()).decode("ascii")
-    raise ArgumentError(
-        f"{name} must be printable ASCII without spaces at its ends if service is {service!r}"
-    )
 
 
 def is_header_value(value: str) -> bool:

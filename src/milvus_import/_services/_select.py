@@ -15,13 +15,13 @@ from .._errors import (
     MilvusImportError,
     MilvusStatusError,
     UnsupportedServerError,
+    quote,
 )
 from .._failures import complete
 from .._failures._complete import cloud_hint
 from .._failures._http import MISSING_ROUTE
 from .._failures._statuses import call_error, connection_broke, http_hint, lacks_grpc_status
 from .._hints import Hint
-from .._text import quote
 from ._operations import CREATE_JOB, CREATE_JOB_OF_GROUPS, Operation
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from .._errors import (
     UnsupportedServerError,
     WaitTimeoutError,
     hint_of,
+    quote,
     set_hint,
 )
 from .._failures._complete import cloud_hint
@@ -26,7 +27,6 @@ from .._models import ImportJob, ImportProgressData, ImportState, Service
 from .._options import has_reached
 from .._services._operations import LIST_JOBS
 from .._services._replies import JobRow, decode_row, sorted_ids
-from .._text import quote
 from ._poll import NEVER
 from ._polls import REPLY_FAULTS
 from ._retry import RetryPolicy
