@@ -14,7 +14,7 @@ import anyio
 import grpc
 import pytest
 from certificates import make_certificates
-from frames import Connection, frame_port
+from frames import Connection, FramePort
 from pages import code_blocks, run, table
 
 from milvus_import import (
@@ -267,7 +267,7 @@ async def test_compression_compresses_the_request(
         sent.append(connection.request)
         connection.end()
 
-    async with frame_port(hang_up) as port, ImportClient(port.uri, **defaults) as client:
+    async with FramePort(hang_up) as port, ImportClient(port.uri, **defaults) as client:
         with pytest.raises(CallError):
             await client.create_import("books", files, **options)
     assert bool(sent[0][0]) is compressed  # a flag, four bytes of length, the message

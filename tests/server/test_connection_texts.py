@@ -11,8 +11,8 @@ from typing import Any
 
 import grpc
 import pytest
-from frames import Connection, frame_port
-from h2_server import grpc_status, h2_server
+from frames import Connection, FramePort
+from h2_server import H2Server, grpc_status
 from interceptors import Pass
 
 from milvus_import import CallError, CallRecord, ImportClient, UnavailableError
@@ -31,7 +31,7 @@ async def failure(
 ) -> tuple[CallError, list[CallRecord], int]:
     """Return the error of a call, the records of its attempts, and how many requests arrived."""
     records: list[CallRecord] = []
-    async with frame_port(respond) as port, ImportClient(port.uri, service=service) as client:
+    async with FramePort(respond) as port, ImportClient(port.uri, service=service) as client:
         call = (
             client.create_import("books", ["a.parquet"], on_finish=records.append)
             if write
@@ -148,7 +148,7 @@ async def test_status_code_without_a_name_is_unknown(
     """grpcio below 1.83 raises a KeyError instead of the error."""
     records: list[CallRecord] = []
     async with (
-        h2_server(lambda _: grpc_status(99, "strange")) as server,
+        H2Server(lambda _: grpc_status(99, "strange")) as server,
         ImportClient(server.uri, service="internal", interceptors=interceptors) as client,
     ):
         with pytest.raises(CallError, match=r"UNKNOWN \((status code 99|strange)\)") as caught:

@@ -22,7 +22,7 @@ import network
 import pytest
 import web
 from certificates import ELSEWHERE, Certificates, make_certificates
-from frames import frame_port
+from frames import FramePort
 from gateways import scripted_gateway
 from interceptors import HoldBack
 from network import Relay
@@ -641,7 +641,7 @@ async def web_page_over_rest(stage: Stage) -> AsyncGenerator[Case, None]:
 
 @scenario()
 async def large_metadata(stage: Stage) -> AsyncGenerator[Case, None]:
-    async with frame_port(lambda connection: connection.go_away(11)) as port:
+    async with FramePort(lambda connection: connection.go_away(11)) as port:
         large = SECRETS["metadata"] | {"x-large": "x" * 5_000}
         yield Case(Attempt(port.uri, {"metadata": large, "service": "internal"}))
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tcp_server import TcpServer, reset
 
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
-_PREFACE = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+PREFACE = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 END_STREAM, _END_HEADERS = 1, 4
 _STATUS_200 = b"\x88"  # HPACK's static table
 
@@ -18,6 +17,12 @@ _STATUS_200 = b"\x88"  # HPACK's static table
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """Return one HTTP/2 frame."""
     return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
+
+
+async def read_frame(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Return the nine bytes before a frame's payload, and the payload."""
+    head = await reader.readexactly(9)
+    return head, await reader.readexactly(int.from_bytes(head[:3]))
 
 
 def header(name: bytes, value: bytes) -> bytes:
@@ -40,9 +45,7 @@ class Connection:
 
     def reset(self) -> None:
         """Close the connection with a TCP reset."""
-        sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
+        reset(self.writer)
 
     def http(self, status: int, body: bytes = b"", content_type: bytes = b"text/plain") -> None:
         """Respond as a web server: without a gRPC status."""
@@ -63,50 +66,26 @@ class Connection:
         self.writer.close()
 
 
-Respond = Callable[[Connection], Awaitable[None] | None]
+Respond = Callable[[Connection], object]
 
 
-@dataclass
-class FramePort:
-    """Responds to the first request of each connection, and counts the requests."""
+class FramePort(TcpServer):
+    """Calls ``respond`` for each request, and counts the requests."""
 
-    respond: Respond
-    port: int = 0
-    requests: int = 0
-    _writers: list[asyncio.StreamWriter] = field(default_factory=list[asyncio.StreamWriter])
+    def __init__(self, respond: Respond) -> None:
+        super().__init__(self._read)
+        self.requests = 0
+        self._respond = respond
 
-    @property
-    def uri(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection until the client closes it."""
-        self._writers.append(writer)
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(frame(SETTINGS, 0, 0))
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            await reader.readexactly(_PREFACE)
-            request = b""
-            while True:
-                head = await reader.readexactly(9)
-                payload = await reader.readexactly(int.from_bytes(head[:3]))
-                if head[3] == DATA:
-                    request += payload
-                if head[3] == DATA and head[4] & END_STREAM:
-                    self.requests += 1
-                    self.respond(Connection(writer, int.from_bytes(head[5:]), request))
-                    request = b""
-
-    def close(self) -> None:
-        for writer in self._writers:
-            writer.close()
-
-
-@asynccontextmanager
-async def frame_port(respond: Respond) -> AsyncGenerator[FramePort, None]:
-    """Run a port that calls ``respond`` for each request."""
-    served = FramePort(respond)
-    server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
-    served.port = server.sockets[0].getsockname()[1]
-    async with server:
-        yield served
-        served.close()
+        await reader.readexactly(PREFACE)
+        request = b""
+        while True:
+            head, payload = await read_frame(reader)
+            if head[3] == DATA:
+                request += payload
+            if head[3] == DATA and head[4] & END_STREAM:
+                self.requests += 1
+                self._respond(Connection(writer, int.from_bytes(head[5:]), request))
+                request = b""

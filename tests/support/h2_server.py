@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import cast
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import h2.config
 import h2.connection
 import h2.events
 from google.protobuf.message import Message
+from tcp_server import TcpServer
 
 
 @dataclass(frozen=True)
@@ -53,31 +52,20 @@ def reply(message: Message) -> Response:
     )
 
 
-@dataclass
-class H2Server:
+class H2Server(TcpServer):
     """Responds to each request with what ``respond`` returns for its path."""
 
-    respond: Callable[[str], Response]
-    paths: list[str] = field(default_factory=list[str])
-    """The paths of the requests, in order."""
-    port: int = 0
+    def __init__(self, respond: Callable[[str], Response]) -> None:
+        super().__init__(self._respond)
+        self.respond = respond
+        self.paths: list[str] = []
+        """The paths of the requests, in order."""
 
     @property
     def requests(self) -> int:
         return len(self.paths)
 
-    @property
-    def uri(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            await self._serve(reader, writer)
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
         connection = h2.connection.H2Connection(config)
         connection.initiate_connection()
@@ -104,26 +92,3 @@ class H2Server:
             connection.send_data(stream, response.body, end_stream=not response.trailers)
         if response.trailers:
             connection.send_headers(stream, response.trailers, end_stream=True)
-
-
-@asynccontextmanager
-async def h2_server(respond: Callable[[str], Response]) -> AsyncGenerator[H2Server, None]:
-    handler = H2Server(respond)
-    writers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        writers[task] = writer
-        await handler.serve(reader, writer)
-        del writers[task]
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    handler.port = server.sockets[0].getsockname()[1]
-    try:
-        yield handler
-    finally:
-        server.close()
-        for writer in writers.values():
-            writer.transport.abort()
-        await asyncio.gather(*writers)
-        await server.wait_closed()
