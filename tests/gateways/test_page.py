@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from certificates import Certificates
-from gateway_process import HOST, HAProxy, Nginx
+from gateway_process import HAProxy, Nginx
+from pages import DOCS
+from tcp_server import HOST
 
 from milvus_import import ImportClient, TLSConfig
 from milvus_import.testing import FakeMilvus
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
-PAGE = Path(__file__).parents[2] / "docs" / "gateways.md"
-
 
 def configuration(text: str) -> str:
     """Return the only code block of the page that contains this text."""
-    blocks: list[str] = re.findall(r"```\w+\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    blocks: list[str] = re.findall(
+        r"```\w+\n(.*?)```", (DOCS / "gateways.md").read_text("utf-8"), re.DOTALL
+    )
     (block,) = [block for block in blocks if text in block]
     return block
 
