@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from certificates import Certificates, make_certificates
 from gateway_process import Gateway, HAProxy, Nginx
-
-
-@pytest.fixture(scope="session")
-def certificates() -> Certificates:
-    return make_certificates()
 
 
 @pytest.fixture(params=[Nginx, HAProxy], ids=["nginx", "haproxy"])

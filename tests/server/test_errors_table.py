@@ -21,7 +21,7 @@ import grpc.aio
 import network
 import pytest
 import web
-from certificates import ELSEWHERE, Certificates, make_certificates
+from certificates import ELSEWHERE, Certificates
 from frames import FramePort
 from gateways import scripted_gateway
 from interceptors import HoldBack
@@ -851,11 +851,6 @@ async def no_time_left(stage: Stage) -> AsyncGenerator[Case, None]:
 
 
 # ------------------------------------------------------------------------------- the tests
-
-
-@pytest.fixture(scope="module")
-def certificates() -> Certificates:
-    return make_certificates()
 
 
 @pytest.fixture
