@@ -13,6 +13,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
@@ -50,6 +51,7 @@ class LoggedRequest(NamedTuple):
     path: str
 
 
+@dataclass(eq=False)
 class Gateway(ABC):
     """A gateway in a process group: ``async with Nginx(server) as gateway``.
 
@@ -59,17 +61,19 @@ class Gateway(ABC):
     name: ClassVar[str]
     """The program, which is also the name of its Debian package."""
 
-    def __init__(self, backend: Backend, *, tls: KeyAndChain | None = None) -> None:
-        self.backend = backend
-        self.rest_port: int = getattr(backend, "rest_port", 0) or 9
-        self.port = 0
-        self.secure = tls is not None
+    backend: Backend
+    tls: KeyAndChain | None = field(default=None, kw_only=True)
+    port: int = field(default=0, init=False)
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.rest_port: int = getattr(self.backend, "rest_port", 0) or 9
+        self.secure = self.tls is not None
         self.folder = Path(tempfile.mkdtemp(prefix=f"milvus-import-{self.name}-"))
         self.flag = self.folder / "flag"
         """A file: nginx acts by its option ``flagged`` while it exists."""
-        self.process: subprocess.Popen[bytes] | None = None
-        if tls is not None:
-            self.write_certificate(tls)
+        if self.tls is not None:
+            self.write_certificate(self.tls)
 
     @property
     def uri(self) -> str:
@@ -222,6 +226,7 @@ class Gateway(ABC):
             return probe.connect_ex((HOST, self.port)) == 0
 
 
+@dataclass(eq=False)
 class Nginx(Gateway):
     """nginx: ``server``, ``location`` and ``http`` are directives of those blocks."""
 
@@ -231,26 +236,16 @@ class Nginx(Gateway):
     started = r"start worker process \d+"
     reloaded = r"start worker process \d+\n(.*\n)*.*(gracefully shutting down|exited with code)"
 
-    def __init__(
-        self,
-        backend: Backend,
-        *,
-        tls: KeyAndChain | None = None,
-        http2: bool = True,
-        http: str = "",
-        server: str = "",
-        location: str = "",
-        flagged: str = "",
-        server_name: str = "localhost",
-        internal: str = "grpc_pass grpc://internal;",
-    ) -> None:
-        """``internal`` replaces the route of the internal service."""
-        super().__init__(backend, tls=tls)
-        if flagged:
-            location += f"if (-f {self.flag}) {{ {flagged} }}"
-        self.internal = internal
-        self.server_name = server_name
-        self.http2, self.http, self.server, self.location = http2, http, server, location
+    _: KW_ONLY
+    http2: bool = True
+    http: str = ""
+    server: str = ""
+    location: str = ""
+    flagged: str = ""
+    """A directive for each location that applies while the file ``flag`` exists."""
+    server_name: str = "localhost"
+    internal: str = "grpc_pass grpc://internal;"
+    """The route of the internal service."""
 
     def command(self, program: str) -> list[str]:
         return [program, "-p", str(self.folder), "-c", "config", "-e", "stderr"]
@@ -261,6 +256,9 @@ class Nginx(Gateway):
         user = "user root;" if os.geteuid() == 0 else ""
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         folders = "\n".join(f"  {kind}_temp_path {self.folder};" for kind in kinds)
+        location = self.location
+        if self.flagged:
+            location += f"if (-f {self.flag}) {{ {self.flagged} }}"
         others = ""  # requests for another host name
         if self.server_name != "localhost":
             others = f"server {{ listen {HOST}:{self.port} {options}; ssl_reject_handshake on; }}"
@@ -285,15 +283,16 @@ http {{
     server_name {self.server_name};
     {certificate if self.secure else ""}
     {self.server}
-    location /milvus.proto.proxy.Proxy/ {{ {self.location} {self.internal} }}
-    location /milvus.proto.milvus.MilvusService/ {{ {self.location} grpc_pass grpc://public; }}
-    location /v2/vectordb/ {{ {self.location} proxy_pass http://rest; }}
+    location /milvus.proto.proxy.Proxy/ {{ {location} {self.internal} }}
+    location /milvus.proto.milvus.MilvusService/ {{ {location} grpc_pass grpc://public; }}
+    location /v2/vectordb/ {{ {location} proxy_pass http://rest; }}
     location / {{ return 404; }}
   }}
 }}
 """
 
 
+@dataclass(eq=False)
 class HAProxy(Gateway):
     """HAProxy: ``frontend`` are directives of that section; ``bind`` are options of its bind."""
 
@@ -302,19 +301,11 @@ class HAProxy(Gateway):
     reload_signal = signal.SIGUSR2
     started = reloaded = r"Loading success"
 
-    def __init__(
-        self,
-        backend: Backend,
-        *,
-        tls: KeyAndChain | None = None,
-        alpn: str = "h2,http/1.1",
-        bind: str = "",
-        frontend: str = "",
-        server_timeout: float = 60.0,
-    ) -> None:
-        super().__init__(backend, tls=tls)
-        self.alpn, self.bind, self.frontend = alpn, bind, frontend
-        self.server_timeout = server_timeout
+    _: KW_ONLY
+    alpn: str = "h2,http/1.1"
+    bind: str = ""
+    frontend: str = ""
+    server_timeout: float = 60.0
 
     def command(self, program: str) -> list[str]:
         return [program, "-W", "-db", "-f", "config"]
