@@ -112,7 +112,7 @@ async def raises_for_errors(server: Any, peers: Any) -> None:
     job: dict[str, Any] = {"job_id": "1"}
     books: dict[str, Any] = {"collection_name": "books"}
     missing = "code: 2101, message: import job does not exist, jobID=999: importing data failed"
-    for changes, fault, function, arguments, text in (
+    rows: list[tuple[dict[str, Any], str, Callable[..., Any], dict[str, Any], str]] = [
         ({}, "", progress, {"job_id": "999"}, missing),
         ({}, "", progress, job | {"api_key": "root:Wrong"}, "status code: 401"),
         ({}, "", progress, {"job_id": ""}, "code: 1802"),
@@ -124,7 +124,8 @@ async def raises_for_errors(server: Any, peers: Any) -> None:
         ({}, "http-close", progress, job, "Remote end closed connection"),
         ({}, "http-truncated", progress, job, "IncompleteRead"),
         ({}, "rate-limit", progress, job, "code: 8, message: rate limit exceeded"),
-    ):
+    ]
+    for changes, fault, function, arguments, text in rows:
         for name, value in changes.items():
             setattr(server, name, value)
         if fault:
