@@ -22,8 +22,8 @@ import network
 import pytest
 import web
 from certificates import ELSEWHERE, Certificates
-from frames import FramePort
 from gateways import scripted_gateway
+from h2_server import H2Server
 from interceptors import HoldBack
 from network import Relay
 from processes import FakeProcess
@@ -641,7 +641,7 @@ async def web_page_over_rest(stage: Stage) -> AsyncGenerator[Case, None]:
 
 @scenario()
 async def large_metadata(stage: Stage) -> AsyncGenerator[Case, None]:
-    async with FramePort(lambda connection: connection.go_away(11)) as port:
+    async with H2Server(lambda request: request.go_away(11)) as port:
         large = SECRETS["metadata"] | {"x-large": "x" * 5_000}
         yield Case(Attempt(port.uri, {"metadata": large, "service": "internal"}))
 

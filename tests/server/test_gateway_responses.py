@@ -152,7 +152,7 @@ async def test_auto_reads_from_the_public_service_if_the_internal_one_is_not_rou
 ) -> None:
     public = reply(milvus_pb2.GetImportStateResponse(state=2))
     async with (
-        H2Server(lambda path: response if ".Proxy/" in path else public) as server,
+        H2Server(lambda request: response if ".Proxy/" in request.path else public) as server,
         ImportClient(server.uri) as client,
     ):
         assert (await client.get_import_progress(JOB)).service == "public"

@@ -99,7 +99,7 @@ async def scripted(transport: str, *script: Any, **options: Any) -> AsyncGenerat
         return
     times: list[float] = []
 
-    def respond(_: str) -> Response:
+    def respond(_: object) -> Response:
         times.append(time.monotonic())
         response: Response = replies.pop(0) if len(replies) > 1 else replies[0]
         return response

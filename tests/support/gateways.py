@@ -28,7 +28,7 @@ def scripted_gateway(*script: Message | int | None) -> H2Server:
     """
     left = list(script)
 
-    def respond(_: str) -> Response:
+    def respond(_: object) -> Response:
         entry = left.pop(0) if len(left) > 1 else left[0]
         if entry is None:
             return http(200)

@@ -10,20 +10,20 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from dataclasses import dataclass
 from typing import cast
 
+import tcp_server
 from frames import (
     DATA,
     END_STREAM,
     HEADERS,
     PREFACE,
     RST_STREAM,
-    Connection,
-    FramePort,
     read_frame,
 )
-from h2_server import H2Server, grpc_status, http
-from tcp_server import HOST, TcpServer, reset
+from h2_server import H2Server, Request, grpc_status, http
+from tcp_server import TcpServer, reset
 from times import until
 
+HOST = tcp_server.HOST
 Port = AbstractAsyncContextManager[int]
 
 
@@ -225,7 +225,7 @@ def http_port(tls: ssl.SSLContext | None = None) -> Port:
 
 def breaking_port() -> Port:
     """Serves HTTP/2 up to the first request, then resets the connection."""
-    return port_of(FramePort(Connection.reset))
+    return port_of(H2Server(Request.reset))
 
 
 def ssh_port() -> Port:
