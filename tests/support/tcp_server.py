@@ -61,13 +61,15 @@ class TcpServer:
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._open[task] = writer
         self.connections += 1
-        # One side has gone, or the server is closed; asyncio would log the cancellation.
-        with suppress(OSError, EOFError, asyncio.CancelledError):
-            await self._serve(reader, writer)
-        writer.close()
-        with suppress(OSError, asyncio.CancelledError):
-            await writer.wait_closed()
-        del self._open[task]
+        try:
+            # One side has gone, or the server is closed; asyncio would log the cancellation.
+            with suppress(OSError, EOFError, asyncio.CancelledError):
+                await self._serve(reader, writer)
+        finally:
+            writer.close()
+            with suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+            del self._open[task]
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
