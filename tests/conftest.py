@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator
 import hypothesis
 import older_grpc
 import pytest
+from certificates import Certificates, make_certificates
 from times import GUARD, SCALE
 
 from milvus_import._connection import _base
@@ -88,6 +89,11 @@ def scale() -> float:
 def guard() -> float:
     """Seconds after which a test fails that waits for something that must happen."""
     return GUARD
+
+
+@pytest.fixture(scope="session")
+def certificates() -> Certificates:
+    return make_certificates()
 
 
 @pytest.fixture(autouse=True)

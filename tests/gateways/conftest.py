@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from certificates import Certificates, make_certificates
+from gateway_process import Gateway, HAProxy, Nginx
 
 
-@pytest.fixture(scope="session")
-def certificates() -> Certificates:
-    return make_certificates()
+@pytest.fixture(params=[Nginx, HAProxy], ids=["nginx", "haproxy"])
+def kind(request: pytest.FixtureRequest) -> type[Gateway]:
+    """Each test with this argument runs with each of the two."""
+    found: type[Gateway] = request.param
+    return found

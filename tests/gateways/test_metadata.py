@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-from gateway_process import HAProxy, Nginx
+from typing import Any
 
-from milvus_import import CallRecord, ImportClient, UnavailableError
-from milvus_import._hints import Hint
+import pytest
+from gateway_process import Gateway, HAProxy, Nginx, configured
+from hint_keys import hint_key
+
+from milvus_import import CallError, CallRecord, ImportClient
 from milvus_import.testing import FakeMilvus
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -55,57 +57,46 @@ async def send(uri: str, fake: FakeMilvus) -> dict[str, str | bytes]:
     return {key: value for key, value in fake.received[-1].metadata if key in SENT}
 
 
-@pytest.mark.parametrize("kind", [Nginx, HAProxy])
-async def test_database_reaches_milvus(fake: FakeMilvus, kind: type[Nginx | HAProxy]) -> None:
-    fake.add_job(job_id=JOB)
-    async with kind(fake) as gateway, ImportClient(gateway.uri, db_name="library") as client:
-        await client.get_import_progress(JOB)
-    assert fake.received[-1].values("dbname") == ["library"]
-
-
-@pytest.mark.parametrize("kind", [Nginx, HAProxy])
-async def test_response_metadata_passes(fake: FakeMilvus, kind: type[Nginx | HAProxy]) -> None:
+async def test_deadline_database_and_metadata_of_the_response_pass(
+    fake: FakeMilvus, kind: type[Gateway]
+) -> None:
     fake.add_job(job_id=JOB)
     fake.metadata = (("x-initial", "a"), ("x-initial_bin-bin", b"\0"))
     fake.trailing_metadata = (("x-trailing", "b"), ("x_trailing", "c"))
     records: list[CallRecord] = []
-    async with kind(fake) as gateway, ImportClient(gateway.uri) as client:
-        await client.get_import_progress(JOB, on_finish=records.append)
+    async with kind(fake) as gateway, ImportClient(gateway.uri, db_name="library") as client:
+        await client.get_import_progress(JOB, timeout=900, on_finish=records.append)
+    assert fake.received[-1].values("dbname") == ["library"]
+    assert 0 < (fake.received[-1].time_remaining or 0) <= 1_000  # gRPC rounds up
     assert {*fake.metadata} <= {*records[0].initial_metadata}
     assert {*fake.trailing_metadata} <= {*records[0].trailing_metadata}
 
 
-@pytest.mark.parametrize("kind", [Nginx, HAProxy])
-async def test_deadline_reaches_milvus(fake: FakeMilvus, kind: type[Nginx | HAProxy]) -> None:
-    fake.add_job(job_id=JOB)
-    async with kind(fake) as gateway, ImportClient(gateway.uri) as client:
-        await client.get_import_progress(JOB, timeout=1_000)
-    remaining = fake.received[-1].time_remaining
-    assert remaining is not None
-    assert 0 < remaining <= 1_000
+SMALL = "client_header_buffer_size 1k; large_client_header_buffers 2 2k;"
 
 
 @pytest.mark.parametrize(
-    ("server", "size"),
-    [("", 20_000), ("client_header_buffer_size 1k; large_client_header_buffers 2 2k;", 3_000)],
-    ids=["default buffers", "small buffers"],
+    ("service", "server", "size"),
+    [("internal", "", 20_000), ("internal", SMALL, 3_000), ("rest", "", 40_000)],
+    ids=["default buffers", "small buffers", "rest"],
 )
-async def test_metadata_larger_than_the_buffers_of_nginx(
-    fake: FakeMilvus, server: str, size: int
+async def test_metadata_larger_than_the_buffers(
+    fake: FakeMilvus, kind: type[Gateway], service: Any, server: str, size: int
 ) -> None:
-    async with Nginx(fake, server=server) as gateway, ImportClient(gateway.uri) as client:
-        assert await client.check() == "internal"
-        with pytest.raises(UnavailableError, match="GOAWAY") as caught:
-            await client.check(metadata={"x-large": "a" * size})
-        assert await client.check() == "internal"
-    assert caught.value.hint == Hint.GATEWAY_METADATA_SIZE.python
-
-
-async def test_metadata_larger_than_the_buffers_of_haproxy(fake: FakeMilvus) -> None:
-    async with HAProxy(fake) as gateway, ImportClient(gateway.uri) as client:
-        assert await client.check() == "internal"
-        with pytest.raises(UnavailableError, match="GOAWAY") as caught:
-            await client.check(metadata={"x-large": "a" * 20_000})
-        assert await client.check() == "internal"
-    assert caught.value.hint == Hint.GATEWAY_METADATA_SIZE.python
-    assert not caught.value.transient
+    fake.version = "3.0"
+    rest = service == "rest"
+    nginx = {"server": server, "http2": not rest}
+    async with (
+        configured(kind, fake, nginx=nginx) as gateway,
+        ImportClient(gateway.uri, service=service) as client,
+    ):
+        assert await client.check() == service
+        with pytest.raises(CallError, match="HTTP 400" if rest else "GOAWAY") as caught:
+            await client.check(metadata={"x-large": "a" * (size if kind is Nginx else 20_000)})
+        assert await client.check() == service
+    error = caught.value
+    assert (hint_key(error), error.http_status) == (
+        "GATEWAY_METADATA_SIZE",
+        400 if rest else None,
+    )
+    assert server or not error.transient  # 3 kB fit into most buffers

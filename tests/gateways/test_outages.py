@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import Any, Literal, NamedTuple
 
 import grpc
 import pytest
 from certificates import Certificates
-from gateway_process import Gateway, HAProxy, Nginx, until
+from gateway_process import GUARD, INTERVAL, Gateway, HAProxy, Nginx
+from times import until
+from watching import FaultLog
 
 from milvus_import import (
     CallError,
-    CallRecord,
     DeadlineExceededError,
     ImportClient,
     ImportProgressData,
@@ -25,41 +27,28 @@ from milvus_import.testing import FakeJob, FakeMilvus, Fault
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
-INTERVAL = 0.05
-OUTAGE = 2.5
-"""Seconds for which a gateway responds with an HTTP error."""
-GUARD = 60.0
-
-KINDS: dict[str, type[Nginx | HAProxy]] = {"nginx": Nginx, "haproxy": HAProxy}
-both = pytest.mark.parametrize("kind", list(KINDS.values()), ids=list(KINDS))
-
 
 class Following:
-    """A watch in a task of its own, with what its calls and its faults were."""
+    """A watch in a task of its own, with its changes and its faults."""
 
     def __init__(self, client: ImportClient, job: FakeJob, rpc_timeout: float) -> None:
-        self.records: list[CallRecord] = []
-        self.faults: list[MilvusImportError] = []
+        self.faults = FaultLog()
         self.changes: list[ImportProgressData] = []
-        self._client, self._job, self._rpc_timeout = client, job, rpc_timeout
-        self._task = asyncio.create_task(self._follow())
+        self._job = job
+        self._watch = client.watch(
+            job.job_id, interval=INTERVAL, rpc_timeout=rpc_timeout, on_retry=self.faults
+        )
+        self.task = asyncio.create_task(self._follow())
 
     async def _follow(self) -> None:
-        watch = self._client.watch(
-            self._job.job_id,
-            interval=INTERVAL,
-            rpc_timeout=self._rpc_timeout,
-            on_retry=lambda error, _: self.faults.append(error),
-            on_finish=self.records.append,
-        )
-        async for progress in watch:
+        async for progress in self._watch:
             self.changes.append(progress)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition holds; raise what has ended the watch."""
-        await until(lambda: condition() or self._task.done(), GUARD)
-        if self._task.done():
-            await self._task
+        await until(lambda: condition() or self.task.done(), GUARD)
+        if self.task.done():
+            await self.task
         assert condition()
 
     async def reach_progress(self, percent: int) -> None:
@@ -69,12 +58,15 @@ class Following:
 
     async def complete(self) -> None:
         """Complete the job, and wait until the watch has ended with it."""
+        await self.reach_progress(50)
         self._job.state, self._job.progress = "Completed", 100
-        await asyncio.wait_for(self._task, GUARD)
+        await asyncio.wait_for(self.task, GUARD)
         assert self.changes[-1].state == "Completed"
 
-    def stop(self) -> None:
-        self._task.cancel()
+    @property
+    def statuses(self) -> set[int | None]:
+        """The HTTP statuses of the faults."""
+        return {error.http_status for error, _ in self.faults if isinstance(error, CallError)}
 
 
 @asynccontextmanager
@@ -90,11 +82,10 @@ async def following(
             await watch.reach_progress(2)
             yield watch
         finally:
-            watch.stop()
+            watch.task.cancel()
 
 
-@both
-async def test_watch_survives_reloads(fake: FakeMilvus, kind: type[Nginx | HAProxy]) -> None:
+async def test_watch_survives_reloads(fake: FakeMilvus, kind: type[Gateway]) -> None:
     async with kind(fake) as gateway, following(gateway, fake) as watch:
         for percent in (10, 20, 30):
             await gateway.reload()
@@ -104,59 +95,51 @@ async def test_watch_survives_reloads(fake: FakeMilvus, kind: type[Nginx | HAPro
     assert not any(received.reset for received in fake.received)
 
 
-@both
-async def test_watch_survives_a_restart(fake: FakeMilvus, kind: type[Nginx | HAProxy]) -> None:
-    async with kind(fake) as gateway, following(gateway, fake) as watch:
-        await gateway.stop()
-        await watch.until(lambda: bool(watch.faults))
-        await gateway.start()
-        await watch.reach_progress(50)
-        await watch.complete()
-    assert {type(error) for error in watch.faults} == {UnavailableError}
+class Outage(NamedTuple):
+    """What fails, the methods that begin and end it, and what the watch reports."""
+
+    of: Literal["gateway", "backend"]
+    begin: str
+    end: str
+    error: type[MilvusImportError]
+    """One of the errors; UnavailableError is that of all."""
+    faults: int = 1
+    """How many are seen before the outage ends."""
+    statuses: tuple[int | None, int | None] = (None, None)
+    """The HTTP status of an error with nginx, and with HAProxy."""
 
 
-@both
-async def test_watch_survives_a_killed_gateway(
-    fake: FakeMilvus, kind: type[Nginx | HAProxy]
+OUTAGES = {
+    "restart": Outage("gateway", "stop", "start", UnavailableError),
+    "killed gateway": Outage("gateway", "kill", "start", UnavailableError),
+    "frozen gateway": Outage("gateway", "freeze", "thaw", DeadlineExceededError, 2),
+    "dead backend": Outage("backend", "stop", "start", UnavailableError, 2, (502, 503)),
+}
+
+
+@pytest.mark.parametrize("name", OUTAGES)
+async def test_watch_survives_a(
+    fake: FakeMilvus, kind: type[Gateway], name: str, scale: float
 ) -> None:
-    async with kind(fake) as gateway, following(gateway, fake) as watch:
-        await gateway.kill()
-        await watch.until(lambda: bool(watch.faults))
-        await gateway.start()
-        await watch.reach_progress(50)
+    outage = OUTAGES[name]
+    frozen = outage.error is DeadlineExceededError
+    async with (
+        kind(fake) as gateway,
+        following(gateway, fake, rpc_timeout=scale if frozen else GUARD) as watch,
+    ):
+        failing = gateway if outage.of == "gateway" else fake
+        await getattr(failing, outage.begin)()
+        await watch.until(lambda: len(watch.faults) >= outage.faults)
+        await getattr(failing, outage.end)()
         await watch.complete()
-    assert {type(error) for error in watch.faults} == {UnavailableError}
+    assert outage.error in watch.faults.kinds
+    if not frozen:
+        assert {*watch.faults.kinds} == {outage.error}
+    assert outage.statuses[kind is HAProxy] in watch.statuses
 
 
-@both
-async def test_watch_survives_a_frozen_gateway(
-    fake: FakeMilvus, kind: type[Nginx | HAProxy], scale: float
-) -> None:
-    async with kind(fake) as gateway, following(gateway, fake, rpc_timeout=scale) as watch:
-        gateway.freeze()
-        await watch.until(lambda: len(watch.faults) >= 2)
-        gateway.thaw()
-        await watch.reach_progress(50)
-        await watch.complete()
-    assert any(isinstance(error, DeadlineExceededError) for error in watch.faults)
-
-
-@both
-async def test_watch_survives_a_dead_backend(fake: FakeMilvus, kind: type[Nginx | HAProxy]) -> None:
-    expected = 502 if kind is Nginx else 503
-    async with kind(fake) as gateway, following(gateway, fake) as watch:
-        await fake.stop()
-        await watch.until(lambda: len(watch.faults) >= 2)
-        await fake.start()
-        await watch.reach_progress(50)
-        await watch.complete()
-    statuses = [error.http_status for error in watch.faults if isinstance(error, CallError)]
-    assert expected in statuses
-
-
-@both
 async def test_watch_survives_rotated_certificates(
-    fake: FakeMilvus, kind: type[Nginx | HAProxy], certificates: Certificates
+    fake: FakeMilvus, kind: type[Gateway], certificates: Certificates
 ) -> None:
     """The old connection continues or is replaced; new clients accept the new certificate only."""
     ca, new_ca = certificates.ca, certificates.rotated_ca
@@ -166,7 +149,7 @@ async def test_watch_survives_rotated_certificates(
     ):
         gateway.write_certificate(certificates.rotated)
         await gateway.reload()
-        await watch.reach_progress(50)
+        await watch.reach_progress(40)
         async with ImportClient(gateway.uri, tls=TLSConfig(ca=new_ca)) as client:
             assert await client.check() == "internal"
         async with ImportClient(gateway.uri, tls=TLSConfig(ca=ca)) as client:
@@ -176,23 +159,16 @@ async def test_watch_survives_rotated_certificates(
     assert watch.faults == []
 
 
-def failing(fake: FakeMilvus, status: int) -> Nginx:
-    """Return an nginx that responds with this HTTP status while its flag file exists."""
-    gateway = Nginx(fake)
-    gateway.location = f"if (-f {gateway.flag}) {{ return {status}; }}"
-    return gateway
-
-
 async def test_watch_survives_http_500(fake: FakeMilvus) -> None:
-    gateway = failing(fake, 500)
-    async with gateway, following(gateway, fake) as watch:
+    async with (
+        Nginx(fake, flagged="return 500;") as gateway,
+        following(gateway, fake) as watch,
+    ):
         gateway.flag.touch()
-        await asyncio.sleep(OUTAGE)
+        await watch.until(lambda: len(watch.faults) >= 3)
         gateway.flag.unlink()
-        await watch.reach_progress(50)
         await watch.complete()
-    statuses = {error.http_status for error in watch.faults if isinstance(error, CallError)}
-    assert statuses == {500}
+    assert watch.statuses == {500}
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
@@ -200,20 +176,52 @@ async def test_wait_that_starts_during_an_outage_of_the_backend(
     fake: FakeMilvus, status: int
 ) -> None:
     job = fake.add_job(state="Completed", progress=100)
-    faults: list[MilvusImportError] = []
-    gateway = failing(fake, status)
+    faults = FaultLog()
+    gateway = Nginx(fake, flagged=f"return {status};")
     gateway.flag.touch()
     async with gateway, ImportClient(gateway.uri) as client:
-        wait = asyncio.create_task(
-            client.wait(
-                job.job_id, interval=INTERVAL, on_retry=lambda error, _: faults.append(error)
-            )
-        )
-        await asyncio.sleep(OUTAGE)
+        wait = asyncio.create_task(client.wait(job.job_id, interval=INTERVAL, on_retry=faults))
+        await until(lambda: len(faults) >= 2 or wait.done(), GUARD)
         gateway.flag.unlink()
         progress = await asyncio.wait_for(wait, GUARD)
     assert progress.state == "Completed"
-    assert {getattr(error, "http_status", None) for error in faults} == {status}
+    assert {getattr(error, "http_status", None) for error, _ in faults} == {status}
+
+
+PAGES = {
+    "page": "return 200 '<title>Maintenance</title>';",
+    "empty": "return 200;",
+    "204": "return 204;",
+    "JSON": 'return 200 \'{"status":"maintenance"}\';',
+    "503": "return 503;",
+}
+
+
+@pytest.mark.parametrize("service", ["rest", "internal"])
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("method", ["wait", "wait_all"])
+async def test_wait_survives_a_page_in_place_of_milvus(
+    fake: FakeMilvus, page: str, method: str, service: Any
+) -> None:
+    """While the flag exists, nginx responds with the page."""
+    fake.version = "3.0"
+    job, faults = fake.add_job(state="Importing", progress=40), FaultLog()
+    options: dict[str, Any] = {"interval": INTERVAL, "timeout": GUARD, "on_retry": faults}
+    async with (
+        Nginx(fake, http2=service != "rest", flagged=PAGES[page]) as gateway,
+        ImportClient(gateway.uri, service=service) as client,
+    ):
+        await client.get_import_progress(job.job_id)
+        gateway.flag.touch()
+        jobs: Any = job.job_id if method == "wait" else [job.job_id]
+        waiting = asyncio.ensure_future(getattr(client, method)(jobs, **options))
+        await until(lambda: len(faults) >= 3 or waiting.done(), GUARD)
+        job.state, job.progress = "Completed", 100
+        gateway.flag.unlink()
+        found = await waiting
+    outcome = found if method == "wait" else found[job.job_id]
+    assert outcome.state == "Completed"
+    assert all(error.transient for error, _ in faults)
 
 
 async def test_wait_raises_immediately_if_the_first_response_is_no_outage(
@@ -226,9 +234,8 @@ async def test_wait_raises_immediately_if_the_first_response_is_no_outage(
     assert caught.value.code is grpc.StatusCode.PERMISSION_DENIED
 
 
-@both
 async def test_reads_in_flight_are_not_reset_by_a_reload(
-    fake: FakeMilvus, kind: type[Nginx | HAProxy]
+    fake: FakeMilvus, kind: type[Gateway]
 ) -> None:
     """A reset read can crash Milvus 2.3: both gateways finish the requests in flight."""
     job = fake.add_job(state="Importing", progress=40)

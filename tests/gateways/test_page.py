@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 from certificates import Certificates
-from gateway_process import HOST, HAProxy, Nginx
+from gateway_process import HAProxy, Nginx
+from pages import code_block, replace
+from tcp_server import HOST
 
 from milvus_import import ImportClient, TLSConfig
 from milvus_import.testing import FakeMilvus
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
-PAGE = Path(__file__).parents[2] / "docs" / "gateways.md"
-
-
-def configuration(text: str) -> str:
-    """Return the only code block of the page that contains this text."""
-    blocks: list[str] = re.findall(r"```\w+\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    (block,) = [block for block in blocks if text in block]
-    return block
-
-
-def replaced(text: str, changes: dict[str, str]) -> str:
-    for old, new in changes.items():
-        assert old in text
-        text = text.replace(old, new)
-    return text
-
 
 class PageNginx(Nginx):
     def config(self) -> str:
         assert isinstance(self.backend, FakeMilvus)
-        block = replaced(
-            configuration("upstream milvus_public"),
+        block = replace(
+            code_block("gateways.md", "upstream milvus_public", r"\w+"),
             {
                 "http://127.0.0.1:19530": self.backend.rest_uri,
                 "127.0.0.1:19530": f"{HOST}:{self.backend.public_port}",
@@ -52,8 +35,8 @@ class PageNginx(Nginx):
 
 class PageHAProxy(HAProxy):
     def config(self) -> str:
-        return replaced(
-            configuration("backend milvus_public"),
+        return replace(
+            code_block("gateways.md", "backend milvus_public", r"\w+"),
             {
                 "127.0.0.1:19530": f"{HOST}:{self.backend.public_port}",
                 "127.0.0.1:19529": f"{HOST}:{self.backend.internal_port}",

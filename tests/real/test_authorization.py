@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from real_milvus import RealMilvus
@@ -20,8 +19,7 @@ from milvus_import.testing import FakeMilvus
 pytestmark = pytest.mark.anyio
 
 
-@dataclass
-class Ports:
+class Ports(NamedTuple):
     public: str
     internal: str
 

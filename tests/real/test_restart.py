@@ -6,13 +6,9 @@ import anyio
 import pytest
 from real_milvus import RealMilvus
 from real_place import place_at
+from watching import FaultLog
 
-from milvus_import import (
-    ImportFailedError,
-    ImportProgressData,
-    MilvusImportError,
-    UnavailableError,
-)
+from milvus_import import ImportFailedError, ImportProgressData, UnavailableError
 
 pytestmark = pytest.mark.anyio
 
@@ -20,17 +16,12 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.timeout(240)
 async def test_wait_survives_a_killed_server_and_reports_that_the_job_failed() -> None:
     progress: list[ImportProgressData] = []
-    faults: list[MilvusImportError] = []
-    running, failing = anyio.Event(), anyio.Event()
+    faults, running = FaultLog(), anyio.Event()
 
     def record(seen: ImportProgressData) -> None:
         progress.append(seen)
         if seen.state == "Importing" and seen.progress > 0:
             running.set()
-
-    def record_fault(error: MilvusImportError, _: float) -> None:
-        faults.append(error)
-        failing.set()
 
     with RealMilvus() as server:
         async with place_at(server) as place:
@@ -42,18 +33,15 @@ async def test_wait_survives_a_killed_server_and_reports_that_the_job_failed() -
                     ImportFailedError, match="task marked failed as service restarted"
                 ):
                     await place.client.wait(
-                        job_id,
-                        interval=0.5,
-                        on_progress=record,
-                        on_retry=record_fault,
+                        job_id, interval=0.5, on_progress=record, on_retry=faults
                     )
 
             async with anyio.create_task_group() as group:
                 group.start_soon(wait_to_the_end)
                 await running.wait()
                 await anyio.to_thread.run_sync(server.kill)
-                await failing.wait()
+                await faults.reach(1)
                 await anyio.to_thread.run_sync(server.start, 120.0)
-    assert isinstance(faults[0], UnavailableError)
+    assert faults.kinds[0] is UnavailableError
     assert [seen.state for seen in progress][-2:] == ["Importing", "Failed"]
     assert sum(seen.done for seen in progress) == 1

@@ -14,7 +14,7 @@ import anyio
 import grpc
 import pytest
 from certificates import make_certificates
-from frames import Connection, frame_port
+from h2_server import H2Server, Request
 from pages import code_blocks, run, table
 
 from milvus_import import (
@@ -239,11 +239,11 @@ async def test_compression_compresses_the_request(
     files = [f"imports/2026/part-{number}.parquet" for number in range(500)]
     sent: list[bytes] = []
 
-    def hang_up(connection: Connection) -> None:
-        sent.append(connection.request)
-        connection.end()
+    def hang_up(request: Request) -> None:
+        sent.append(request.body)
+        request.end()
 
-    async with frame_port(hang_up) as port, ImportClient(port.uri, **defaults) as client:
+    async with H2Server(hang_up) as port, ImportClient(port.uri, **defaults) as client:
         with pytest.raises(CallError):
             await client.create_import("books", files, **options)
     assert bool(sent[0][0]) is compressed  # a flag, four bytes of length, the message

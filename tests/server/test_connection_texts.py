@@ -6,13 +6,11 @@ The texts differ between versions of grpcio: these tests run with the lowest and
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
-from frames import Connection, frame_port
-from h2_server import grpc_status, h2_server
+from h2_server import H2Server, Request, Respond, Response, grpc_status, http
 from interceptors import Pass
 
 from milvus_import import CallError, CallRecord, ImportClient, UnavailableError
@@ -23,7 +21,6 @@ from milvus_import._hints import Hint
 pytestmark = pytest.mark.anyio
 
 Code = grpc.StatusCode
-Respond = Callable[[Connection], None]
 
 
 async def failure(
@@ -31,7 +28,7 @@ async def failure(
 ) -> tuple[CallError, list[CallRecord], int]:
     """Return the error of a call, the records of its attempts, and how many requests arrived."""
     records: list[CallRecord] = []
-    async with frame_port(respond) as port, ImportClient(port.uri, service=service) as client:
+    async with H2Server(respond) as port, ImportClient(port.uri, service=service) as client:
         call = (
             client.create_import("books", ["a.parquet"], on_finish=records.append)
             if write
@@ -43,9 +40,9 @@ async def failure(
 
 
 BREAKS: dict[str, Respond] = {
-    "closed": Connection.end,
-    "reset": Connection.reset,
-    "GOAWAY": lambda connection: connection.go_away(2),
+    "closed": Request.end,
+    "reset": Request.reset,
+    "GOAWAY": lambda request: request.go_away(2),
 }
 
 
@@ -60,7 +57,7 @@ async def test_read_is_retried_once_when_its_connection_breaks(respond: Respond)
     assert len(records) == 2
 
 
-@pytest.mark.parametrize("respond", [Connection.end, Connection.reset], ids=["closed", "reset"])
+@pytest.mark.parametrize("respond", [Request.end, Request.reset], ids=["closed", "reset"])
 async def test_write_is_sent_once_when_its_connection_breaks(respond: Respond) -> None:
     error, records, requests = await failure(respond, write=True)
     assert (error.transient, error.may_have_run) == (True, True)
@@ -82,14 +79,11 @@ async def test_refused_connection_is_not_retried() -> None:
     assert len(records) == 1
 
 
-NO_STATUS: dict[str, Respond] = {
-    "text/plain": lambda connection: connection.http(200),
-    "application/grpc": lambda c: c.http(200, content_type=b"application/grpc"),
-}
+@pytest.mark.parametrize("content_type", ["text/plain", "application/grpc"])
+async def test_empty_http_200_has_no_grpc_status(content_type: str) -> None:
+    def respond(_: object) -> Response:
+        return http(200, b"", ("content-type", content_type))
 
-
-@pytest.mark.parametrize("respond", NO_STATUS.values(), ids=NO_STATUS)
-async def test_empty_http_200_has_no_grpc_status(respond: Respond) -> None:
     error, records, requests = await failure(respond)
     assert lacks_grpc_status(error), error.details
     assert not connection_broke(error)
@@ -113,7 +107,9 @@ async def test_empty_http_200_has_no_grpc_status(respond: Respond) -> None:
     ],
 )
 async def test_http_status_is_not_retried(status: int, code: grpc.StatusCode, hint: Hint) -> None:
-    error, records, requests = await failure(lambda connection: connection.http(status))
+    error, records, requests = await failure(
+        lambda _: http(status, b"", ("content-type", "text/plain"))
+    )
     assert (error.code, error.http_status, hint_of(error)) == (code, status, hint)
     assert (len(records), requests) == (1, 1)
 
@@ -125,9 +121,7 @@ async def test_http_status_is_not_retried(status: int, code: grpc.StatusCode, hi
 async def test_reset_of_the_request_alone_is_not_retried(
     stream_error: int, code: grpc.StatusCode
 ) -> None:
-    error, records, requests = await failure(
-        lambda connection: connection.reset_stream(stream_error)
-    )
+    error, records, requests = await failure(lambda request: request.reset_stream(stream_error))
     assert error.code is code
     assert error.transient
     assert (len(records), requests) == (1, 1)
@@ -135,7 +129,7 @@ async def test_reset_of_the_request_alone_is_not_retried(
 
 async def test_metadata_that_is_too_large_for_the_gateway_is_not_sent_again() -> None:
     large = {"x-large": "x" * 5_000}
-    error, records, _ = await failure(lambda connection: connection.go_away(11), metadata=large)
+    error, records, _ = await failure(lambda request: request.go_away(11), metadata=large)
     assert hint_of(error) is Hint.GATEWAY_METADATA_SIZE, error.details
     assert len(records) == 1
 
@@ -148,7 +142,7 @@ async def test_status_code_without_a_name_is_unknown(
     """grpcio below 1.83 raises a KeyError instead of the error."""
     records: list[CallRecord] = []
     async with (
-        h2_server(lambda _: grpc_status(99, "strange")) as server,
+        H2Server(lambda _: grpc_status(99, "strange")) as server,
         ImportClient(server.uri, service="internal", interceptors=interceptors) as client,
     ):
         with pytest.raises(CallError, match=r"UNKNOWN \((status code 99|strange)\)") as caught:
@@ -158,7 +152,8 @@ async def test_status_code_without_a_name_is_unknown(
 
 
 async def test_page_of_a_web_server_is_not_a_grpc_response() -> None:
-    error, _, _ = await failure(lambda c: c.http(200, b"<html></html>", b"text/html"))
+    page = http(200, b"<html></html>", ("content-type", "text/html"))
+    error, _, _ = await failure(lambda _: page)
     assert error.code is Code.UNKNOWN
     # The text of older versions of grpcio does not distinguish it from a broken stream.
     assert hint_of(error) in {Hint.NO_GRPC_STATUS, Hint.BROKEN_OR_NOT_GRPC}, error.details

@@ -21,9 +21,9 @@ import grpc.aio
 import network
 import pytest
 import web
-from certificates import ELSEWHERE, Certificates, make_certificates
-from frames import frame_port
+from certificates import ELSEWHERE, Certificates
 from gateways import scripted_gateway
+from h2_server import H2Server
 from interceptors import HoldBack
 from network import Relay
 from processes import FakeProcess
@@ -641,7 +641,7 @@ async def web_page_over_rest(stage: Stage) -> AsyncGenerator[Case, None]:
 
 @scenario()
 async def large_metadata(stage: Stage) -> AsyncGenerator[Case, None]:
-    async with frame_port(lambda connection: connection.go_away(11)) as port:
+    async with H2Server(lambda request: request.go_away(11)) as port:
         large = SECRETS["metadata"] | {"x-large": "x" * 5_000}
         yield Case(Attempt(port.uri, {"metadata": large, "service": "internal"}))
 
@@ -851,11 +851,6 @@ async def no_time_left(stage: Stage) -> AsyncGenerator[Case, None]:
 
 
 # ------------------------------------------------------------------------------- the tests
-
-
-@pytest.fixture(scope="module")
-def certificates() -> Certificates:
-    return make_certificates()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import asyncio
 
 import grpc
 import pytest
-from h2_server import Response, grpc_status, h2_server, http, reply
+from h2_server import H2Server, Response, grpc_status, http, reply
 
 from milvus_import import (
     AccessDeniedError,
@@ -118,7 +118,7 @@ async def test_response_of_a_gateway(name: str) -> None:
     response, kind, code, hint, transient = ROWS[name]
     records: list[CallRecord] = []
     async with (
-        h2_server(lambda _: response) as server,
+        H2Server(lambda _: response) as server,
         ImportClient(server.uri, service="internal", on_finish=records.append) as client,
     ):
         with pytest.raises(CallError) as caught:
@@ -136,7 +136,7 @@ async def test_watch_survives_an_outage_that_a_gateway_reports(name: str, respon
     script = [*([importing] if responded else []), *[ROWS[name][0]] * 3]
     faults: list[MilvusImportError] = []
     async with (
-        h2_server(lambda _: script.pop(0) if script else COMPLETED) as server,
+        H2Server(lambda _: script.pop(0) if script else COMPLETED) as server,
         ImportClient(server.uri, service="internal") as client,
     ):
         final = await asyncio.wait_for(
@@ -152,7 +152,7 @@ async def test_auto_reads_from_the_public_service_if_the_internal_one_is_not_rou
 ) -> None:
     public = reply(milvus_pb2.GetImportStateResponse(state=2))
     async with (
-        h2_server(lambda path: response if ".Proxy/" in path else public) as server,
+        H2Server(lambda request: response if ".Proxy/" in request.path else public) as server,
         ImportClient(server.uri) as client,
     ):
         assert (await client.get_import_progress(JOB)).service == "public"
@@ -160,7 +160,7 @@ async def test_auto_reads_from_the_public_service_if_the_internal_one_is_not_rou
 
 @pytest.mark.parametrize("name", [name for name in ROWS if name != "envoy: unrouted path"])
 async def test_a_write_is_sent_once(name: str) -> None:
-    async with h2_server(lambda _: ROWS[name][0]) as server, ImportClient(server.uri) as client:
+    async with H2Server(lambda _: ROWS[name][0]) as server, ImportClient(server.uri) as client:
         with pytest.raises(CallError):
             await client.create_import("books", ["a.parquet"])
         assert len(server.paths) == 1

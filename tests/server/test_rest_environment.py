@@ -12,7 +12,7 @@ from typing import Any
 import anyio.to_thread
 import pytest
 import web
-from certificates import Certificates, make_certificates
+from certificates import Certificates
 from command_line import invoke
 from network import closed_port
 from times import GUARD
@@ -34,11 +34,6 @@ ROOTS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*PROXY_VARIABLES, *map(str.upper, PROXY_VARIABLES), *ROOTS):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module")
-def certificates() -> Certificates:
-    return make_certificates()
 
 
 # Proxies over REST.

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import web
-from h2_server import Response, grpc_status, h2_server, http, reply
+from h2_server import H2Server, Response, grpc_status, http, reply
 from times import GUARD, TICK
 from watching import FaultLog
 
@@ -98,13 +98,13 @@ async def scripted(transport: str, *script: Any, **options: Any) -> AsyncGenerat
         return
     times: list[float] = []
 
-    def respond(_: str) -> Response:
+    def respond(_: object) -> Response:
         times.append(time.monotonic())
         response: Response = replies.pop(0) if len(replies) > 1 else replies[0]
         return response
 
     async with (
-        h2_server(respond) as server,
+        H2Server(respond) as server,
         ImportClient(server.uri, service="internal", **options) as client,
     ):
         yield Scripted(client, times)

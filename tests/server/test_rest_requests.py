@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 import web
-from certificates import ELSEWHERE, Certificates, make_certificates
+from certificates import ELSEWHERE, Certificates
 
 from milvus_import import ArgumentError, CallError, ImportClient, TLSConfig, UnavailableError
 from milvus_import.testing import FakeMilvus
@@ -21,11 +21,6 @@ pytestmark = pytest.mark.anyio
 JOB = "450000000000000001"
 PROGRESS = web.reply({"code": 0, "data": {"state": "Importing", "progress": 40}})
 CREATED = web.reply({"code": 0, "data": {"jobId": JOB}})
-
-
-@pytest.fixture(scope="module")
-def certificates() -> Certificates:
-    return make_certificates()
 
 
 @pytest.fixture

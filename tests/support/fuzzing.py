@@ -18,22 +18,12 @@ from milvus_import._services._operations import CREATE_JOB, GET_PROGRESS, LIST_J
 from milvus_import._services._replies import JobList, Snapshot
 from milvus_import._services._requests import JobParams, ListParams
 
-GET_IMPORT_PROGRESS = _internal.METHODS[GET_PROGRESS]
-LIST_IMPORTS = _internal.METHODS[LIST_JOBS]
-IMPORT_V2 = _internal.METHODS[CREATE_JOB]
-GET_IMPORT_STATE = _public.METHODS[GET_PROGRESS]
-LIST_IMPORT_TASKS = _public.METHODS[LIST_JOBS]
-IMPORT = _public.METHODS[CREATE_JOB]
-
-FUZZED: tuple[Method[Any, Any], ...] = (
-    GET_IMPORT_PROGRESS,
-    LIST_IMPORTS,
-    IMPORT_V2,
-    GET_IMPORT_STATE,
-    LIST_IMPORT_TASKS,
-    IMPORT,
+FUZZED: tuple[Method[Any, Any], ...] = tuple(
+    service.METHODS[operation]
+    for service in (_internal, _public)
+    for operation in (GET_PROGRESS, LIST_JOBS, CREATE_JOB)
 )
-LISTS = (LIST_IMPORTS, LIST_IMPORT_TASKS)
+LISTS = (_internal.METHODS[LIST_JOBS], _public.METHODS[LIST_JOBS])
 UNPARSEABLE = (DecodeError, UnicodeDecodeError)  # the second by the pure-Python backend
 _INTERESTING = (b"\x00", b"\x7f", b"\x80", b"\xff" * 9 + b"\x01", b"\xff" * 10, b"\x10\x01", b"99")
 
@@ -67,13 +57,10 @@ def _seeds() -> dict[str, list[bytes]]:
     for vector in load():
         if vector.reply_bytes is not None:
             seeds.setdefault(vector.method.removeprefix("/"), []).append(vector.reply_bytes)
-    kind = METHODS[PUBLIC + "ListImportTasks"][1]
-    states = [
-        METHODS[PUBLIC + "GetImportState"][1].FromString(state)
-        for state in seeds[GET_IMPORT_STATE.path]
-    ]
-    seeds[LIST_IMPORT_TASKS.path] += [
-        kind(tasks=states[start : start + 5]).SerializeToString()
+    state, jobs = METHODS[PUBLIC + "GetImportState"][1], METHODS[PUBLIC + "ListImportTasks"][1]
+    states = [state.FromString(reply) for reply in seeds[_public.METHODS[GET_PROGRESS].path]]
+    seeds[_public.METHODS[LIST_JOBS].path] += [
+        jobs(tasks=states[start : start + 5]).SerializeToString()
         for start in range(0, len(states), 5)
     ]
     return seeds
@@ -137,9 +124,9 @@ def _expected(method: Method[Any, Any], data: bytes) -> object:
         return failure
     if method in LISTS:
         return _by_id(oracle.jobs(reply))
-    if method is IMPORT_V2:
+    if method is _internal.METHODS[CREATE_JOB]:
         return reply.jobID
-    if method is IMPORT:
+    if method is _public.METHODS[CREATE_JOB]:
         return str(reply.tasks[0])
     return oracle.progress(reply, "7")
 

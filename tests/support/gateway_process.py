@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import re
@@ -13,17 +12,19 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
-from certificates import KeyAndChain
+from certificates import Certificates, KeyAndChain
+from tcp_server import HOST
+from times import until
 
-HOST = "127.0.0.1"
-_GUARD = 20.0
-"""Seconds after which a gateway that does not start, reload or end is an error."""
+GUARD = 60.0
+"""Seconds after which a test fails that waits for what a gateway must let through."""
+INTERVAL = 0.05
+"""The polling interval of the tests."""
 # Below the range from which Linux takes the ports of outgoing connections: a gateway that is
 # restarted finds its port free.
 _PORTS = range(20_000, 32_000)
@@ -50,6 +51,7 @@ class LoggedRequest(NamedTuple):
     path: str
 
 
+@dataclass(eq=False)
 class Gateway(ABC):
     """A gateway in a process group: ``async with Nginx(server) as gateway``.
 
@@ -59,17 +61,19 @@ class Gateway(ABC):
     name: ClassVar[str]
     """The program, which is also the name of its Debian package."""
 
-    def __init__(self, backend: Backend, *, tls: KeyAndChain | None = None) -> None:
-        self.backend = backend
-        self.rest_port: int = getattr(backend, "rest_port", 0) or 9
-        self.port = 0
-        self.secure = tls is not None
+    backend: Backend
+    tls: KeyAndChain | None = field(default=None, kw_only=True)
+    port: int = field(default=0, init=False)
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.rest_port: int = getattr(self.backend, "rest_port", 0) or 9
+        self.secure = self.tls is not None
         self.folder = Path(tempfile.mkdtemp(prefix=f"milvus-import-{self.name}-"))
         self.flag = self.folder / "flag"
-        """A file that configurations test for, to respond differently while it exists."""
-        self.process: subprocess.Popen[bytes] | None = None
-        if tls is not None:
-            self.write_certificate(tls)
+        """A file: nginx acts by its option ``flagged`` while it exists."""
+        if self.tls is not None:
+            self.write_certificate(self.tls)
 
     @property
     def uri(self) -> str:
@@ -79,28 +83,17 @@ class Gateway(ABC):
         try:
             await self.start()
         except BaseException:
-            await self.__aexit__(None, None, None)
+            await self.__aexit__()
             raise
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.kill()
         shutil.rmtree(self.folder)
 
     def write_certificate(self, pair: KeyAndChain) -> None:
         """Write the key and the certificates that the gateway presents after its next (re)load."""
         (self.folder / "tls.pem").write_bytes(b"".join(pair))
-
-    def write_file(self, name: str, content: bytes) -> Path:
-        """Write a file that the configuration refers to."""
-        path = self.folder / name
-        path.write_bytes(content)
-        return path
 
     async def start(self) -> None:
         """Start the gateway and wait until it accepts connections."""
@@ -127,26 +120,28 @@ class Gateway(ABC):
             os.killpg(process.pid, signal.SIGKILL)
             await until(lambda: process.poll() is not None)
 
-    def freeze(self) -> None:
+    async def freeze(self) -> None:
         """Stop the gateway by SIGSTOP: its connections stay open, nothing is forwarded."""
         os.killpg(self._running_process().pid, signal.SIGSTOP)
 
-    def thaw(self) -> None:
+    async def thaw(self) -> None:
         """Continue after freeze()."""
         os.killpg(self._running_process().pid, signal.SIGCONT)
 
     async def reload(self) -> None:
         """Let the gateway read its configuration and certificates again."""
         (self.folder / "config").write_text(self.config())
-        start = len(self.output)
-        end = time.monotonic() + _GUARD
-        while True:  # HAProxy loses the signal if it arrives immediately after the start
-            self._running_process().send_signal(self.reload_signal)
-            with suppress(TimeoutError):
-                await until(lambda: re.search(self.reloaded, self.output[start:]) is not None, 1.0)
-                return
-            if time.monotonic() > end:
-                raise RuntimeError(f"{self.name} was not reloaded:\n{self.output}")
+        start, signalled = len(self.output), 0.0
+
+        def reloaded() -> bool:
+            nonlocal signalled
+            if time.monotonic() > signalled + 1:
+                # Again: HAProxy loses the signal if it arrives immediately after the start.
+                self._running_process().send_signal(self.reload_signal)
+                signalled = time.monotonic()
+            return re.search(self.reloaded, self.output[start:]) is not None
+
+        await until(reloaded)
 
     @property
     def running(self) -> bool:
@@ -231,6 +226,7 @@ class Gateway(ABC):
             return probe.connect_ex((HOST, self.port)) == 0
 
 
+@dataclass(eq=False)
 class Nginx(Gateway):
     """nginx: ``server``, ``location`` and ``http`` are directives of those blocks."""
 
@@ -240,23 +236,16 @@ class Nginx(Gateway):
     started = r"start worker process \d+"
     reloaded = r"start worker process \d+\n(.*\n)*.*(gracefully shutting down|exited with code)"
 
-    def __init__(
-        self,
-        backend: Backend,
-        *,
-        tls: KeyAndChain | None = None,
-        http2: bool = True,
-        http: str = "",
-        server: str = "",
-        location: str = "",
-        server_name: str = "localhost",
-        internal: str = "grpc_pass grpc://internal;",
-    ) -> None:
-        """``internal`` replaces the route of the internal service."""
-        super().__init__(backend, tls=tls)
-        self.internal = internal
-        self.server_name = server_name
-        self.http2, self.http, self.server, self.location = http2, http, server, location
+    _: KW_ONLY
+    http2: bool = True
+    http: str = ""
+    server: str = ""
+    location: str = ""
+    flagged: str = ""
+    """A directive for each location that applies while the file ``flag`` exists."""
+    server_name: str = "localhost"
+    internal: str = "grpc_pass grpc://internal;"
+    """The route of the internal service."""
 
     def command(self, program: str) -> list[str]:
         return [program, "-p", str(self.folder), "-c", "config", "-e", "stderr"]
@@ -267,6 +256,9 @@ class Nginx(Gateway):
         user = "user root;" if os.geteuid() == 0 else ""
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         folders = "\n".join(f"  {kind}_temp_path {self.folder};" for kind in kinds)
+        location = self.location
+        if self.flagged:
+            location += f"if (-f {self.flag}) {{ {self.flagged} }}"
         others = ""  # requests for another host name
         if self.server_name != "localhost":
             others = f"server {{ listen {HOST}:{self.port} {options}; ssl_reject_handshake on; }}"
@@ -291,15 +283,16 @@ http {{
     server_name {self.server_name};
     {certificate if self.secure else ""}
     {self.server}
-    location /milvus.proto.proxy.Proxy/ {{ {self.location} {self.internal} }}
-    location /milvus.proto.milvus.MilvusService/ {{ {self.location} grpc_pass grpc://public; }}
-    location /v2/vectordb/ {{ {self.location} proxy_pass http://rest; }}
+    location /milvus.proto.proxy.Proxy/ {{ {location} {self.internal} }}
+    location /milvus.proto.milvus.MilvusService/ {{ {location} grpc_pass grpc://public; }}
+    location /v2/vectordb/ {{ {location} proxy_pass http://rest; }}
     location / {{ return 404; }}
   }}
 }}
 """
 
 
+@dataclass(eq=False)
 class HAProxy(Gateway):
     """HAProxy: ``frontend`` are directives of that section; ``bind`` are options of its bind."""
 
@@ -308,19 +301,11 @@ class HAProxy(Gateway):
     reload_signal = signal.SIGUSR2
     started = reloaded = r"Loading success"
 
-    def __init__(
-        self,
-        backend: Backend,
-        *,
-        tls: KeyAndChain | None = None,
-        alpn: str = "h2",
-        bind: str = "",
-        frontend: str = "",
-        server_timeout: float = 60.0,
-    ) -> None:
-        super().__init__(backend, tls=tls)
-        self.alpn, self.bind, self.frontend = alpn, bind, frontend
-        self.server_timeout = server_timeout
+    _: KW_ONLY
+    alpn: str = "h2,http/1.1"
+    bind: str = ""
+    frontend: str = ""
+    server_timeout: float = 60.0
 
     def command(self, program: str) -> list[str]:
         return [program, "-W", "-db", "-f", "config"]
@@ -362,10 +347,43 @@ backend unrouted
 """
 
 
-async def until(condition: Callable[[], bool], seconds: float = _GUARD) -> None:
-    """Wait until the condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError("the condition did not hold in time")
-        await asyncio.sleep(0.01)
+def configured(
+    kind: type[Gateway],
+    backend: Backend,
+    *,
+    nginx: Mapping[str, Any] | None = None,
+    haproxy: Mapping[str, Any] | None = None,
+    **both: Any,
+) -> Gateway:
+    """Return a gateway with the options of its kind, and those for both."""
+    return kind(backend, **both, **((nginx if kind is Nginx else haproxy) or {}))
+
+
+def responding(kind: type[Gateway], backend: Backend, status: int, **nginx: Any) -> Gateway:
+    """Return a gateway that responds with this HTTP status to every request."""
+    redirect = 300 <= status < 400
+    address = " https://localhost/" if redirect else ""
+    rule = f"redirect scheme https code {status}" if redirect else f"return status {status}"
+    return configured(
+        kind,
+        backend,
+        nginx={"location": f"return {status}{address};", **nginx},
+        haproxy={"frontend": f"http-request {rule}"},
+    )
+
+
+def requiring_certificates(
+    kind: type[Gateway],
+    backend: Backend,
+    certificates: Certificates,
+    version: str = "1.3",
+    **more: Any,
+) -> Gateway:
+    """Return a gateway that requires certificates of clients, with one version of TLS."""
+    verify = f"ssl_protocols TLSv{version}; ssl_verify_client on; ssl_client_certificate ca.pem;"
+    gateway = configured(kind, backend, tls=certificates.server, nginx={"server": verify}, **more)
+    if isinstance(gateway, HAProxy):
+        gateway.bind = f"ca-file {gateway.folder}/ca.pem verify required"
+        gateway.bind += f" ssl-min-ver TLSv{version} ssl-max-ver TLSv{version}"
+    (gateway.folder / "ca.pem").write_bytes(certificates.ca)
+    return gateway

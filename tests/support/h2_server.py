@@ -1,17 +1,16 @@
-"""A scripted HTTP/2 server, for the responses of gateways that no Debian package has."""
+"""A scripted HTTP/2 server: it responds as gateways do, and breaks connections."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import cast
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import h2.config
 import h2.connection
 import h2.events
 from google.protobuf.message import Message
+from tcp_server import TcpServer, reset
 
 
 @dataclass(frozen=True)
@@ -54,76 +53,80 @@ def reply(message: Message) -> Response:
 
 
 @dataclass
-class H2Server:
-    """Responds to each request with what ``respond`` returns for its path."""
+class Request:
+    """One request that has arrived completely, and its connection."""
 
-    respond: Callable[[str], Response]
-    paths: list[str] = field(default_factory=list[str])
-    """The paths of the requests, in order."""
-    port: int = 0
+    stream: int
+    path: str
+    body: bytes
+    """As gRPC frames it: a flag, four bytes of length, the message."""
+    _writer: asyncio.StreamWriter
+    _http2: h2.connection.H2Connection
+
+    def end(self) -> None:
+        """Close the connection."""
+        self._writer.write(self._http2.data_to_send())
+        self._writer.close()
+
+    def reset(self) -> None:
+        """Close the connection with a TCP reset."""
+        reset(self._writer)
+
+    def reset_stream(self, code: int) -> None:
+        """Reset the request alone."""
+        self._http2.reset_stream(self.stream, code)
+
+    def go_away(self, code: int) -> None:
+        """Send GOAWAY for the request, then close the connection."""
+        self._http2.close_connection(code, last_stream_id=0)
+        self.end()
+
+    def send(self, response: Response) -> None:
+        """Respond."""
+        ends = not (response.body or response.trailers)
+        self._http2.send_headers(self.stream, response.headers, end_stream=ends)
+        if response.body:
+            self._http2.send_data(self.stream, response.body, end_stream=not response.trailers)
+        if response.trailers:
+            self._http2.send_headers(self.stream, response.trailers, end_stream=True)
+
+
+Respond = Callable[[Request], Response | None]
+
+
+class H2Server(TcpServer):
+    """Responds to each request with what ``respond`` returns, or lets it break the connection."""
+
+    def __init__(self, respond: Respond) -> None:
+        super().__init__(self._read)
+        self.paths: list[str] = []
+        """The paths of the requests, in order."""
+        self._respond = respond
 
     @property
     def requests(self) -> int:
         return len(self.paths)
 
-    @property
-    def uri(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            await self._serve(reader, writer)
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
-        connection = h2.connection.H2Connection(config)
-        connection.initiate_connection()
-        paths: dict[int, str] = {}
-        while True:
-            writer.write(connection.data_to_send())
+        http2 = h2.connection.H2Connection(config)
+        http2.initiate_connection()
+        requests: dict[int, Request] = {}
+        while not writer.is_closing():
+            writer.write(http2.data_to_send())
             await writer.drain()
-            data = await reader.read(65_536)
-            if not data:
-                return
-            for event in connection.receive_data(data):
+            for event in http2.receive_data(await reader.read(65_536)):
                 if isinstance(event, h2.events.RequestReceived):
                     headers = {str(name): str(value) for name, value in event.headers or ()}
-                    paths[event.stream_id or 0] = headers[":path"]
+                    stream = event.stream_id or 0
+                    requests[stream] = Request(stream, headers[":path"], b"", writer, http2)
+                elif isinstance(event, h2.events.DataReceived):
+                    requests[event.stream_id or 0].body += event.data or b""
                 elif isinstance(event, h2.events.StreamEnded):
-                    self._send(connection, event.stream_id or 0, paths.pop(event.stream_id or 0))
-
-    def _send(self, connection: h2.connection.H2Connection, stream: int, path: str) -> None:
-        self.paths.append(path)
-        response = self.respond(path)
-        ends = not (response.body or response.trailers)
-        connection.send_headers(stream, response.headers, end_stream=ends)
-        if response.body:
-            connection.send_data(stream, response.body, end_stream=not response.trailers)
-        if response.trailers:
-            connection.send_headers(stream, response.trailers, end_stream=True)
-
-
-@asynccontextmanager
-async def h2_server(respond: Callable[[str], Response]) -> AsyncGenerator[H2Server, None]:
-    handler = H2Server(respond)
-    writers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        writers[task] = writer
-        await handler.serve(reader, writer)
-        del writers[task]
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    handler.port = server.sockets[0].getsockname()[1]
-    try:
-        yield handler
-    finally:
-        server.close()
-        for writer in writers.values():
-            writer.transport.abort()
-        await asyncio.gather(*writers)
-        await server.wait_closed()
+                    request = requests.pop(event.stream_id or 0)
+                    self.paths.append(request.path)
+                    response = self._respond(request)
+                    if response is not None:
+                        request.send(response)
+            if reader.at_eof():
+                return

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
 import anyio
-from gate import Gate
 from instrumenting import instrument
+from servers import Gate
 from times import SCALE, until
 
 from milvus_import import ImportClient, ImportJob, ImportProgressData, Service

@@ -5,111 +5,102 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import struct
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
-from frames import DATA, END_STREAM, HEADERS, RST_STREAM, Connection, frame_port
-from h2_server import grpc_status, h2_server, http
+import tcp_server
+from frames import (
+    DATA,
+    END_STREAM,
+    HEADERS,
+    PREFACE,
+    RST_STREAM,
+    read_frame,
+)
+from h2_server import H2Server, Request, grpc_status, http
+from tcp_server import TcpServer, reset
+from times import until
 
-HOST = "127.0.0.1"
-
-_PREFACE_LENGTH = 24
-_ABORT_BY_RESET = struct.pack("ii", 1, 0)
+HOST = tcp_server.HOST
+Port = AbstractAsyncContextManager[int]
 
 
 # Relays.
 
 
 @dataclass(slots=True, eq=False)
-class _Link:
+class Link:
+    """One connection through a relay."""
+
     client: asyncio.StreamWriter
-    server: asyncio.StreamWriter
     silent: bool = False
     left: int | None = None
     """Bytes that may still go to the client before the connection is cut; None: no end."""
 
 
-class Relay:
-    """``async with Relay(port) as relay``: listens on ``relay.port`` and forwards to ``port``.
-
-    The methods act on the connections that are open now, not on later ones. ``delay`` and
-    ``silent`` apply to all of them.
-    """
+class _Forwarder(TcpServer):
+    """Forwards each connection to a port, until one side has closed it."""
 
     def __init__(self, port: int) -> None:
-        self.port = 0
-        self.delay = 0.0
-        """Seconds by which each piece of data is delayed, in each direction."""
-        self.silent = False
-        """Whether new connections are accepted and never served."""
-        self.connections = 0
-        """The number of connections accepted so far."""
+        super().__init__(self._forward)
+        self.links: set[Link] = set()
         self._target = port
-        self._arrived = asyncio.Event()
-        self._links: set[_Link] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
 
-    @property
-    def uri(self) -> str:
-        return f"http://{HOST}:{self.port}"
-
-    async def __aenter__(self) -> Self:
-        await self.listen()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
+    async def _forward(
+        self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter
     ) -> None:
-        self.refuse()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        server_reader, server = await asyncio.open_connection(HOST, self._target)
+        link = Link(client)
+        self.links.add(link)
+        try:
+            await asyncio.gather(
+                self._pass_on(link, client_reader, server),
+                self._pass_on(link, server_reader, client),
+            )
+        finally:
+            self.links.discard(link)
+            server.close()
 
-    async def listen(self) -> None:
-        """Accept connections, again on the same port as before."""
-        self._server = await asyncio.start_server(self._connected, HOST, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+    async def _pass_on(
+        self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        raise NotImplementedError
 
-    def refuse(self) -> None:
-        """Refuse new connections, until ``listen``."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+
+class Relay(_Forwarder):
+    """``async with Relay(port) as relay``: listens on ``relay.port`` and forwards to ``port``.
+
+    The methods act on the connections that are open now, not on later ones. ``delay`` applies to
+    all of them.
+    """
+
+    delay = 0.0
+    """Seconds by which each piece of data is delayed, in each direction."""
 
     async def reach(self, connections: int) -> None:
         """Wait until this number of connections has been accepted."""
-        while self.connections < connections:
-            await self._arrived.wait()
+        await until(lambda: self.connections >= connections)
 
     def drop(self) -> None:
         """Forward nothing any more, without closing the connections."""
-        for link in self._links:
+        for link in self.links:
             link.silent = True
 
     def reset(self) -> None:
         """Break the connections with a TCP reset to the client."""
-        for link in self._links:
-            sock = link.client.get_extra_info("socket")
-            with suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_BY_RESET)
-            link.client.transport.abort()
+        for link in self.links:
+            reset(link.client)
 
     def cut(self, after: int) -> None:
         """Close the connections after this number of further bytes to the client."""
-        for link in self._links:
+        for link in self.links:
             link.left = after
 
     def garbage(self, data: bytes = b"\x00garbage\xff" * 8) -> None:
         """Send the clients bytes that are not HTTP/2."""
-        for link in self._links:
+        for link in self.links:
             with suppress(RuntimeError):  # half-closed
                 link.client.write(data)
 
@@ -119,44 +110,13 @@ class Relay:
 
     def half_close(self) -> None:
         """Close the direction to the clients, and continue to read from them."""
-        for link in self._links:
-            link.silent = True
+        self.drop()
+        for link in self.links:
             with suppress(OSError, RuntimeError):  # the client has gone, or it is half-closed
                 link.client.write_eof()
 
-    async def _connected(
-        self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter
-    ) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        self.connections += 1
-        self._arrived.set()
-        self._arrived = asyncio.Event()
-        server: asyncio.StreamWriter | None = None
-        link: _Link | None = None
-        try:
-            server_reader, server = await asyncio.open_connection(HOST, self._target)
-            link = _Link(client, server, self.silent)
-            self._links.add(link)
-            await asyncio.gather(
-                self._pass_on(link, client_reader, server),
-                self._pass_on(link, server_reader, client),
-            )
-        except OSError:
-            pass  # one side has gone; the other one is closed below
-        except asyncio.CancelledError:
-            pass  # the relay is closed; asyncio's streams would log this as an error
-        finally:
-            if link is not None:
-                self._links.discard(link)
-            client.close()
-            if server is not None:
-                server.close()
-
     async def _pass_on(
-        self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         while piece := await reader.read(65536):
             if self.delay:
@@ -174,83 +134,36 @@ class Relay:
             raise ConnectionError("one side has closed")
 
 
-class FrameRelay:
+class FrameRelay(_Forwarder):
     """``async with FrameRelay(port)``: listens on ``uri``, forwards to the port, counts frames."""
 
-    def __init__(self, port: int) -> None:
-        self.requests = 0
-        """Complete requests forwarded to the server."""
-        self.resets = 0
-        """Requests that the client reset."""
-        self.responses = 0
-        """Complete replies forwarded to the client."""
-        self.uri = ""
-        self._port = port
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, HOST)
-        self.uri = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _connected(
-        self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter
-    ) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        server_writer: asyncio.StreamWriter | None = None
-        try:
-            server_reader, server_writer = await asyncio.open_connection(HOST, self._port)
-            server_writer.write(await client_reader.readexactly(_PREFACE_LENGTH))
-            await asyncio.gather(
-                self._pass_on(client_reader, server_writer, from_client=True),
-                self._pass_on(server_reader, client_writer, from_client=False),
-            )
-        except (OSError, EOFError):
-            pass  # one side has gone; the other one is closed below
-        except asyncio.CancelledError:
-            pass  # the relay is closed; asyncio's streams would log this as an error
-        finally:
-            client_writer.close()
-            if server_writer is not None:
-                server_writer.close()
+    requests = 0
+    """Complete requests forwarded to the server."""
+    resets = 0
+    """Requests that the client reset."""
+    responses = 0
+    """Complete replies forwarded to the client."""
 
     async def _pass_on(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_client: bool
+        self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        from_client = writer is not link.client
+        if from_client:
+            writer.write(await reader.readexactly(PREFACE))
         while True:
-            head = await reader.readexactly(9)
-            body = await reader.readexactly(int.from_bytes(head[:3]))
-            self._count(head[3], head[4], from_client=from_client)
-            writer.write(self._forwarded(head, body, from_client=from_client))
+            head, body = await read_frame(reader)
+            ends = head[3] in {DATA, HEADERS} and bool(head[4] & END_STREAM)
+            if from_client:
+                self.requests += ends
+                self.resets += head[3] == RST_STREAM
+            else:
+                self.responses += ends
+            writer.write(self.forwarded(head, body, from_client=from_client))
             await writer.drain()
 
-    def _forwarded(self, head: bytes, body: bytes, *, from_client: bool) -> bytes:
+    def forwarded(self, head: bytes, body: bytes, *, from_client: bool) -> bytes:
         """Return what is sent in place of a frame."""
         return head + body
-
-    def _count(self, kind: int, flags: int, *, from_client: bool) -> None:
-        ends = kind in {DATA, HEADERS} and bool(flags & END_STREAM)
-        if from_client:
-            self.requests += ends
-            self.resets += kind == RST_STREAM
-        else:
-            self.responses += ends
 
 
 # Ports.
@@ -259,17 +172,17 @@ class FrameRelay:
 @contextmanager
 def closed_port() -> Generator[int, None, None]:
     """Refuses connections: bound, so that nobody else gets it, but not listened on."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        yield _port(listener)
+    with socket.socket() as bound:
+        bound.bind((HOST, 0))
+        yield _port(bound)
 
 
 @contextmanager
-def silent_port() -> Generator[int, None, None]:
+def silent_port(backlog: int = 64) -> Generator[int, None, None]:
     """Accepts connections in the kernel; no program reads from them."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
-        listener.listen(64)
+        listener.listen(backlog)
         yield _port(listener)
 
 
@@ -279,67 +192,61 @@ def blackhole_port() -> Generator[int, None, None]:
 
     The queue of connections is full: Linux does not respond to a further SYN.
     """
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        listener.listen(0)
+    with silent_port(backlog=0) as port:
         fillers = [socket.socket() for _ in range(4)]
         try:
             for filler in fillers:
                 filler.setblocking(False)
                 with suppress(BlockingIOError):
-                    filler.connect(listener.getsockname())
-            yield _port(listener)
+                    filler.connect((HOST, port))
+            yield port
         finally:
             for filler in fillers:
                 filler.close()
 
 
 @asynccontextmanager
-async def http_port(tls: ssl.SSLContext | None = None) -> AsyncGenerator[int, None]:
-    """An HTTP/1.1 server, such as a web console or a REST gateway."""
-    reply = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1)
-        writer.write(reply)
-        await writer.drain()
-
-    async with _serving(serve, tls) as port:
-        yield port
-
-
-@asynccontextmanager
-async def breaking_port() -> AsyncGenerator[int, None]:
-    """Serves HTTP/2 up to the first request, then resets the connection."""
-    async with frame_port(Connection.reset) as server:
+async def port_of(server: TcpServer) -> AsyncGenerator[int, None]:
+    """Run a server; yield its port."""
+    async with server:
         yield server.port
 
 
-@asynccontextmanager
-async def ssh_port() -> AsyncGenerator[int, None]:
+def http_port(tls: ssl.SSLContext | None = None) -> Port:
+    """An HTTP/1.1 server, such as a web console or a REST gateway."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+
+    return port_of(TcpServer(serve, tls=tls))
+
+
+def breaking_port() -> Port:
+    """Serves HTTP/2 up to the first request, then resets the connection."""
+    return port_of(H2Server(Request.reset))
+
+
+def ssh_port() -> Port:
     """A server of another protocol, which sends first."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
         await reader.read()
 
-    async with _serving(serve) as port:
-        yield port
+    return port_of(TcpServer(serve))
 
 
-@asynccontextmanager
-async def status_port(status: int, text: str) -> AsyncGenerator[int, None]:
+def status_port(status: int, text: str) -> Port:
     """Ends each RPC with this status, which may be unknown to gRPC."""
-    async with h2_server(lambda _: grpc_status(status, text)) as server:
-        yield server.port
+    return port_of(H2Server(lambda _: grpc_status(status, text)))
 
 
-@asynccontextmanager
-async def gateway_port(status: int) -> AsyncGenerator[int, None]:
+def gateway_port(status: int) -> Port:
     """Responds to each RPC with a web page and this HTTP status, as an ingress does."""
     page = http(status, b"<html>A page.</html>", ("content-type", "text/html"))
-    async with h2_server(lambda _: page) as server:
-        yield server.port
+    return port_of(H2Server(lambda _: page))
 
 
 @asynccontextmanager
@@ -360,34 +267,6 @@ async def nameless_dns() -> AsyncGenerator[int, None]:
         yield _port(transport.get_extra_info("socket"))
     finally:
         transport.close()
-
-
-@asynccontextmanager
-async def _serving(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-    tls: ssl.SSLContext | None = None,
-) -> AsyncGenerator[int, None]:
-    handlers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        handlers[task] = writer
-        with suppress(ConnectionError, EOFError, ssl.SSLError):
-            await serve(reader, writer)
-        writer.close()
-        with suppress(ConnectionError, ssl.SSLError):
-            await writer.wait_closed()
-        del handlers[task]
-
-    server = await asyncio.start_server(handle, HOST, 0, ssl=tls)
-    try:
-        yield _port(server.sockets[0])
-    finally:
-        server.close()
-        for writer in handlers.values():
-            writer.transport.abort()
-        await asyncio.gather(*handlers)
-        await server.wait_closed()
 
 
 def _port(listener: socket.socket) -> int:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
-import textwrap
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+README = "../README.md"
 
 
 def code_blocks(name: str, language: str = "python") -> list[str]:
     """Return the code blocks of a page of docs/ in one language."""
     pattern = rf"^```{language}\n(.*?)^```$"
     return re.findall(pattern, (DOCS / name).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def code_block(name: str, mark: str, language: str = "python") -> str:
+    """Return the only block of a page that contains a text."""
+    (found,) = [block for block in code_blocks(name, language) if mark in block]
+    return found
+
+
+def replace(code: str, changes: dict[str, str]) -> str:
+    """Replace texts, each of which must be there."""
+    for old, new in changes.items():
+        assert old in code
+        code = code.replace(old, new)
+    return code
 
 
 def table(name: str, heading: str) -> list[list[str]]:
@@ -25,8 +40,10 @@ def table(name: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in row] for row in rows[2:]]
 
 
-async def run(source: str, **names: object) -> None:
-    """Run a block as the body of an async function that knows ``names``."""
-    body = "async def block():\n" + textwrap.indent(source, "    ")
-    exec(compile(body, "<documentation>", "exec"), names)  # noqa: S102 - our own pages
-    await cast("Callable[[], Awaitable[None]]", names["block"])()
+async def run(source: str, **names: Any) -> dict[str, Any]:
+    """Run a block, which may await, with ``names``; return its names."""
+    code = compile(source, "<documentation>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    running: object = eval(code, names)  # noqa: S307 - our own pages
+    if inspect.isawaitable(running):
+        await running
+    return names

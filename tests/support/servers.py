@@ -1,10 +1,11 @@
-"""A public service that counts its calls, and hangs for chosen jobs."""
+"""gRPC servers that forward calls and can hold them back, or count them and can hang."""
 
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
-from typing import Any, Self
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Self, cast
 
 import grpc
 import grpc.aio
@@ -12,7 +13,7 @@ import grpc.aio
 from milvus_import.testing._server import settled
 from milvus_import_pb import common_pb2, milvus_pb2
 
-_METHOD = "/milvus.proto.milvus.MilvusService/GetImportState"
+_STATE = "/milvus.proto.milvus.MilvusService/GetImportState"
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
     # grpc.aio cancels calls beyond these; calls that hang count.
@@ -21,14 +22,95 @@ _OPTIONS = (
 )
 
 
-class CountingServer(grpc.GenericRpcHandler):
+class GrpcServer(grpc.GenericRpcHandler):
+    """``async with`` starts and stops it; ``respond`` is called for each call."""
+
+    def __init__(self) -> None:
+        self.uri = ""
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server.add_generic_rpc_handlers([self])
+
+    async def __aenter__(self) -> Self:
+        self.uri = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        await self._server.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.stop(None)
+        await settled()
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        path = str(handler_call_details.method)
+
+        async def respond(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+            return await self.respond(path, request, context)
+
+        # Without serializers the messages stay bytes.
+        return cast("Any", grpc.unary_unary_rpc_method_handler(respond))
+
+    async def respond(self, path: str, request: bytes, context: Any) -> bytes:
+        """Return the reply to one call."""
+        raise NotImplementedError
+
+
+class Gate(GrpcServer):
+    """``async with Gate(port) as gate``: ``gate.uri`` leads to the server on ``port``.
+
+    Create it before the process is instrumented: then neither its server nor its channel is.
+    """
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        self._method: Callable[[str], Any] = self._channel.unary_unary
+        self._open = asyncio.Event()
+        self._open.set()
+        self.held: Counter[str] = Counter()
+        """The calls that are held back now, by the name of the method."""
+        self.completed: Counter[str] = Counter()
+        """The calls that were held back and then completed."""
+        self.resets: list[str] = []
+        """The methods of the calls that the client ended before the response."""
+
+    async def __aexit__(self, *_: object) -> None:
+        await super().__aexit__()
+        await self._channel.close()
+
+    def hold(self) -> None:
+        """Hold back the calls that arrive from now on."""
+        self._open.clear()
+
+    def release(self) -> None:
+        """Let the calls that are held back, and all later ones, through."""
+        self._open.set()
+
+    async def respond(self, path: str, request: bytes, context: Any) -> bytes:
+        name = path.rpartition("/")[2]
+        was_held = not self._open.is_set()
+        self.held[name] += was_held
+        try:
+            await self._open.wait()
+            reply: bytes = await self._method(path)(request)
+        except grpc.aio.AioRpcError as error:
+            await context.abort(error.code(), error.details() or "")
+            raise
+        except asyncio.CancelledError:
+            self.resets.append(name)
+            raise
+        finally:
+            self.held[name] -= was_held
+        self.completed[name] += was_held
+        return reply
+
+
+class CountingServer(GrpcServer):
     """``async with CountingServer() as server``; each response takes ``delay`` seconds.
 
     Every job is Importing until ``released`` is set.
     """
 
     def __init__(self, delay: float) -> None:
-        self.uri = ""
+        super().__init__()
         self.most = 0
         """The largest number of calls in flight, without those that hang."""
         self.polls: dict[int, list[float]] = {}
@@ -39,41 +121,12 @@ class CountingServer(grpc.GenericRpcHandler):
         """Jobs whose calls never end."""
         self._delay = delay
         self._in_flight = 0
-        self._server: grpc.aio.Server | None = None
 
-    async def __aenter__(self) -> Self:
-        self._server = grpc.aio.server(options=_OPTIONS)
-        self._server.add_generic_rpc_handlers((self,))
-        self.uri = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-        await self._server.start()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._server is not None
-        await self._server.stop(None)
-        await settled()
-
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        if handler_call_details.method != _METHOD:
-            return None
-        return grpc.unary_unary_rpc_method_handler(
-            self._respond,
-            request_deserializer=milvus_pb2.GetImportStateRequest.FromString,
-            response_serializer=milvus_pb2.GetImportStateResponse.SerializeToString,
-        )
-
-    async def _respond(
-        self, request: milvus_pb2.GetImportStateRequest, context: object
-    ) -> milvus_pb2.GetImportStateResponse:
-        self.polls.setdefault(request.task, []).append(asyncio.get_running_loop().time())
-        if request.task in self.hanging:
+    async def respond(self, path: str, request: bytes, context: Any) -> bytes:
+        assert path == _STATE
+        job = milvus_pb2.GetImportStateRequest.FromString(request).task
+        self.polls.setdefault(job, []).append(asyncio.get_running_loop().time())
+        if job in self.hanging:
             await asyncio.Event().wait()
         self._in_flight += 1
         self.most = max(self.most, self._in_flight)
@@ -84,4 +137,4 @@ class CountingServer(grpc.GenericRpcHandler):
         return milvus_pb2.GetImportStateResponse(
             status=common_pb2.Status(),
             state=common_pb2.ImportCompleted if self.released else common_pb2.ImportStarted,
-        )
+        ).SerializeToString()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from types import TracebackType
 from typing import Any, Self
 
 import web
+from network import closed_port
 from recordings import PAGE_404, Recording, Service
 from replay import PROXY, PUBLIC, Replay, ok
 from times import GUARD, SCALE
@@ -37,21 +36,14 @@ class Stage:
     Where a client that has had one would not be in that situation, ``client()`` returns a new one.
     """
 
-    def __init__(self) -> None:
+    async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
         self._clients: dict[tuple[Service, bool], ImportClient] = {}
-        self._grpc: Replay | None = None
-        self._web: web.Web | None = None
-
-    async def __aenter__(self) -> Self:
+        self._grpc = await self._stack.enter_async_context(Replay({}))
+        self._web = await self._stack.enter_async_context(web.serving(_PAGE_404))
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     @asynccontextmanager
@@ -62,59 +54,40 @@ class Stage:
             async with _no_response(kind) as uri, _connect(uri, recording) as client:
                 yield client
         elif kind in _WITH_OWN_CLIENT or recording.path.endswith("get_progress"):
-            uri = await self._serve(recording)
-            async with _connect(uri, recording) as client:
+            async with _connect(self._serve(recording), recording) as client:
                 yield client
         else:
             client = await self._shared_client(recording)
-            await self._serve(recording)
+            self._serve(recording)
             yield client
 
-    async def paths(self) -> list[str]:
-        """Return the paths of the requests to REST since the last call of this method."""
-        server = await self._rest_server()
-        paths = [request.path for request in server.requests]
-        server.requests.clear()
-        return paths
+    def paths(self) -> list[str]:
+        """Return the paths of the requests to REST since the last recording was served."""
+        return [request.path for request in self._web.requests]
 
     async def _shared_client(self, recording: Recording) -> ImportClient:
         key = (recording.service, recording.authorized)
         if key not in self._clients:
             response = _COMPLETED[recording.service]
             if recording.rest:
-                rest = await self._rest_server()
-                rest.replies[:] = [response]
-                uri = rest.uri
+                self._web.replies[:] = [response]
             else:
-                server = await self._grpc_server()
-                server.replies = {_PROGRESS[recording.service]: response}
-                uri = server.uri
+                self._grpc.replies = {_PROGRESS[recording.service]: response}
+            uri = self._web.uri if recording.rest else self._grpc.uri
             client = await self._stack.enter_async_context(_connect(uri, recording))
             await client.get_import_progress("1", timeout=GUARD)
             self._clients[key] = client
         return self._clients[key]
 
-    async def _serve(self, recording: Recording) -> str:
+    def _serve(self, recording: Recording) -> str:
         """Make a server respond as recorded; return its URI."""
         if recording.rest:
-            rest = await self._rest_server()
             older = recording.path.endswith("get_progress")
-            rest.replies[:] = [_PAGE_404] * older + [recording.http_response]
-            rest.requests.clear()
-            return rest.uri
-        server = await self._grpc_server()
-        server.replies = {recording.path: recording.grpc_reply}
-        return server.uri
-
-    async def _grpc_server(self) -> Replay:
-        if self._grpc is None:
-            self._grpc = await self._stack.enter_async_context(Replay({}))
-        return self._grpc
-
-    async def _rest_server(self) -> web.Web:
-        if self._web is None:
-            self._web = await self._stack.enter_async_context(web.serving(_PAGE_404))
-        return self._web
+            self._web.replies[:] = [_PAGE_404] * older + [recording.http_response]
+            self._web.requests.clear()
+            return self._web.uri
+        self._grpc.replies = {recording.path: recording.grpc_reply}
+        return self._grpc.uri
 
 
 async def call(client: ImportClient, recording: Recording) -> Any:
@@ -125,10 +98,8 @@ async def call(client: ImportClient, recording: Recording) -> Any:
         return await client.list_imports(recording.collection, timeout=timeout)
     if recording.call == "create_import":
         return await client.create_import("books", ["/data/files/a.json"], timeout=timeout)
-    if recording.call == "commit_import":
-        return await client.commit_import(recording.job_id, timeout=timeout)
-    if recording.call == "abort_import":
-        return await client.abort_import(recording.job_id, timeout=timeout)
+    if recording.call in {"commit_import", "abort_import"}:
+        return await getattr(client, recording.call)(recording.job_id, timeout=timeout)
     return await client.get_import_progress(
         recording.job_id, metadata=recording.metadata, timeout=timeout
     )
@@ -143,9 +114,8 @@ def _connect(uri: str, recording: Recording) -> ImportClient:
 async def _no_response(kind: str) -> AsyncGenerator[str, None]:
     """Yield the URI of a port that refuses, resets, or accepts and sends nothing."""
     if kind == "refused":
-        with socket.socket() as bound:  # reserves the port and does not listen
-            bound.bind(("127.0.0.1", 0))
-            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        with closed_port() as port:
+            yield f"http://127.0.0.1:{port}"
         return
     async with web.serving(web.CLOSE if kind == "reset" else web.HANG) as server:
         yield server.uri

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import grpc
 import pytest
+from hint_keys import hint_key
 from tables import rows
 
 from milvus_import import (
@@ -19,7 +20,6 @@ from milvus_import import (
     UnauthenticatedError,
     UnsupportedServerError,
 )
-from milvus_import._errors import hint_of
 from milvus_import._failures import complete, is_final, is_unauthenticated
 from milvus_import._failures._http import http_status_error
 from milvus_import._failures._statuses import (
@@ -142,7 +142,7 @@ def test_deadline_of_the_server_is_distinguished_from_the_deadline_of_the_call(
 ) -> None:
     error = call_error(Code.DEADLINE_EXCEEDED, details, record_after(elapsed))
     assert completed(error, timeout=timeout).message == f"GetImportState at {TARGET}: {message}"
-    assert (hint_of(error) is Hint.SERVER_DEADLINE) == ("after" in message)
+    assert (hint_key(error) == "SERVER_DEADLINE") == ("after" in message)
 
 
 @pytest.mark.parametrize(("timeout", "limit"), [(-1.0, " of -1 s"), (0.0, " of 0 s"), (None, "")])
@@ -158,103 +158,88 @@ def test_call_that_was_not_sent_says_so(timeout: float | None, limit: str) -> No
 def test_call_and_client_decide_the_hint(row: list[str]) -> None:
     code, words, hint, details = row
     error = failed(grpc.StatusCode[code], details, **changed_call(words))
-    assert hint_of(error) is (Hint[hint] if hint else None)
+    assert hint_key(error) == (hint or None)
     if "write" in words or "commit" in words:  # it is not sent again
         assert not (error.may_have_run and "Try again" in error.hint)
 
 
 @pytest.mark.parametrize(
-    ("changed", "hint"),
-    [
-        ({}, Hint.CHECK_IS_MILVUS),
-        (REST, Hint.REST_CHECK_PORT),
-        ({"responded": True}, None),
-    ],
+    ("words", "hint"),
+    [("", "CHECK_IS_MILVUS"), ("rest", "REST_CHECK_PORT"), ("responded", None)],
 )
 def test_invalid_reply_puts_the_address_in_doubt_before_a_good_one(
-    changed: dict[str, Any], hint: Hint | None
+    words: str, hint: str | None
 ) -> None:
-    error = completed(reply_error("the reply could not be parsed"), **changed)
-    assert hint_of(error) is hint
-    assert not error.may_have_run  # a read
+    error = completed(reply_error("the reply could not be parsed"), **changed_call(words))
+    assert (hint_key(error), error.may_have_run) == (hint, False)  # a read
 
 
 @pytest.mark.parametrize(
     ("metadata_bytes", "transient", "hint"),
-    [(0, True, Hint.RECONNECT), (40_000, False, Hint.GATEWAY_METADATA_SIZE)],
+    [(0, True, "RECONNECT"), (40_000, False, "GATEWAY_METADATA_SIZE")],
 )
 def test_connection_that_metadata_ended_is_transient_only_if_it_was_that_of_another_call(
-    metadata_bytes: int, transient: bool, hint: Hint
+    metadata_bytes: int, transient: bool, hint: str
 ) -> None:
     error = failed(Code.UNAVAILABLE, METADATA, metadata_bytes=metadata_bytes)
-    assert (error.transient, hint_of(error)) == (transient, hint)
+    assert (error.transient, hint_key(error)) == (transient, hint)
     assert connection_broke(error) is transient
 
 
 @pytest.mark.parametrize("routed", [False, True])
 def test_routing_metadata_is_named_only_if_it_was_sent(routed: bool) -> None:
-    hint = Hint.DROP_ROUTING_METADATA if routed else Hint.SERVER_STARTING
+    hint = "DROP_ROUTING_METADATA" if routed else "SERVER_STARTING"
     text = "node not match[expectedNodeID=99][actualNodeID=1]"
-    for error in (
-        failed(Code.UNKNOWN, text, routed=routed),
-        status(65535, text, routed=routed),
-    ):
-        assert (error.transient, hint_of(error)) == (not routed, hint)
+    for error in (failed(Code.UNKNOWN, text, routed=routed), status(65535, text, routed=routed)):
+        assert (error.transient, hint_key(error)) == (not routed, hint)
 
 
-# ------------------------------------------------------------------ writes that may have run
-
-
-def test_status_of_a_write_that_may_have_run_does_not_advise_to_try_again() -> None:
-    assert hint_of(status(65535, STARTING, **WRITE)) is Hint.REPEAT_WITH_KEY
-    assert hint_of(status(1, STARTING, **WRITE)) is Hint.SERVER_STARTING  # nothing ran
-    assert hint_of(status(65535, "something new", **WRITE)) is None
-    assert hint_of(completed(reply_error("no job id"), **WRITE, **REST)) is Hint.REPEAT_WITH_KEY
-    assert completed(reply_error("no job id"), **WRITE).may_have_run
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (status(65535, STARTING, **WRITE), "REPEAT_WITH_KEY"),
+        (status(1, STARTING, **WRITE), "SERVER_STARTING"),  # nothing ran
+        (status(65535, "something new", **WRITE), None),
+        (completed(reply_error("no job id"), **WRITE, **REST), "REPEAT_WITH_KEY"),
+    ],
+)
+def test_write_that_may_have_run_does_not_advise_to_try_again(
+    error: MilvusImportError, hint: str | None
+) -> None:
+    assert hint_key(error) == hint
+    assert error.may_have_run == (hint != "SERVER_STARTING")
 
 
 # --------------------------------------------------------------------------- what is final
 
 
+FINAL = (100, 800, 1100, 1101, 1199, 1400, 1401, 1801, 1802)
+NOT_FINAL = (1, 2, 4, 8, 9, 12, 200, 1099, 1200, 1800, 1807, 2100, 2101, 65535)
+
+
+@pytest.mark.parametrize("code", FINAL + NOT_FINAL)
+def test_status_that_no_later_request_changes_is_final(code: int) -> None:
+    assert is_final(status(code, "some text")) is (code in FINAL)
+
+
 @pytest.mark.parametrize(
-    ("error", "final"),
+    ("error", "final", "unauthenticated"),
     [
-        *[
-            (status(code, "some text"), True)
-            for code in (100, 800, 1100, 1101, 1199, 1400, 1401, 1801, 1802)
-        ],
-        *[
-            (status(code, "some text"), False)
-            for code in (1, 2, 4, 8, 9, 12, 200, 1099, 1200, 1800, 1807, 2100, 2101, 65535)
-        ],
-        (status(2100, "import job does not exist, jobID=7"), True),
-        (JobNotFoundError(""), True),
-        (failed(Code.PERMISSION_DENIED, "x"), True),
-        (http_status_error(403, "HTTP 403", record_after()), True),
-        (http_status_error(401, "HTTP 401", record_after()), False),
-        (http_status_error(404, "HTTP 404", record_after()), False),
-        (failed(Code.UNAUTHENTICATED, "x"), False),
-        (failed(Code.UNKNOWN, "boom"), False),
-        (ClientClosedError(""), False),
+        (status(2100, "import job does not exist, jobID=7"), True, False),
+        (JobNotFoundError(""), True, False),
+        (failed(Code.PERMISSION_DENIED, "x"), True, False),
+        (http_status_error(403, "HTTP 403", record_after()), True, False),
+        (http_status_error(401, "HTTP 401", record_after()), False, True),
+        (http_status_error(404, "HTTP 404", record_after()), False, False),
+        (failed(Code.UNAUTHENTICATED, "x"), False, True),
+        (UnauthenticatedError("", code=Code.UNAUTHENTICATED), False, True),
+        (status(1800, "user hasn't authenticated"), False, True),
+        (status(1400), True, False),
+        (failed(Code.UNKNOWN, "boom"), False, False),
+        (ClientClosedError(""), False, False),
     ],
 )
-def test_errors_that_no_later_request_changes_are_final(
-    error: MilvusImportError, final: bool
+def test_errors_that_are_final_and_rejected_credentials_are_recognised(
+    error: MilvusImportError, final: bool, unauthenticated: bool
 ) -> None:
-    assert is_final(error) is final
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (failed(Code.UNAUTHENTICATED, "x"), True),
-        (UnauthenticatedError("", code=Code.UNAUTHENTICATED), True),
-        (http_status_error(401, "HTTP 401", record_after()), True),
-        (status(1800, "user hasn't authenticated"), True),
-        (status(1400), False),
-        (failed(Code.PERMISSION_DENIED, "x"), False),
-        (ClientClosedError(""), False),
-    ],
-)
-def test_rejected_credentials_are_recognised(error: MilvusImportError, expected: bool) -> None:
-    assert is_unauthenticated(error) is expected
+    assert (is_final(error), is_unauthenticated(error)) == (final, unauthenticated)
