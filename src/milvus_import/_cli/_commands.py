@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import json
 import platform
+import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import anyio
 import click
 
-from .. import ImportJob, JobNotFoundError, MilvusStatusError
-from ._follow import follow
-from ._options import (
-    CONNECTION,
-    CREATE,
-    FOLLOW,
-    TARGETS,
-    is_given,
-    parse_import_options,
-    parse_storage,
-    usage_error,
+from .. import (
+    ArgumentError,
+    ImportJob,
+    ImportProgressData,
+    ImportState,
+    JobNotFoundError,
+    MilvusImportError,
+    MilvusStatusError,
+    WaitTimeoutError,
 )
-from ._output import print_job, print_jobs, print_message, print_warnings, write
-from ._run import OK, USAGE, Session, execute, exit_code
+from .._text import quote
+from ._bars import ProgressBars, make_console
+from ._options import CONNECTION, CREATE, FOLLOW, TARGETS, is_given, make_storage, usage_error
+from ._output import count, job_text, jobs_text, print_message, print_warnings, write
+from ._run import ENDINGS, OK, OTHER_ENDING, USAGE, Session, execute, exit_code
 
 EPILOG = """\b
 Exit codes:
@@ -41,6 +46,8 @@ _MAY_EXIST = (
 _MAY_HAVE_RUN = (
     "the request may have taken effect: check milvus-import get, or run the command again"
 )
+_MOST_WATCHED = 64
+"""The number of jobs that are watched individually, which shows their files too."""
 _Work = Callable[[Session], Awaitable[int]]
 _IDS = click.Argument(["job_ids"], nargs=-1, required=True, metavar="JOB_ID...")
 _TARGETS = click.Argument(["targets"], nargs=-1, metavar="[JOB_ID... | COLLECTION]")
@@ -68,46 +75,42 @@ def _help(text: str, *examples: str) -> str:
     return "\n".join([text, "", "\b", "Examples:", *(f"  milvus-import {e}" for e in examples)])
 
 
-def _print_versions(context: click.Context, _: click.Parameter, value: bool) -> None:
-    if not value or context.resilient_parsing:
-        return
+def _versions(_: click.Context) -> str:
+    lines: list[str] = []
     for name in ("milvus-import", "Python", "grpcio", "protobuf", "anyio", "aiohttp"):
-        try:
+        with suppress(PackageNotFoundError):  # aiohttp is an extra
             number = platform.python_version() if name == "Python" else version(name)
-        except PackageNotFoundError:  # aiohttp is an extra
-            continue
-        write(f"{name} {number}")
-    context.exit()
+            lines.append(f"{name} {number}")
+    return "\n".join(lines)
+
+
+def _text_option(names: list[str], text: str, of: Callable[[click.Context], str]) -> click.Option:
+    """Return an option that prints a text. click's own do not handle an output that is lost."""
+
+    def show(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value and not context.resilient_parsing:
+            write(of(context))
+            context.exit()
+
+    return click.Option(
+        names, is_flag=True, is_eager=True, expose_value=False, callback=show, help=text
+    )
 
 
 def _group(**_: object) -> int:
     context = click.get_current_context()
     if context.invoked_subcommand is None:
         write(context.get_help(), err=True)
-        return USAGE
-    return OK
+    return USAGE  # that of a command replaces it
 
 
-def _print_help(context: click.Context, _: click.Parameter, value: bool) -> None:
-    if value and not context.resilient_parsing:
-        write(context.get_help())
-        context.exit()
-
-
-def _text_option(names: list[str], text: str, print_text: Callable[..., None]) -> click.Option:
-    return click.Option(
-        names, is_flag=True, is_eager=True, expose_value=False, callback=print_text, help=text
-    )
-
-
-# click's own option does not handle an output that is lost.
-_HELP = _text_option(["-h", "--help"], "Show this message and exit.", _print_help)
-_VERSION = _text_option(["--version"], "Show the installed versions and exit.", _print_versions)
+_HELP = _text_option(["-h", "--help"], "Show this message and exit.", click.Context.get_help)
+_VERSION = _text_option(["--version"], "Show the installed versions and exit.", _versions)
 cli = _Group(
     "milvus-import",
     callback=_group,
     params=[*CONNECTION, _VERSION, _HELP],
-    context_settings={"help_option_names": [], "max_content_width": 100},
+    context_settings={"help_option_names": [], "max_content_width": 100, "show_default": True},
     epilog=EPILOG,
     invoke_without_command=True,
     help=_help(
@@ -147,17 +150,13 @@ def _command(
     parameters=[_IDS],
 )
 async def _get(session: Session) -> int:
-    shown: list[str] = []
+    between = ""
 
     async def get_one(job_id: str) -> None:
+        nonlocal between
         data = (await session.within(session.client.get_import_progress(job_id))).data
-        if session.as_json:
-            write(json.dumps(data.to_dict()))
-            return
-        if shown:
-            write("")
-        shown.append(job_id)
-        print_job(data)
+        session.write(data.to_dict(), between + job_text(data))
+        between = "\n"
 
     return await _for_each(session, get_one)
 
@@ -176,9 +175,9 @@ async def _get(session: Session) -> int:
     "wait books",
     parameters=[_TARGETS, *TARGETS, *FOLLOW],
 )
-async def _follow(session: Session) -> int:
+async def _follow_targets(session: Session) -> int:
     session.followed += await _find_targets(session)
-    return await follow(session, quiet=session.name == "wait")
+    return await _follow(session, quiet=session.name == "wait")
 
 
 @_command(
@@ -189,14 +188,14 @@ async def _follow(session: Session) -> int:
     parameters=[click.Argument(["targets"], nargs=-1, metavar="[COLLECTION]"), *TARGETS],
 )
 async def _list(session: Session) -> int:
-    jobs, what = await _list_jobs(session)
+    jobs, nothing = await _list_jobs(session)
     if session.as_json:
         for job in jobs:
             write(json.dumps(job.to_dict()))
     elif jobs:
-        print_jobs(jobs)
+        write(jobs_text(jobs))
     else:
-        print_message(f"{what} has no import jobs")
+        print_message(nothing)
     return OK
 
 
@@ -225,15 +224,15 @@ async def _create(session: Session) -> int:
         session.client.create_import(
             options["collection_name"],
             [files] if options["together"] else files,
-            partition_name=options["partition_name"],
-            options=parse_import_options(options["option"]),
+            partition_name=options["partition_name"] or "",
+            options=options["option"],
             idempotency_key=options["idempotency_key"],
-            **parse_storage(options),
+            storage=make_storage(options),
         )
     )
     session.followed.append(job_id)
-    write(json.dumps({"jobId": job_id}) if session.as_json else job_id, keep=True)
-    return await follow(session, err=True) if options["wait"] else OK
+    session.write({"jobId": job_id}, job_id, keep=True)
+    return await _follow(session, err=True) if options["wait"] else OK
 
 
 @_command(
@@ -261,7 +260,7 @@ async def _request_each(session: Session) -> int:
     async def request_one(job_id: str) -> None:
         await session.within(method(job_id))
         accepted = {"jobId": job_id, "accepted": name}
-        write(json.dumps(accepted) if session.as_json else f"{job_id}  {name} accepted", keep=True)
+        session.write(accepted, f"{job_id}  {name} accepted", keep=True)
 
     return await _for_each(session, request_one)
 
@@ -278,36 +277,156 @@ async def _for_each(session: Session, request: Callable[[str], Awaitable[None]])
     return exit_code(errors)
 
 
+class _Follower(ProgressBars):
+    """Follows the jobs of a session, shows their progress, and records how they end.
+
+    At a terminal it draws bars; else it writes a line per change; nothing if ``quiet``.
+    """
+
+    def __init__(self, session: Session, *, quiet: bool, err: bool) -> None:
+        super().__init__(make_console(err=err), job_ids=session.followed)
+        if quiet or session.as_json:
+            self._live = None
+        self.last: dict[str, ImportProgressData | ImportJob] = {}
+        """The last state of each job that was seen."""
+        self.errors: dict[str, MilvusImportError] = {}
+        """The error of each job that has not completed."""
+        self._session, self._quiet, self._err = session, quiet, err
+        self._until = session.options["until"]
+        self._individually = len(session.followed) <= _MOST_WATCHED
+        self._failed: set[str] = set()
+        self._warned = False
+
+    async def run(self) -> None:
+        """Follow the jobs until they have ended or the time has expired."""
+        options = {
+            "until": self._until,
+            "timeout": self._session.time_left(),
+            "interval": self._session.options["interval"],
+            "max_outage": self._session.options["max_outage"],
+            "on_progress": self,
+            "on_retry": self.on_retry,
+            "on_finish": self.on_finish,
+        }
+        if not self._individually:
+            followed = self._session.followed
+            outcomes = await self._session.client.wait_all(followed, **options)
+            for job_id, outcome in outcomes.items():
+                self._ended(job_id, outcome)
+            return
+        try:
+            async with anyio.create_task_group() as group:
+                for job_id in self._session.followed:
+                    group.start_soon(self._wait, job_id, options)
+        except ExceptionGroup as failed:
+            # Wrong usage, a closed output, or a bug: raise it without the group.
+            raise failed.exceptions[0] from None
+
+    def __call__(self, progress: ImportProgressData | ImportJob) -> None:
+        """Show and record a change."""
+        job_id = progress.job_id
+        self.last[job_id] = progress
+        super().__call__(progress)
+        if progress.state is ImportState.FAILED and not self._individually:
+            # Its outcome, with a hint, is known only when all jobs have ended.
+            self._failed.add(job_id)
+            reason = quote(progress.reason) or "no reason given"
+            self._session.errors.print(MilvusImportError(f"import job {job_id} failed: {reason}"))
+        waits = progress.state is ImportState.UNCOMMITTED
+        if waits and self._until == "completed" and not self._warned:
+            self._warned = True
+            print_message(
+                f"import job {job_id} waits for its commit: run "
+                f"milvus-import commit {job_id} --service rest"
+            )
+
+    def summary(self) -> str:
+        """Return ``2 jobs completed, 2,000 rows; 1 failed``."""
+        succeeded = [job for job in self.last.values() if job.job_id not in self.errors]
+        known = [
+            job.imported_rows
+            for job in succeeded
+            if isinstance(job, ImportProgressData) and (job.service != "cloud" or job.imported_rows)
+        ]  # Zilliz Cloud may report no rows
+        completed = self._until == "completed"
+        parts: list[str] = []
+        if succeeded:
+            ending = "completed" if completed else "completed or waiting for commit"
+            parts.append(f"{count(len(succeeded), 'job')} {ending}")
+            if any(known) or (completed and known):
+                parts[0] += f", {count(sum(known), 'row')}"
+        endings = Counter(ENDINGS.get(type(e), OTHER_ENDING)[1] for e in self.errors.values())
+        known_endings = [ending for _, ending in (*ENDINGS.values(), OTHER_ENDING)]
+        parts += [f"{endings[ending]} {ending}" for ending in known_endings if endings[ending]]
+        return "; ".join(parts)
+
+    def _line(self, progress: ImportProgressData | ImportJob) -> str:
+        return json.dumps(progress.to_dict()) if self._session.as_json else super()._line(progress)
+
+    def _print(self, line: str, *, note: bool = False) -> None:
+        if not self._quiet:
+            write(line, err=self._err or note)
+
+    async def _wait(self, job_id: str, options: dict[str, Any]) -> None:
+        try:
+            await self._session.client.wait(job_id, **options)
+        except ArgumentError:
+            raise
+        except MilvusImportError as error:
+            self._ended(job_id, error)
+
+    def _ended(self, job_id: str, outcome: ImportProgressData | MilvusImportError) -> None:
+        if isinstance(outcome, ImportProgressData):
+            self.last[job_id] = outcome
+            return
+        self.errors[job_id] = outcome
+        if isinstance(outcome, WaitTimeoutError):  # it names the time that was left for the wait
+            limit = f"after {self._session.timeout:g} s"
+            outcome.message = re.sub(r"after [\d.e+-]+ s", limit, outcome.message, count=1)
+        if job_id not in self._failed:
+            self._session.errors.print(outcome)
+
+
+async def _follow(session: Session, *, quiet: bool = False, err: bool = False) -> int:
+    """Follow the jobs of a session, print how they ended, and return the exit code."""
+    follower = _Follower(session, quiet=quiet, err=err)
+    with follower:
+        await follower.run()
+    last = {job_id: follower.last[job_id] for job_id in session.followed if job_id in follower.last}
+    if session.as_json and quiet:
+        for progress in last.values():
+            write(json.dumps(progress.to_dict()))
+    elif last and not session.as_json:
+        write(follower.summary(), err=err)
+    return exit_code(follower.errors.values())
+
+
 async def _find_targets(session: Session) -> list[str]:
     """Return the jobs of a command that takes job ids or a collection.
 
     An argument that starts with a digit or contains "-" is a job id: names of collections do not.
     """
     words: tuple[str, ...] = session.options["targets"]
-    collection, everything = session.options["collection_name"], session.options["all_databases"]
     job_ids = [word for word in words if word[:1].isdigit() or "-" in word]
-    if not (any(words) or collection or everything):
+    others = [session.options[name] for name in ("collection_name", "all_databases")]
+    if not any((*words, *others)):
         raise usage_error("name job ids or a collection, or pass --all-databases")
     if not job_ids:
-        jobs, what = await _list_jobs(session)
+        jobs, nothing = await _list_jobs(session)
         if not jobs:
-            raise JobNotFoundError(f"{what} has no import jobs")
+            raise JobNotFoundError(nothing)
         return [job.job_id for job in jobs]
-    if len(job_ids) < len(words) or collection is not None:
-        raise usage_error("name either job ids or a collection, not both")
-    if everything:
-        raise usage_error("--all-databases cannot be combined with job ids")
+    if len(job_ids) < len(words) or others != [None, False]:
+        raise usage_error("job ids cannot be combined with a collection or --all-databases")
     return session.validated(job_ids)
 
 
 async def _list_jobs(session: Session) -> tuple[list[ImportJob], str]:
-    """Return the jobs of a collection or of the server, and the name of that."""
+    """Return the jobs of a collection or of the server, and the message if it has none."""
     option, everything = session.options["collection_name"], session.options["all_databases"]
     names = [*session.options["targets"], *([] if option is None else [option])]
-    if len(names) > 1:
-        raise usage_error("name one collection, as COLLECTION or by --collection")
-    if names and everything:
-        raise usage_error("--all-databases cannot be combined with a collection")
+    if len(names) + everything > 1:
+        raise usage_error("name one collection, as COLLECTION or --collection, or --all-databases")
     name = names[0] if names else None
     jobs = await session.within(session.client.list_imports(name, all_databases=everything))
-    return jobs, f"the collection {name!r}" if name else "the server"
+    return jobs, f"{f'the collection {name!r}' if name else 'the server'} has no import jobs"

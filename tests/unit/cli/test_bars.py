@@ -19,7 +19,8 @@ from milvus_import import (
     ImportState,
     UnavailableError,
 )
-from milvus_import._cli._bars import STALLED_AFTER, Bars
+from milvus_import._cli._bars import STALLED_AFTER
+from milvus_import.progress import ProgressBars
 from milvus_import.testing import ManualClock
 
 JOB = "450000000000000001"
@@ -61,13 +62,14 @@ class View:
             width=columns,
             height=lines,
             color_system="standard",
+            get_time=self.clock,
         )
-        self.bars = Bars(self.console, job_ids or (JOB,), self.clock)
+        self.bars = ProgressBars(self.console, job_ids=job_ids or (JOB,))
 
     def picture(self) -> list[str]:
         """The lines of the next picture."""
         self.file.truncate(self.file.seek(0))
-        self.console.print(self.bars.get_renderable())
+        self.console.print(self.bars)
         screen = Screen(10_000, 1_000)
         screen.feed(self.file.getvalue().replace("\n", "\r\n"))
         return screen.text().splitlines()
@@ -189,7 +191,7 @@ def test_an_outage_is_shown_until_a_response_comes(view: View) -> None:
     view.bars.on_retry(UnavailableError("gone", code=grpc.StatusCode.UNAVAILABLE), 3.0)
     view.clock.advance(4)
     assert view.picture()[1:] == ["reconnecting for 0:07: UNAVAILABLE"]
-    view.bars.stop()
+    view.bars(data())
     assert len(view.picture()) == 1
 
 
