@@ -105,7 +105,7 @@ class ProgressBars:
 
     def on_finish(self, record: CallRecord) -> None:
         """Show that the server responds again; the function for ``on_finish``."""
-        # A line is not written again: the response may be the fault.
+        # Lines stay: for them, a response that may itself be the fault ends no outage.
         of_connection = isinstance(self._fault, CallError) and self._fault.record
         if record.code is grpc.StatusCode.OK and (self._live or of_connection):
             self._end_outage()
@@ -178,11 +178,13 @@ class ProgressBars:
 
 
 class _Job(NamedTuple):
+    """What is known of a job, and when."""
+
     begin: float
     changed: float = 0.0
     end: float | None = None
     progress: ImportProgressData | ImportJob | None = None
-    samples: tuple[tuple[float, int], ...] = ()
+    samples: tuple[tuple[float, int], ...] = ((float("-inf"), 0),)
     """Times and numbers of rows, which rise."""
 
     def updated(self, progress: ImportProgressData | ImportJob, now: float) -> _Job:
@@ -195,9 +197,9 @@ class _Job(NamedTuple):
                 begin = now - age if 0 < age < _LONGEST_JOB else now
                 took = _seconds(progress.created_at, progress.completed_at)
                 end = end if end is None else begin + took
-        samples = [(at, rows) for at, rows in self.samples if at >= now - _RATE_PERIOD]
-        rising = [(at, rows) for at, rows in samples if rows < count]
-        return _Job(begin, now, end, progress, (*rising, (now, count)))
+        since = now - _RATE_PERIOD
+        samples = [(at, rows) for at, rows in self.samples if at >= since and rows < count]
+        return _Job(begin, now, end, progress, (*samples, (now, count)))
 
 
 class _Row(NamedTuple):

@@ -15,7 +15,6 @@ import anyio
 import click
 
 from .. import (
-    ArgumentError,
     ImportJob,
     ImportProgressData,
     ImportState,
@@ -43,12 +42,12 @@ _MAY_EXIST = (
     "the job may have been started: check milvus-import list, or resend the request with its "
     "--idempotency-key"
 )
-_MAY_HAVE_RUN = (
-    "the request may have taken effect: check milvus-import get, or run the command again"
-)
+_MAY_HAVE_RUN = "the request may have taken effect: check milvus-import get, or run it again"
 _MOST_WATCHED = 64
 """The number of jobs that are watched individually, which shows their files too."""
 _Work = Callable[[Session], Awaitable[int]]
+_COLLECTION = click.Argument(["collection_name"], metavar="COLLECTION")
+_FILES = click.Argument(["files"], nargs=-1, required=True, metavar="FILE...")
 _IDS = click.Argument(["job_ids"], nargs=-1, required=True, metavar="JOB_ID...")
 _TARGETS = click.Argument(["targets"], nargs=-1, metavar="[JOB_ID... | COLLECTION]")
 
@@ -143,25 +142,6 @@ def _command(
 
 
 @_command(
-    "get",
-    "Show jobs and their files, once. Exits with 0 for every job state.",
-    "get 449839014328146739",
-    "get 449839014328146739 --json | jq .progress",
-    parameters=[_IDS],
-)
-async def _get(session: Session) -> int:
-    between = ""
-
-    async def get_one(job_id: str) -> None:
-        nonlocal between
-        data = (await session.within(session.client.get_import_progress(job_id))).data
-        session.write(data.to_dict(), between + job_text(data))
-        between = "\n"
-
-    return await _for_each(session, get_one)
-
-
-@_command(
     "watch",
     "Follow jobs with progress bars until they have ended.",
     "watch 449839014328146739",
@@ -177,7 +157,7 @@ async def _get(session: Session) -> int:
 )
 async def _follow_targets(session: Session) -> int:
     session.followed += await _find_targets(session)
-    return await _follow(session, quiet=session.name == "wait")
+    return await _Follower(session, quiet=session.name == "wait", err=False).run()
 
 
 @_command(
@@ -206,19 +186,14 @@ async def _list(session: Session) -> int:
     "is the URL of an object, or with --volume a path. The server reads it; nothing is uploaded.",
     "create books a.parquet --wait",
     "create books id.npy vector.npy --together",
-    parameters=[
-        click.Argument(["collection_name"], metavar="COLLECTION"),
-        click.Argument(["files"], nargs=-1, required=True, metavar="FILE..."),
-        *CREATE,
-        *FOLLOW,
-    ],
+    parameters=[_COLLECTION, _FILES, *CREATE, *FOLLOW],
     unsure=_MAY_EXIST,
 )
 async def _create(session: Session) -> int:
     options = session.options
-    for name in () if options["wait"] else ("interval", "until", "max_outage"):
-        if is_given(name):
-            raise usage_error(f"--{name.replace('_', '-')} needs --wait")
+    for option in FOLLOW:
+        if is_given(option.name or "") and not options["wait"]:
+            raise usage_error(f"{option.opts[0]} needs --wait")
     files = list(options["files"])
     job_id = await session.within(
         session.client.create_import(
@@ -232,9 +207,16 @@ async def _create(session: Session) -> int:
     )
     session.followed.append(job_id)
     session.write({"jobId": job_id}, job_id, keep=True)
-    return await _follow(session, err=True) if options["wait"] else OK
+    return await _Follower(session, quiet=False, err=True).run() if options["wait"] else OK
 
 
+@_command(
+    "get",
+    "Show jobs and their files, once. Exits with 0 for every job state.",
+    "get 449839014328146739",
+    "get 449839014328146739 --json | jq .progress",
+    parameters=[_IDS],
+)
 @_command(
     "commit",
     "Commit jobs that are Uncommitted: created with auto_commit=false.\n\n"
@@ -253,27 +235,24 @@ async def _create(session: Session) -> int:
     unsure=_MAY_HAVE_RUN,
 )
 async def _request_each(session: Session) -> int:
-    """Send a write for each job and print that it was accepted."""
-    name, client = session.name, session.client
-    method = client.commit_import if name == "commit" else client.abort_import
-
-    async def request_one(job_id: str) -> None:
-        await session.within(method(job_id))
-        accepted = {"jobId": job_id, "accepted": name}
-        session.write(accepted, f"{job_id}  {name} accepted", keep=True)
-
-    return await _for_each(session, request_one)
-
-
-async def _for_each(session: Session, request: Callable[[str], Awaitable[None]]) -> int:
     """Send a request for each job. A Status that Milvus returns does not stop the others."""
+    name, client = session.name, session.client
+    change = client.commit_import if name == "commit" else client.abort_import
     errors: list[MilvusStatusError] = []
+    between = ""
     for job_id in session.validated(session.options["job_ids"]):
         try:
-            await request(job_id)
+            if name == "get":
+                job = (await session.within(client.get_import_progress(job_id))).data
+                session.write(job.to_dict(), between + job_text(job))
+                between = "\n"
+            else:
+                await session.within(change(job_id))
+                accepted = {"jobId": job_id, "accepted": name}
+                session.write(accepted, f"{job_id}  {name} accepted", keep=True)
         except MilvusStatusError as error:
             errors.append(error)
-            session.errors.print(error)
+            session.print_error(error)
     return exit_code(errors)
 
 
@@ -287,78 +266,91 @@ class _Follower(ProgressBars):
         super().__init__(make_console(err=err), job_ids=session.followed)
         if quiet or session.as_json:
             self._live = None
-        self.last: dict[str, ImportProgressData | ImportJob] = {}
-        """The last state of each job that was seen."""
-        self.errors: dict[str, MilvusImportError] = {}
-        """The error of each job that has not completed."""
         self._session, self._quiet, self._err = session, quiet, err
-        self._until = session.options["until"]
+        self._completed = session.options["until"] == "completed"
         self._individually = len(session.followed) <= _MOST_WATCHED
-        self._failed: set[str] = set()
+        self._errors: dict[str, MilvusImportError] = {}
+        """The error of each job that has not completed."""
+        self._printed: set[str] = set()
         self._warned = False
 
-    async def run(self) -> None:
-        """Follow the jobs until they have ended or the time has expired."""
-        options = {
-            "until": self._until,
-            "timeout": self._session.time_left(),
-            "interval": self._session.options["interval"],
-            "max_outage": self._session.options["max_outage"],
-            "on_progress": self,
-            "on_retry": self.on_retry,
-            "on_finish": self.on_finish,
-        }
+    async def run(self) -> int:
+        """Follow the jobs, print how they ended, and return the exit code."""
+        with self:
+            await self._wait()
+        last = [job.progress for job in self._jobs.values() if job.progress]
+        if self._session.as_json and self._quiet:
+            for progress in last:
+                write(json.dumps(progress.to_dict()))
+        elif last and not self._session.as_json:
+            write(self._summary(last), err=self._err)
+        return exit_code(self._errors.values())
+
+    async def _wait(self) -> None:
+        session = self._session
+        options = {name: session.options[name] for name in ("until", "interval", "max_outage")}
+        options |= {"on_progress": self, "on_retry": self.on_retry, "on_finish": self.on_finish}
+        options["timeout"] = session.time_left()
         if not self._individually:
-            followed = self._session.followed
-            outcomes = await self._session.client.wait_all(followed, **options)
+            outcomes = await session.client.wait_all(session.followed, **options)
             for job_id, outcome in outcomes.items():
                 self._ended(job_id, outcome)
             return
+
+        async def wait(job_id: str) -> None:
+            try:
+                await session.client.wait(job_id, **options)
+            except MilvusImportError as error:
+                self._ended(job_id, error)
+
         try:
             async with anyio.create_task_group() as group:
-                for job_id in self._session.followed:
-                    group.start_soon(self._wait, job_id, options)
+                for job_id in session.followed:
+                    group.start_soon(wait, job_id)
         except ExceptionGroup as failed:
-            # Wrong usage, a closed output, or a bug: raise it without the group.
-            raise failed.exceptions[0] from None
+            raise failed.exceptions[0] from None  # a closed output, or a bug
 
     def __call__(self, progress: ImportProgressData | ImportJob) -> None:
         """Show and record a change."""
-        job_id = progress.job_id
-        self.last[job_id] = progress
         super().__call__(progress)
+        job_id = progress.job_id
         if progress.state is ImportState.FAILED and not self._individually:
             # Its outcome, with a hint, is known only when all jobs have ended.
-            self._failed.add(job_id)
+            self._printed.add(job_id)
             reason = quote(progress.reason) or "no reason given"
-            self._session.errors.print(MilvusImportError(f"import job {job_id} failed: {reason}"))
+            self._session.print_error(MilvusImportError(f"import job {job_id} failed: {reason}"))
         waits = progress.state is ImportState.UNCOMMITTED
-        if waits and self._until == "completed" and not self._warned:
+        if waits and self._completed and not self._warned:
             self._warned = True
-            print_message(
-                f"import job {job_id} waits for its commit: run "
-                f"milvus-import commit {job_id} --service rest"
-            )
+            command = f"milvus-import commit {job_id} --service rest"
+            print_message(f"import job {job_id} waits for its commit: run {command}")
 
-    def summary(self) -> str:
+    def _ended(self, job_id: str, outcome: ImportProgressData | MilvusImportError) -> None:
+        if isinstance(outcome, ImportProgressData):
+            self._jobs[job_id] = self._jobs[job_id]._replace(progress=outcome)
+            return
+        self._errors[job_id] = outcome
+        if isinstance(outcome, WaitTimeoutError):  # it names the time that was left for the wait
+            limit = f"after {self._session.timeout:g} s"
+            outcome.message = re.sub(r"after [\d.e+-]+ s", limit, outcome.message, count=1)
+        if job_id not in self._printed:
+            self._session.print_error(outcome)
+
+    def _summary(self, last: Sequence[ImportProgressData | ImportJob]) -> str:
         """Return ``2 jobs completed, 2,000 rows; 1 failed``."""
-        succeeded = [job for job in self.last.values() if job.job_id not in self.errors]
-        known = [
-            job.imported_rows
-            for job in succeeded
-            if isinstance(job, ImportProgressData) and (job.service != "cloud" or job.imported_rows)
-        ]  # Zilliz Cloud may report no rows
-        completed = self._until == "completed"
+        succeeded = [job for job in last if job.job_id not in self._errors]
+        full = [job for job in succeeded if isinstance(job, ImportProgressData)]
+        # Zilliz Cloud may report no rows.
+        rows = [job.imported_rows for job in full if job.service != "cloud" or job.imported_rows]
         parts: list[str] = []
         if succeeded:
-            ending = "completed" if completed else "completed or waiting for commit"
+            ending = "completed" if self._completed else "completed or waiting for commit"
             parts.append(f"{count(len(succeeded), 'job')} {ending}")
-            if any(known) or (completed and known):
-                parts[0] += f", {count(sum(known), 'row')}"
-        endings = Counter(ENDINGS.get(type(e), OTHER_ENDING)[1] for e in self.errors.values())
-        known_endings = [ending for _, ending in (*ENDINGS.values(), OTHER_ENDING)]
-        parts += [f"{endings[ending]} {ending}" for ending in known_endings if endings[ending]]
-        return "; ".join(parts)
+            if any(rows) or (self._completed and rows):
+                parts[0] += f", {count(sum(rows), 'row')}"
+        endings = Counter(ENDINGS.get(type(e), OTHER_ENDING)[1] for e in self._errors.values())
+        known = [ending for _, ending in (*ENDINGS.values(), OTHER_ENDING) if ending in endings]
+        return "; ".join([*parts, *(f"{endings[ending]} {ending}" for ending in known)])
 
     def _line(self, progress: ImportProgressData | ImportJob) -> str:
         return json.dumps(progress.to_dict()) if self._session.as_json else super()._line(progress)
@@ -366,39 +358,6 @@ class _Follower(ProgressBars):
     def _print(self, line: str, *, note: bool = False) -> None:
         if not self._quiet:
             write(line, err=self._err or note)
-
-    async def _wait(self, job_id: str, options: dict[str, Any]) -> None:
-        try:
-            await self._session.client.wait(job_id, **options)
-        except ArgumentError:
-            raise
-        except MilvusImportError as error:
-            self._ended(job_id, error)
-
-    def _ended(self, job_id: str, outcome: ImportProgressData | MilvusImportError) -> None:
-        if isinstance(outcome, ImportProgressData):
-            self.last[job_id] = outcome
-            return
-        self.errors[job_id] = outcome
-        if isinstance(outcome, WaitTimeoutError):  # it names the time that was left for the wait
-            limit = f"after {self._session.timeout:g} s"
-            outcome.message = re.sub(r"after [\d.e+-]+ s", limit, outcome.message, count=1)
-        if job_id not in self._failed:
-            self._session.errors.print(outcome)
-
-
-async def _follow(session: Session, *, quiet: bool = False, err: bool = False) -> int:
-    """Follow the jobs of a session, print how they ended, and return the exit code."""
-    follower = _Follower(session, quiet=quiet, err=err)
-    with follower:
-        await follower.run()
-    last = {job_id: follower.last[job_id] for job_id in session.followed if job_id in follower.last}
-    if session.as_json and quiet:
-        for progress in last.values():
-            write(json.dumps(progress.to_dict()))
-    elif last and not session.as_json:
-        write(follower.summary(), err=err)
-    return exit_code(follower.errors.values())
 
 
 async def _find_targets(session: Session) -> list[str]:

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import sys
-import traceback
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -32,7 +31,6 @@ from .._text import one_line
 Progress = ImportProgressData | ImportJob
 
 _MAX_TEXT = 8192
-_MAX_ERRORS = 10
 _UNCUT = 10_000
 """The width of tables if the output is not a terminal: lines are not wrapped."""
 _FILE_HEADS = ("File", "State", "%", "Rows", "Size", "Reason")
@@ -71,28 +69,6 @@ def write(text: str, *, err: bool = False, keep: bool = False) -> None:
 def print_message(text: str) -> None:
     """Write a line to standard error, prefixed with the program's name."""
     write(f"milvus-import: {text}", err=True)
-
-
-class Errors:
-    """Prints errors as they occur: each text once, at most ten."""
-
-    def __init__(self, *, debug: bool) -> None:
-        self._debug = debug
-        self._texts: set[str] = set()
-
-    def print(self, error: Exception) -> None:
-        """Print an error, unless the same text was printed."""
-        text = error_text(error)
-        if text not in self._texts and len(self._texts) < _MAX_ERRORS:
-            print_message(text)
-        self._texts.add(text)
-        if self._debug:
-            write("".join(traceback.format_exception(error)).rstrip(), err=True)
-
-    def finish(self) -> None:
-        """Print how many were not printed."""
-        if len(self._texts) > _MAX_ERRORS:
-            print_message(f"... and {count(len(self._texts) - _MAX_ERRORS, 'more error')}")
 
 
 class _LogHandler(logging.Handler):

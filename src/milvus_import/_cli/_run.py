@@ -25,7 +25,7 @@ from .. import (
     WaitTimeoutError,
 )
 from ._options import CREATE, is_given, make_client, usage_error
-from ._output import Errors, OutputLost, clean, print_message, write
+from ._output import OutputLost, clean, count, error_text, print_message, write
 
 OK, FAILED, USAGE, UNREACHABLE, NOT_FOUND, TIMED_OUT = range(6)
 UNEXPECTED, OUTPUT_LOST, CLOSED_PIPE = 70, 74, 141
@@ -37,6 +37,7 @@ ENDINGS: dict[type[Exception], tuple[int, str]] = {
 }
 """The exit code of an error, and its name in the summary."""
 OTHER_ENDING = (UNREACHABLE, "could not be followed")
+_MAX_ERRORS = 10
 _WORST_FIRST = (UNREACHABLE, FAILED, NOT_FOUND, TIMED_OUT)
 
 _T = TypeVar("_T")
@@ -86,7 +87,7 @@ class Session:
         self.options = options
         self.as_json: bool = options["as_json"]
         self.client = make_client(options)
-        self.errors = Errors(debug=options["debug"])
+        self._errors: set[str] = set()
         self.followed: list[str] = []
         """The jobs that continue if the command is interrupted."""
         # Zilliz Cloud takes no idempotency key.
@@ -113,14 +114,25 @@ class Session:
             may_have_run=bool(self.unsure),
         )
 
-    def validated(self, job_ids: Iterable[str]) -> list[str]:
+    def validated(self, job_ids: Sequence[str]) -> list[str]:
         """Return job ids, each once. Raises ArgumentError; nothing is sent."""
+        self.client.watch_all(job_ids)
         numbers = self.options["service"] != "cloud"
-        given = [
-            text.lstrip("0") or "0" if numbers and text.isdigit() else text for text in job_ids
-        ]
-        self.client.watch_all(given)
-        return list(dict.fromkeys(given))
+        return list(dict.fromkeys(str(int(text)) if numbers else text for text in job_ids))
+
+    def print_error(self, error: Exception) -> None:
+        """Print an error, unless the same text, or ten others, were printed."""
+        text = error_text(error)
+        if text not in self._errors and len(self._errors) < _MAX_ERRORS:
+            print_message(text)
+        self._errors.add(text)
+        if self.options["debug"]:
+            write("".join(traceback.format_exception(error)).rstrip(), err=True)
+
+    def finish(self) -> None:
+        """Print how many errors were not printed."""
+        if len(self._errors) > _MAX_ERRORS:
+            print_message(f"... and {count(len(self._errors) - _MAX_ERRORS, 'more error')}")
 
 
 def execute(session: Session, work: Callable[[Session], Awaitable[int]]) -> int:
@@ -136,7 +148,7 @@ def execute(session: Session, work: Callable[[Session], Awaitable[int]]) -> int:
     except ArgumentError as error:
         raise usage_error(error) from error
     except MilvusImportError as error:
-        session.errors.print(error)
+        session.print_error(error)
         if session.unsure and error.may_have_run:
             print_message(session.unsure)
         code = exit_code([error])
@@ -146,7 +158,7 @@ def execute(session: Session, work: Callable[[Session], Awaitable[int]]) -> int:
         if not process.number:
             raise
         code = process.interrupted()  # its work failed: the terminal may be closed
-    session.errors.finish()
+    session.finish()
     return code
 
 
