@@ -113,7 +113,7 @@ class ProgressBars:
     def __rich__(self) -> Text:
         """Return the picture: the rows that fit the terminal, and the notes below them."""
         # Two columns stay free: "^C" is echoed there, and must not begin a line of its own.
-        width, room = max(self._console.width - 2, 1), self._console.height - 2
+        width, room = max(self._console.width - 2, 1), max(self._console.height - 2, 1)
         now, jobs, notes = self._console.get_time(), list(self._jobs.items()), list[Text]()
         rows = [row for job in jobs for row in _rows(*job, now)]
         if len(rows) > room:
