@@ -136,7 +136,8 @@ async def test_an_interrupt_repeats_the_options_that_lead_to_the_server(fake: Fa
     fake.token = TOKEN
     fake.add_job(job_id="7", state="Importing", db_name="my db")
     line = f"--db other --service internal watch 7 --db 'my db' --token {TOKEN} --interval 50ms"
-    command = await launch(*COMMAND, *shlex.split(line), MILVUS_URI=fake.internal_uri)
+    environment = {"MILVUS_URI": fake.internal_uri}
+    command = await launch(*COMMAND, *shlex.split(line), environment=environment)
     await command.line()
     ended = await command.end(signal.SIGINT)
     assert ended.err.endswith(f"{CONTINUES} --db 'my db' --service internal\n")

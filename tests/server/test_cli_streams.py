@@ -8,9 +8,10 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from command_line import COMMAND, PIPE, TOKEN, Ended, launch, screen, variables, words
+from command_line import COMMAND, TOKEN, Ended, launch, screen, variables, words
 from processes import FakeProcess
 from terminal import terminal
 
@@ -29,9 +30,8 @@ async def shell(line: str, fake: FakeMilvus, *, broken: bool = False, **more: st
     line = line.replace("M ", f"{shlex.join(COMMAND)} ", 1)
     command = await launch(
         *("/bin/sh", "-c", line),
-        out=writer if broken else PIPE,
-        MILVUS_URI=fake.internal_uri,
-        **more,
+        out=writer if broken else subprocess.PIPE,
+        environment={"MILVUS_URI": fake.internal_uri, **more},
     )
     os.close(writer)
     return await command.end()
@@ -222,7 +222,7 @@ async def test_outage_is_shown_in_place() -> None:
     ],
 )
 async def test_terminal_decides_on_bars_and_colors(
-    kind: str, environment: dict[str, str], bars: bool | None, colors: bool | None, fake: FakeMilvus
+    kind: str, environment: dict[str, Any], bars: bool | None, colors: bool | None, fake: FakeMilvus
 ) -> None:
     """And a strange one is no error: None stands for either."""
     fake.add_job(job_id="7", script=[("Importing", 40), ("Completed", 100)])

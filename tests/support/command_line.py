@@ -9,7 +9,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from subprocess import DEVNULL, PIPE
@@ -87,8 +87,9 @@ def variables(**added: str) -> dict[str, str]:
 def words(fake: FakeMilvus | FakeProcess, line: str) -> tuple[str, ...]:
     """Return the arguments of a command line; if it names no server and interval, those too."""
     typed = shlex.split(line)
-    over_rest = isinstance(fake, FakeMilvus) and "rest" in typed
-    uri = fake.rest_uri if over_rest else fake.internal_uri
+    uri = fake.internal_uri
+    if isinstance(fake, FakeMilvus) and "rest" in typed:
+        uri = fake.rest_uri
     return (
         *typed,
         *(() if "--uri" in typed else ("--uri", uri)),
@@ -121,18 +122,21 @@ async def run_line(fake: FakeMilvus, line: str, **environment: str) -> Ended:
     return await run(*words(fake, line), **environment)
 
 
-async def launch(*command: str, out: int = PIPE, **environment: str) -> Running:
+async def launch(
+    *command: str, out: int = PIPE, environment: Mapping[str, str] | None = None
+) -> Running:
     """Start a program in a process of its own."""
+    env = variables(**(environment or {}))
     return Running(
         await asyncio.create_subprocess_exec(
-            *command, stdin=DEVNULL, stdout=out, stderr=PIPE, env=variables(**environment)
+            *command, stdin=DEVNULL, stdout=out, stderr=PIPE, env=env
         )
     )
 
 
 async def start(fake: FakeMilvus | FakeProcess, line: str, **environment: str) -> Running:
     """Start a command line in a process of its own."""
-    return await launch(*COMMAND, *words(fake, line), **environment)
+    return await launch(*COMMAND, *words(fake, line), environment=environment)
 
 
 async def run_process(fake: FakeMilvus, line: str, **environment: str) -> Ended:
