@@ -106,16 +106,6 @@ async def test_each_end_has_its_exit_code_and_message(name: str, fake: FakeMilvu
     assert bool(ended.err) is bool(code)
 
 
-@pytest.mark.parametrize("name", ["completed", "failed", "unknown job"])
-async def test_a_process_ends_as_the_function_does(name: str, fake: FakeMilvus) -> None:
-    code, message, line, prepare = CASES[name]
-    prepare(fake)
-    ended = await run_process(fake, line)
-    assert ended.code == code
-    assert message in ended.err
-    assert "Traceback" not in ended.err
-
-
 async def test_empty_list_is_reported_and_is_no_failure(fake: FakeMilvus) -> None:
     message = "milvus-import: the collection 'books' has no import jobs\n"
     ended = await run_line(fake, "list books")

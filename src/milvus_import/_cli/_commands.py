@@ -27,7 +27,7 @@ from .._text import quote
 from ._bars import ProgressBars, make_console
 from ._options import CONNECTION, CREATE, FOLLOW, TARGETS, is_given, make_storage, usage_error
 from ._output import count, job_text, jobs_text, print_message, print_warnings, write
-from ._run import ENDINGS, OK, OTHER_ENDING, USAGE, Session, execute, exit_code
+from ._run import ENDINGS, OK, USAGE, Session, ending_of, execute, exit_code
 
 EPILOG = """\b
 Exit codes:
@@ -348,9 +348,9 @@ class _Follower(ProgressBars):
             parts.append(f"{count(len(succeeded), 'job')} {ending}")
             if any(rows) or (self._completed and rows):
                 parts[0] += f", {count(sum(rows), 'row')}"
-        endings = Counter(ENDINGS.get(type(e), OTHER_ENDING)[1] for e in self._errors.values())
-        known = [ending for _, ending in (*ENDINGS.values(), OTHER_ENDING) if ending in endings]
-        return "; ".join([*parts, *(f"{endings[ending]} {ending}" for ending in known)])
+        endings = Counter(map(ending_of, self._errors.values()))
+        parts += [f"{endings[each]} {each[1]}" for each in ENDINGS.values() if each in endings]
+        return "; ".join(parts)
 
     def _line(self, progress: ImportProgressData | ImportJob) -> str:
         return json.dumps(progress.to_dict()) if self._session.as_json else super()._line(progress)

@@ -27,26 +27,29 @@ from .. import (
 from ._options import CREATE, is_given, make_client, usage_error
 from ._output import OutputLost, clean, count, error_text, print_message, write
 
-OK, FAILED, USAGE, UNREACHABLE, NOT_FOUND, TIMED_OUT = range(6)
-UNEXPECTED, OUTPUT_LOST, CLOSED_PIPE = 70, 74, 141
+OK, USAGE, UNEXPECTED, OUTPUT_LOST, CLOSED_PIPE = 0, 2, 70, 74, 141
 
 ENDINGS: dict[type[Exception], tuple[int, str]] = {
-    ImportFailedError: (FAILED, "failed"),
-    JobNotFoundError: (NOT_FOUND, "not found"),
-    WaitTimeoutError: (TIMED_OUT, "timed out"),
+    MilvusImportError: (3, "could not be followed"),
+    ImportFailedError: (1, "failed"),
+    JobNotFoundError: (4, "not found"),
+    WaitTimeoutError: (5, "timed out"),
 }
-"""The exit code of an error, and its name in the summary."""
-OTHER_ENDING = (UNREACHABLE, "could not be followed")
+"""The exit code of an error, and its name in the summary; the worst first. The first: others."""
 _MAX_ERRORS = 10
-_WORST_FIRST = (UNREACHABLE, FAILED, NOT_FOUND, TIMED_OUT)
 
 _T = TypeVar("_T")
 
 
 def exit_code(errors: Iterable[Exception]) -> int:
     """Return the exit code of the worst of these errors; 0 if there are none."""
-    codes = {ENDINGS.get(type(error), OTHER_ENDING)[0] for error in errors}
-    return next((code for code in _WORST_FIRST if code in codes), OK)
+    found = {ending_of(error) for error in errors}
+    return next((ending[0] for ending in ENDINGS.values() if ending in found), OK)
+
+
+def ending_of(error: Exception) -> tuple[int, str]:
+    """Return the row of ENDINGS for an error."""
+    return ENDINGS.get(type(error), ENDINGS[MilvusImportError])
 
 
 class Process:
