@@ -143,10 +143,9 @@ $ --session-token           SECRET  The session token of your bucket.
 """)
 
 
-def usage_error(fault: Exception | str) -> click.UsageError:
+def usage_error(text: str) -> click.UsageError:
     """Return the usage error for a wrong argument."""
-    text = fault if isinstance(fault, str) else error_text(fault)
-    return click.UsageError(text, click.get_current_context(silent=True))
+    return click.UsageError(text, click.get_current_context())
 
 
 def is_given(name: str) -> bool:
@@ -185,7 +184,7 @@ def make_client(options: dict[str, Any]) -> ImportClient:
         given["tls"] = TLSConfig(**tls) if tls else None
         return ImportClient(options["uri"], metadata=options["metadata"], **given)
     except (ValueError, TypeError, ImportError) as error:
-        raise usage_error(error) from error
+        raise usage_error(error_text(error)) from error
 
 
 def make_storage(options: dict[str, Any]) -> BucketCredentials | Volume | None:

@@ -149,7 +149,7 @@ def execute(session: Session, work: Callable[[Session], Awaitable[int]]) -> int:
     try:
         code = anyio.run(run)
     except ArgumentError as error:
-        raise usage_error(error) from error
+        raise usage_error(error_text(error)) from error
     except MilvusImportError as error:
         session.print_error(error)
         if session.unsure and error.may_have_run:

@@ -90,16 +90,6 @@ def view() -> View:
     return View()
 
 
-def test_a_job_is_one_line_with_all_that_is_known(view: View) -> None:
-    view.bars(data(rows=200))
-    view.clock.advance(4)
-    view.bars(data(rows=400))
-    (line,) = view.picture()
-    assert line.split() == [
-        JOB, line.split()[1], "40%", "Importing", "400/1,000", "0:04", "50/s", "internal",
-    ]  # fmt: skip
-
-
 def test_each_file_has_a_bar_of_its_own(view: View) -> None:
     files = (detail("part-1.parquet", 30), detail("deep/down/id.npy deep/down/v.npy", 60))
     view.bars(data(files=files))
