@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 
 import pytest
-from command_line import FAST, GUARD, finish, run, start, until
+from command_line import run_line, start, until_received
 
 from milvus_import.testing import FakeMilvus, Fault
 
@@ -22,50 +21,42 @@ async def test_more_than_64_jobs_are_followed_by_lists(jobs: int, fake: FakeMilv
     """The first list finds the jobs of the collection; more lists follow them."""
     for _ in range(jobs):
         fake.add_job(collection_name="books", state="Completed", progress=100)
-    ended = await run("watch", "books", "--uri", fake.internal_uri, *FAST)
+    ended = await run_line(fake, "watch books")
     assert ended.code == 0
     assert ended.out.splitlines()[-1] == f"{jobs} jobs completed, {jobs},000 rows"
     assert (methods(fake).count("ListImports") > 1) is (jobs > 64)
 
 
-async def test_until_uncommitted_holds_for_many_jobs(fake: FakeMilvus) -> None:
+async def test_many_jobs_that_wait_for_their_commit(fake: FakeMilvus) -> None:
     for _ in range(70):
         fake.add_job(state="Uncommitted", progress=99)
-    ended = await run(
-        "wait", "books", "--uri", fake.internal_uri, *FAST,
-        "--until", "uncommitted", "--timeout", "20",
-    )  # fmt: skip
+    ended = await run_line(fake, "wait books --until uncommitted --timeout 20")
     assert ended.code == 0
     assert ended.out.startswith("70 jobs completed or waiting for commit")
-
-
-async def test_outcomes_of_many_jobs_are_summed_up(fake: FakeMilvus) -> None:
-    for number in range(1, 71):
-        state = "Failed" if number == 5 else "Completed"
-        fake.add_job(job_id=str(number), state=state, progress=100, reason="disk full")
-    ids = [str(number) for number in range(1, 72)]
-    ended = await run("wait", *ids, "--uri", fake.internal_uri, *FAST, "--json")
-    assert ended.code == 1
-    assert len(ended.objects) == 70  # the failed job's last state too
-    ended = await run("wait", *ids, "--uri", fake.internal_uri, *FAST)
-    assert ended.out == "69 jobs completed, 69,000 rows; 1 failed; 1 not found\n"
-
-
-async def test_one_warning_for_many_jobs_that_wait_for_their_commit(fake: FakeMilvus) -> None:
-    for _ in range(70):
-        fake.add_job(state="Uncommitted", progress=99)
-    ended = await run("wait", "books", "--uri", fake.internal_uri, *FAST, "--timeout", "300ms")
+    ended = await run_line(fake, "wait books --timeout 300ms")
     assert ended.code == 5
     assert ended.err.count("waits for its commit") == 1
     assert "--service rest" in ended.err
     assert "service='rest'" not in ended.err
 
 
+async def test_outcomes_of_many_jobs_are_summed_up(fake: FakeMilvus) -> None:
+    for number in range(1, 71):
+        state = "Failed" if number == 5 else "Completed"
+        fake.add_job(job_id=str(number), state=state, progress=100, reason="disk full")
+    line = f"wait {' '.join(map(str, range(1, 72)))}"
+    ended = await run_line(fake, f"{line} --json")
+    assert ended.code == 1
+    assert len(ended.objects) == 70  # the failed job's last state too
+    ended = await run_line(fake, line)
+    assert ended.out == "69 jobs completed, 69,000 rows; 1 failed; 1 not found\n"
+
+
 async def test_time_of_the_list_is_taken_off_the_timeout(fake: FakeMilvus) -> None:
     """The message states the whole timeout. 1.5 s are left for polls: at most 30, not 60."""
     fake.add_job(job_id="7", state="Importing")
     fake.inject(Fault(delay=1.5), method="ListImports")
-    ended = await run("wait", "books", "--uri", fake.internal_uri, *FAST, "--timeout", "3s")
+    ended = await run_line(fake, "wait books --timeout 3s")
     assert ended.code == 5
     assert "was not finished after 3 s; " in ended.err
     assert methods(fake).count("GetImportProgress") <= 32
@@ -75,15 +66,11 @@ async def test_time_of_the_list_is_taken_off_the_timeout(fake: FakeMilvus) -> No
 async def test_failed_job_is_reported_while_others_are_running(jobs: int, fake: FakeMilvus) -> None:
     fake.add_job(job_id="1", state="Failed", reason="disk full")
     running = [fake.add_job(job_id=str(number), state="Importing") for number in range(2, jobs + 1)]
-    ids = [str(number) for number in range(1, jobs + 1)]
-    process = await start("wait", *ids, "--uri", fake.internal_uri, *FAST)
-    assert process.stderr is not None
-    async with asyncio.timeout(GUARD):
-        line = await process.stderr.readline()
-    assert line == b"milvus-import: import job 1 failed: disk full\n"
+    command = await start(fake, f"wait {' '.join(map(str, range(1, jobs + 1)))}")
+    assert await command.line(err=True) == "milvus-import: import job 1 failed: disk full\n"
     for job in running:
         job.state, job.progress = "Completed", 100
-    ended = await finish(process)
+    ended = await command.end()
     assert (ended.code, ended.err) == (1, "")
     assert ended.out.endswith("; 1 failed\n")
 
@@ -91,13 +78,10 @@ async def test_failed_job_is_reported_while_others_are_running(jobs: int, fake: 
 async def test_failed_job_is_reported_before_an_interrupt(fake: FakeMilvus) -> None:
     fake.add_job(job_id="1", state="Failed", reason="disk full")
     fake.add_job(job_id="2", state="Importing")
-    process = await start("watch", "1", "2", "--uri", fake.internal_uri, *FAST)
-    assert process.stdout is not None
-    async with asyncio.timeout(GUARD):
-        while b"2  Importing" not in await process.stdout.readline():
-            pass
-    await until(lambda: len(fake.received) > 3)
-    process.send_signal(signal.SIGINT)
-    ended = await finish(process)
+    command = await start(fake, "watch 1 2")
+    while "2  Importing" not in await command.line():
+        pass
+    await until_received(fake, 3)
+    ended = await command.end(signal.SIGINT)
     assert ended.code == 130
     assert "import job 1 failed: disk full\n" in ended.err

@@ -1,135 +1,111 @@
-"""Wrong usage, where options are given, help, and versions."""
+"""Wrong usage, where options are given, help, versions, and completion."""
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
 import platform
 import re
+import shlex
+import shutil
+import subprocess
 import sys
 from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from command_line import METADATA, TOKEN, finish, invoke, run, run_process
+from command_line import METADATA, TOKEN, invoke, launch, run_line, run_process, variables
 
 from milvus_import._cli._commands import cli
 from milvus_import.testing import FakeMilvus
 
 pytestmark = pytest.mark.anyio
 
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+WHAT = "name job ids or a collection, or pass --all-databases"
+ONE = "name one collection, as COLLECTION or --collection, or --all-databases"
+MIXED = "job ids cannot be combined with a collection or --all-databases"
+NO_PAIR = "it is not of the form KEY=VALUE"
+TLS = "get 7 --uri https://localhost"
+CREATE = "create books a.parquet"
 MISUSE = {
-    "no command": "",
-    "unknown command": "look 7",
-    "unknown option": "watch 7 --colour",
-    "no job": "get",
-    "neither job nor collection": "watch",
-    "both job and collection": "wait 7 --collection books",
-    "job and collection by position": "wait 7 books",
-    "two collections": "watch books films",
-    "two collections to list": "list books --collection films",
-    "no job id": "get books",
-    "no job id among others": "watch 7 7x",
-    "job ids and all databases": "watch 7 --all-databases",
-    "a collection and all databases": "list books --all-databases",
-    "a database without a collection": "list --db shop",
-    "a database without a collection, in the URI": "list --uri http://localhost/shop",
-    "no job to commit": "commit",
-    "no job id to abort": "abort books",
-    "bad URI": "get 7 --uri http://localhost:port",
-    "empty URI": "get 7 --uri=",
-    "empty URI before the command": "--uri= get 7",
-    "credentials in the URI": "get 7 --uri http://root:Sup3rS3cret@localhost",
-    "bad time": "wait 7 --timeout soon",
-    "unknown unit": "wait 7 --timeout 10w",
-    "NaN for a time": "wait 7 --timeout nan",
-    "infinite time": "wait 7 --timeout inf",
-    "too long a time": "wait 7 --timeout 20000d",
-    "NaN for an interval": "watch 7 --interval nan",
-    "interval of 0": "watch 7 --interval 0",
-    "RPC timeout of 0": "get 7 --rpc-timeout 0",
-    "RPC timeout of 0 ms": "get 7 --rpc-timeout 0ms",
-    "negative time": "get 7 --rpc-timeout -1",
-    "negative outage": "watch 7 --max-outage -1",
-    "metadata without a value": "get 7 --metadata metadata-s3cret",
-    "metadata gRPC rejects": "get 7 --metadata te=metadata-s3cret",
-    "metadata that is no text": "get 7 --metadata x-secret=metadata-s3cret\n",
-    "unknown service": "get 7 --service proxy",
-    "no such file": "get 7 --uri https://localhost --ca /nowhere/ca.pem",
-    "certificate without key": "get 7 --uri https://localhost --cert /nowhere/cert.pem",
-    "TLS files without TLS": "get 7 --uri http://localhost --ca /nowhere/ca.pem",
-    "empty TLS file name": "get 7 --uri https://localhost --ca=",
-    "no file": "create books",
-    "state to wait for without --wait": "create books a.parquet --until uncommitted",
-    "outage without --wait": "create books a.parquet --max-outage 1m",
-    "empty file name": "create books a.parquet ",
-    "empty collection": "create  a.parquet",
-    "empty collection to list": "list ",
-    "empty collection to wait for": "wait ",
-    "empty name of a collection to watch": "watch --collection=",
-    "a name with a hyphen": "watch my-books",
-    "a name with a hyphen among job ids": "watch 7 my-books",
-    "volume and keys of a bucket": "create books a.parquet --volume v --access-key a",
-    "no user for the password": "get 7 --password s3cret",
-    "token and user": "get 7 --token a:b --user c --password d",
-    "option without a value": "create books a.parquet --option timeout",
-    "option of another type": "create books a.parquet --option auto_commit=maybe",
-    "option given twice": "create books a.parquet --option sep=, --option SEP=;",
-    "bad idempotency key": "create books a.parquet --idempotency-key \x07",
-    "a collection that is no text": "list \udcff",
-    "a collection to watch that is no text": "watch --collection \udcff",
+    "look 7": "No such command 'look'",
+    "watch 7 --colour": "No such option",
+    "get": "Missing argument 'JOB_ID...'",
+    "watch": WHAT,
+    "wait ''": WHAT,
+    "watch --collection=": WHAT,
+    "wait 7 --collection books": MIXED,
+    "wait 7 books": MIXED,
+    "watch 7 --all-databases": MIXED,
+    "watch books films": ONE,
+    "list books --collection films": ONE,
+    "list books --all-databases": ONE,
+    "get books": "JOB_ID must be a decimal integer of at most 2**63-1, got 'books'",
+    "get uri": "JOB_ID must be a decimal integer of at most 2**63-1, got 'uri'",
+    "watch 7 7x": "JOB_ID must be a decimal integer",
+    "watch my-books": "JOB_ID must be a decimal integer",
+    "watch 7 my-books": "JOB_ID must be a decimal integer",
+    "abort books": "JOB_ID must be a decimal integer",
+    "commit": "Missing argument 'JOB_ID...'",
+    "list --db shop": "--db needs --collection: a server lists the jobs of every database; pass "
+    "--all-databases",
+    "list --uri http://localhost/shop": "--db needs --collection: a server lists",
+    "list ''": "--collection must not be empty; leave it out for all collections",
+    "list \udcff": "--collection must be valid Unicode text",
+    "watch --collection \udcff": "--collection must be valid Unicode text",
+    "get 7 --uri http://localhost:port": "--uri 'http://localhost:port' has the ",
+    "get 7 --uri http://tls=:x": "--uri 'http://tls=:x' has the ",
+    "get 7 --uri=": "--uri must be one of",
+    "--uri= get 7": "--uri must be one of",
+    "get 7 --uri dns:///host/db": "--uri 'dns:///host/db' has a path; pass the database as --db",
+    "get 7 --uri localhost/a --db b": "--db must be 'a', the database of the URI, got 'b'",
+    "get 7 --uri http://root:Sup3rS3cret@localhost": "--uri must not contain '@': set "
+    "MILVUS_TOKEN=user:password",
+    "wait 7 --timeout soon": "Invalid value for '--timeout': 'soon' is not a duration such as",
+    "watch 7 --interval 0": "Invalid value for '--interval': '0' must be above 0 seconds",
+    "get 7 --rpc-timeout 0ms": "Invalid value for '--rpc-timeout'",
+    "watch 7 --max-outage -1": "Invalid value for '--max-outage'",
+    "get 7 --metadata metadata-s3cret": f"Invalid value for '--metadata': {NO_PAIR}",
+    "get 7 --metadata te=metadata-s3cret": "--metadata key 'te' is reserved for gRPC",
+    "get 7 --metadata 'x-secret=metadata-s3cret\n'": "--metadata 'x-secret': the value must be ",
+    "get 7 --service proxy": "Invalid value for '--service'",
+    f"{TLS} --ca /nowhere": "--ca file '/nowhere' cannot be read: ",
+    f"{TLS} --cert /nowhere": "--key must be passed with --cert",
+    f"{TLS} --key /nowhere": "--cert must be passed with --key",
+    f"{TLS} --ca=": "--ca ",
+    "get 7 --uri http://localhost --server-name a": "--uri 'http://localhost' has the scheme "
+    "http://, but a TLS option was given",
+    "get 7 --token 'Bearer x'": "--token must be passed without 'Bearer'",
+    "get 7 --password s3cret": "--user must be passed with",
+    "get 7 --token a:b --user c --password d": "--token must be ",
+    "create books": "Missing argument 'FILE...'",
+    "create books a.parquet ''": "FILE must not hold an empty path",
+    "create '' a.parquet": "COLLECTION must not be empty",
+    f"{CREATE} --until uncommitted": "--until needs --wait",
+    f"{CREATE} --max-outage 1m": "--max-outage needs --wait",
+    f"{CREATE} --volume v --access-key a": "--volume cannot be combined with the keys",
+    f"{CREATE} --option sep=, --option s3cret": f"Invalid value for '--option': {NO_PAIR}",
+    f"{CREATE} --option auto_commit=maybe": "Invalid value for '--option': auto_commit must be",
+    f"{CREATE} --option sep=, --option 'sep=;'": "--option 'sep' is given twice",
+    f"{CREATE} --idempotency-key \x07": "--idempotency-key must be 1 to 256 characters",
 }
 
 
-@pytest.mark.parametrize("command", MISUSE.values(), ids=MISUSE)
-def test_misuse_is_reported_before_anything_is_sent(command: str) -> None:
-    words = command.split(" ") if command else []
-    ended = invoke(*words, MILVUS_URI="http://127.0.0.1:1")
-    assert ended.code == 2
-    assert "Traceback" not in ended.err
-    assert not ended.out
-    if words:
-        assert len(ended.err.splitlines()) == 2
-        assert ended.err.startswith("milvus-import: ")
-        assert "=..." not in ended.err
-        assert not any(name in ended.err for name in ("db_name", "job_id", "tls=", "TLSConfig"))
-    else:
-        assert "Usage: milvus-import" in ended.err
+@pytest.mark.parametrize("line", MISUSE)
+def test_misuse_is_reported_before_anything_is_sent(line: str) -> None:
+    ended = invoke(*shlex.split(line), MILVUS_URI="http://127.0.0.1:1")
+    message, hint = ended.err.splitlines()
+    assert (ended.code, ended.out) == (2, "")
+    assert message.startswith(f"milvus-import: {MISUSE[line]}")
+    assert re.fullmatch(r"Try 'milvus-import[ a-z]* --help'\.", hint)
+    assert not re.search(r"=\.\.\.|db_name|job_id|TLSConfig|s3cret", message)
+    assert "tls=" not in re.sub(r"'[^']*'", "", message)
 
 
-@pytest.mark.parametrize("command", ["wait ", "watch --collection="])
-def test_empty_collection_to_follow_names_what_is_possible(command: str) -> None:
-    message = "milvus-import: name job ids or a collection, or pass --all-databases"
-    assert invoke(*command.split(" ")).err.splitlines()[0] == message
-
-
-@pytest.mark.parametrize(
-    ("words", "start"),
-    [
-        (("get", "7", "--uri", "http://tls=:x"), "--uri 'http://tls=:x' has the "),
-        (("get", "7", "--uri", "dns:///host/db"),
-         "--uri 'dns:///host/db' has a path; pass the database as --db"),
-        (("get", "7", "--uri", "http://localhost", "--server-name", "a"),
-         "--uri 'http://localhost' has the scheme http://, but a TLS option was given"),
-        (("get", "7", "--uri", "localhost/a", "--db", "b"),
-         "--db must be 'a', the database of the URI, got 'b'"),
-        (("get", "7", "--uri", "http://root:Sup3rS3cret@localhost"),
-         "--uri must not contain '@': set MILVUS_TOKEN=user:password"),
-        (("get", "7", "--token", "Bearer x"), "--token must be passed without 'Bearer'"),
-        (("get", "7", "--uri", "https://localhost", "--ca", "/nowhere"),
-         "--ca file '/nowhere' cannot be read: "),
-        (("get", "7", "--uri", "https://localhost", "--key", "/nowhere"),
-         "--cert must be passed with --key"),
-        (("get", "uri"), "JOB_ID must be a decimal integer of at most 2**63-1, got 'uri'"),
-        (("create", "books", ""), "FILE must not hold an empty path"),
-        (("create", "", "a"), "COLLECTION must not be empty"),
-        (("list", ""), "--collection must not be empty; leave it out for all collections"),
-        (("list", "--db", "a"),
-         "--db needs --collection: a server lists the jobs of every database; pass --all-data"),
-    ],
-)  # fmt: skip
-def test_errors_of_arguments_name_options(words: tuple[str, ...], start: str) -> None:
-    assert invoke(*words).err.startswith(f"milvus-import: {start}")
+def test_no_command_prints_the_help() -> None:
+    ended = invoke()
+    assert (ended.code, ended.out) == (2, "")
+    assert "Usage: milvus-import" in ended.err
 
 
 def test_empty_milvus_uri_is_an_error() -> None:
@@ -137,38 +113,36 @@ def test_empty_milvus_uri_is_an_error() -> None:
     assert (ended.code, ended.err.splitlines()[0]) == (2, "milvus-import: MILVUS_URI is empty")
 
 
-async def test_uri_option_overrides_an_empty_milvus_uri(fake: FakeMilvus) -> None:
-    assert (await run("list", "--uri", fake.internal_uri, MILVUS_URI="")).code == 0
+DEAD = "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("line", "environment", "database"),
+    [
+        ("--db before list books", {}, "before"),
+        ("--db before list books", {"MILVUS_DB": "variable"}, "before"),
+        ("--db before list books --db after", {"MILVUS_DB": "variable"}, "after"),
+        ("list books", {"MILVUS_DB": "variable"}, "variable"),
+        ("list books", {"MILVUS_URI": ""}, ""),
+        ("list books", {"MILVUS_URI": DEAD}, ""),
+        (f"--uri {DEAD} list books --uri URI", {}, ""),
+        ("--uri URI list books", {"MILVUS_URI": DEAD}, ""),
+        ("list --db shop --all-databases", {}, "shop"),
+    ],
+)
+async def test_options_precede_variables_and_those_after_the_command_others(
+    line: str, environment: dict[str, str], database: str, fake: FakeMilvus
+) -> None:
+    ended = await run_line(fake, line.replace("URI", fake.internal_uri), **environment)
+    assert ended.code == 0
+    assert fake.received[-1].request.db_name == database
 
 
 async def test_options_before_and_after_the_command_are_equal(fake: FakeMilvus) -> None:
     fake.add_job(job_id="7", state="Completed")
-    before = await run("--uri", fake.internal_uri, "--json", "get", "7")
-    after = await run("get", "7", "--uri", fake.internal_uri, "--json")
+    before, after = [await run_line(fake, line) for line in ("--json get 7", "get 7 --json")]
     assert before.code == after.code == 0
     assert before.objects == after.objects
-
-
-async def test_option_after_the_command_takes_precedence(fake: FakeMilvus) -> None:
-    fake.add_job(job_id="7", state="Completed")
-    dead = "http://127.0.0.1:1"
-    ended = await run(
-        "--uri", dead, "--db", "before", "get", "7", "--uri", fake.public_uri, "--db", "after"
-    )
-    assert ended.code == 0
-    assert fake.received[-1].values("dbname") == ["after"]
-
-
-async def test_option_before_the_command_overrides_the_environment(fake: FakeMilvus) -> None:
-    ended = await run("--uri", fake.internal_uri, "list", MILVUS_URI="http://127.0.0.1:1")
-    assert ended.code == 0
-
-
-async def test_database_is_read_from_the_environment(fake: FakeMilvus) -> None:
-    await run("list", "books", "--uri", fake.internal_uri, MILVUS_DB="shop")
-    assert fake.received[-1].request.db_name == "shop"
-    await run("list", "books", "--uri", fake.internal_uri, "--db", "other", MILVUS_DB="shop")
-    assert fake.received[-1].request.db_name == "other"
 
 
 def test_each_connection_option_has_a_variable() -> None:
@@ -181,7 +155,7 @@ def test_each_connection_option_has_a_variable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "environment", "user"),
+    ("options", "environment", "user"),
     [
         ("", {"MILVUS_TOKEN": "a:1", "MILVUS_USER": "b", "MILVUS_PASSWORD": "2"}, "a:1"),
         ("--token c:3", {"MILVUS_USER": "b", "MILVUS_PASSWORD": "2"}, "c:3"),
@@ -191,63 +165,46 @@ def test_each_connection_option_has_a_variable() -> None:
     ],
 )
 async def test_credentials_of_the_command_line_precede_the_environment(
-    words: str, environment: dict[str, str], user: str, fake: FakeMilvus
+    options: str, environment: dict[str, str], user: str, fake: FakeMilvus
 ) -> None:
-    ended = await run("list", "--uri", fake.internal_uri, *words.split(), **{
-        "MILVUS_TOKEN": "", **environment
-    })  # fmt: skip
+    ended = await run_line(fake, f"list {options}", **{"MILVUS_TOKEN": "", **environment})
     assert ended.code == 0
     assert fake.received[-1].values("authorization") == [b64encode(user.encode()).decode()]
 
 
-async def test_service_rest_is_read_from_the_environment(fake: FakeMilvus) -> None:
-    assert (await run("list", "--uri", fake.rest_uri, MILVUS_SERVICE="rest")).code == 0
-    ended = invoke("list", MILVUS_SERVICE="proxy")
-    assert ended.code == 2
-    assert "--service" in ended.err
-
-
-@pytest.mark.parametrize("name", ["CA", "CERT"])
-def test_tls_files_are_read_from_the_environment(name: str) -> None:
-    ended = invoke("list", "--uri", "https://localhost", **{f"MILVUS_{name}": "/nowhere/x.pem"})
-    assert ended.code == 2
-    assert f"--{name.lower()}" in ended.err
+@pytest.mark.parametrize("name", ["CA", "CERT", "SERVICE"])
+async def test_variables_are_read(name: str, fake: FakeMilvus) -> None:
+    assert (await run_line(fake, f"list --uri {fake.rest_uri}", MILVUS_SERVICE="rest")).code == 0
+    ended = invoke("list", "--uri", "https://localhost", **{f"MILVUS_{name}": "/nowhere"})
+    assert (ended.code, f"--{name.lower()}" in ended.err) == (2, True)
 
 
 async def test_a_plaintext_token_is_reported_unless_warnings_are_off(fake: FakeMilvus) -> None:
     fake.add_job(job_id="7", state="Completed", progress=100)
     uri = fake.internal_uri.replace("127.0.0.1", "0.0.0.0")  # this machine, but no loopback address
-    command = ("get", "7", "--uri", uri)
-    ended = await run_process(*command)
-    assert (ended.code, ended.err.count("warning: a token is sent to")) == (0, 1)
-    for words, environment in ((("--no-warnings",), {}), ((), {"MILVUS_NO_WARNINGS": "1"})):
-        ended = await run_process(*command, *words, **environment)
-        assert (ended.code, ended.err) == (0, "")
+    for more, environment, warnings in (
+        ("", {}, 1),
+        ("--no-warnings", {}, 0),
+        ("", {"MILVUS_NO_WARNINGS": "1"}, 0),
+    ):
+        ended = await run_process(fake, f"get 7 --uri {uri} {more}", **environment)
+        assert (ended.code, len(ended.err.splitlines())) == (0, warnings)
+        assert ended.err.count("warning: a token is sent to") == warnings
 
 
 async def test_leading_zeros_and_repeated_ids_are_dropped(fake: FakeMilvus) -> None:
     for job_id in ("7", "8"):
         fake.add_job(job_id=job_id, state="Completed", progress=100)
-    ended = await run("wait", "8", "007", "7", "08", "--uri", fake.internal_uri, "--json")
+    ended = await run_line(fake, "wait 8 007 7 08 --json")
     assert [job["jobId"] for job in ended.objects] == ["8", "7"]
-
-
-@pytest.mark.parametrize("more", ["--collection 7", "--collection 7 --until uncommitted"])
-async def test_the_option_names_a_collection_whatever_it_looks_like(
-    more: str, fake: FakeMilvus
-) -> None:
-    ended = await run("wait", *more.split(), "--uri", fake.internal_uri)
-    assert ended.code == 4
-    assert "the collection '7' has no import jobs" in ended.err
 
 
 async def test_options_reach_the_server(fake: FakeMilvus) -> None:
     fake.token = TOKEN
     fake.add_job(job_id="7", state="Completed")
-    ended = await run(
-        "get", "7", "--uri", fake.public_uri, "--db", "shop", "--rpc-timeout", "7s",
-        "--service", "public", "--token", TOKEN, MILVUS_TOKEN="root:another",
-    )  # fmt: skip
+    options = f"--db shop --rpc-timeout 7s --service public --token {TOKEN}"
+    line = f"get 7 --uri {fake.public_uri} {options}"
+    ended = await run_line(fake, line, MILVUS_TOKEN="root:another")
     assert ended.code == 0
     received = fake.received[-1]
     assert received.values("dbname") == ["shop"]
@@ -256,23 +213,20 @@ async def test_options_reach_the_server(fake: FakeMilvus) -> None:
     assert 0 < received.time_remaining < 8  # gRPC rounds a little up; the default is 10
 
 
-async def test_all_databases_lists_the_jobs_although_a_database_is_named(fake: FakeMilvus) -> None:
-    fake.add_job(job_id="7", state="Completed")
-    ended = await run("list", "--db", "shop", "--all-databases", "--uri", fake.internal_uri)
-    assert ended.code == 0
-    assert fake.received[-1].request.collection_name == ""
-
-
 @pytest.mark.parametrize("command", ["list", "watch", "wait"])
 async def test_collection_is_accepted_as_option_and_by_position(
     command: str, fake: FakeMilvus
 ) -> None:
+    """The option names a collection whatever it looks like."""
     fake.add_job(job_id="7", collection_name="books", state="Completed", progress=100)
     fake.add_job(job_id="8", collection_name="films", state="Failed")
-    for words in (("books",), ("--collection", "books")):
-        ended = await run(command, *words, "--json", "--uri", fake.internal_uri)
+    for target in ("books", "--collection books"):
+        ended = await run_line(fake, f"{command} {target} --json")
         assert ended.code == 0
         assert [job["jobId"] for job in ended.objects] == ["7"]
+    ended = await run_line(fake, f"{command} --collection 7")
+    assert ended.code == (0 if command == "list" else 4)
+    assert "the collection '7' has no import jobs" in ended.err
 
 
 @pytest.mark.parametrize("command", ["", *cli.commands])
@@ -286,7 +240,6 @@ def test_help_has_examples_exit_codes_and_options(command: str) -> None:
 
 
 def test_the_page_names_every_option_and_no_other() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
     known = {
         name
         for command in (cli, *cli.commands.values())
@@ -294,7 +247,7 @@ def test_the_page_names_every_option_and_no_other() -> None:
         for name in (*parameter.opts, parameter.envvar)
         if isinstance(name, str) and name.startswith(("--", "MILVUS_"))
     }
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*|\bMILVUS_[A-Z_]+", page))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*|\bMILVUS_[A-Z_]+", PAGE.read_text("utf-8")))
     assert named == known
 
 
@@ -332,12 +285,77 @@ sys.meta_path.insert(0, Missing())
 from milvus_import.__main__ import main
 main()
 """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-c", code, stderr=asyncio.subprocess.PIPE
-    )
-    ended = await finish(process)
+    ended = await (await launch(sys.executable, "-P", "-c", code)).end()
     assert ended.code == 2
     assert ended.err == (
         "milvus-import: the command line needs click and rich, the extra milvus-import[cli]: "
         "pip install click rich\n"
     )
+
+
+# ------------------------------------------------------------------------------------- completion
+
+each_shell = pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+
+
+@each_shell
+@pytest.mark.parametrize(
+    ("line", "offered", "others"),
+    [
+        ("", [*cli.commands], []),
+        ("wa", ["watch", "wait"], ["create"]),
+        ("watch --int", ["--interval"], ["--uri"]),
+        ("--u", ["--uri"], ["--interval"]),
+        ("get --service ", ["auto", "internal", "public", "rest"], []),
+        ("get --ca x", ["file"], []),
+    ],
+)
+def test_commands_options_and_values_are_completed(
+    line: str, offered: list[str], others: list[str], shell: str
+) -> None:
+    typed = f"milvus-import {line}".split(" ")
+    index = typed[-1] if shell == "fish" else str(len(typed) - 1)
+    ended = invoke(
+        _MILVUS_IMPORT_COMPLETE=f"{shell}_complete", COMP_WORDS=" ".join(typed), COMP_CWORD=index
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert all(word in ended.out for word in offered)
+    assert not any(word in ended.out for word in others)
+
+
+@each_shell
+def test_each_shell_has_a_script(shell: str, tmp_path: Path) -> None:
+    ended = invoke(_MILVUS_IMPORT_COMPLETE=f"{shell}_source")
+    assert ended.code == 0
+    assert "_MILVUS_IMPORT_COMPLETE" in ended.out
+    assert "milvus-import" in ended.out
+    if (program := shutil.which(shell)) is not None:
+        script = tmp_path / "script"
+        script.write_text(ended.out)
+        check = subprocess.run([program, "-n", str(script)], capture_output=True, check=False)
+        assert (check.returncode, check.stderr) == (0, b"")
+
+
+def test_bash_completes_as_the_page_describes(tmp_path: Path) -> None:
+    line = next(line for line in PAGE.read_text("utf-8").splitlines() if "=bash_source" in line)
+    program = tmp_path / "milvus-import"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m milvus_import "$@"\n')
+    program.chmod(0o755)
+    script = f"""{line}
+complete -p milvus-import
+COMP_WORDS=(milvus-import cr) COMP_CWORD=1
+_milvus_import_completion milvus-import
+echo "${{COMPREPLY[@]}}"
+"""
+    path = f"{tmp_path}:{variables()['PATH']}"
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script],
+        env=variables(PATH=path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    registered, completed = done.stdout.splitlines()
+    assert registered.endswith("milvus-import")
+    assert completed == "create"

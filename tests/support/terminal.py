@@ -124,13 +124,8 @@ class Terminal:
             text = self.screen.text()
             return wanted in text if isinstance(wanted, str) else bool(wanted(text))
 
-        try:
-            async with asyncio.timeout(wait):
-                while not seen() and not self._ended:
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            pass
+        with suppress(TimeoutError):
+            await self._until(lambda: seen() or self._ended, wait)
         if not seen():
             raise AssertionError(f"{wanted} is not on the screen:\n{self.screen.text()}")
         return self.screen.text()
@@ -139,9 +134,7 @@ class Terminal:
         """Wait until the program ends; return its exit code."""
         async with asyncio.timeout(wait):
             code = await self.process.wait()
-            while not self._ended:
-                self._changed.clear()
-                await self._changed.wait()
+        await self._until(lambda: self._ended, wait)
         return code
 
     async def hang_up(self, wait: float = _WAIT) -> int:
@@ -161,6 +154,12 @@ class Terminal:
         if self._master >= 0:
             asyncio.get_running_loop().remove_reader(self._master)
             os.close(self._master)
+
+    async def _until(self, condition: Callable[[], bool], wait: float) -> None:
+        async with asyncio.timeout(wait):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
 
     def _read(self) -> None:
         try:

@@ -1,31 +1,35 @@
-"""Live progress bars of import jobs."""
+"""Live progress bars of import jobs; a line per change without a terminal."""
 
 from __future__ import annotations
 
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Self, TextIO
+from itertools import zip_longest
+from typing import NamedTuple, Self, TextIO
 
 import grpc
-from rich.console import Console, Group, RenderableType
-from rich.constrain import Constrain
-from rich.measure import Measurement
-from rich.progress import Progress, ProgressColumn, Task, TaskID
-from rich.table import Column
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, OverflowMethod
+from rich.live import Live
 from rich.text import Text
 
-from .. import CallRecord, ImportJob, ImportProgressData, ImportState, MilvusImportError
+from .. import (
+    CallError,
+    CallRecord,
+    ImportJob,
+    ImportProgressData,
+    ImportState,
+    MilvusImportError,
+)
 from . import _output as text
-from ._output import Lines, cause
 
 STALLED_AFTER = 10.0
 """Seconds without a change after which a job is shown as stalled."""
 
 _LONGEST_JOB = 86_400.0
 """Seconds; if a running job is older, one of the clocks is wrong."""
+_RATE_PERIOD = 15.0
 _SHORTEST_BAR, _LONGEST_BAR = 6, 30
 _LONGEST_NAME = 25  # that of a job id on Zilliz Cloud
 _COLORS = {ImportState.COMPLETED: "green", ImportState.FAILED: "red"}
@@ -49,252 +53,207 @@ class ProgressBars:
     """
 
     def __init__(self, console: Console | None = None, *, job_ids: Iterable[str] = ()) -> None:
-        if console is None:  # with FORCE_COLOR, rich treats a pipe as a terminal
-            console = Console(stderr=True, force_terminal=_at_terminal(sys.stderr) and None)
-        self._console = console
-        self._shown: Bars | Lines
+        self._console = console = console or make_console(err=True)
+        # Threads share the dict, whose operations are atomic; a job is replaced, never changed.
+        self._jobs = dict.fromkeys(job_ids, _Job(console.get_time()))
+        self._fault: MilvusImportError | None = None
+        self._lost_at = 0.0
+        options = console.options
+        ascii_only = options.ascii_only or options.legacy_windows
+        self._done, self._half, self._rest = "##." if ascii_only else "━╸─"
+        self._overflow: OverflowMethod = "crop" if ascii_only else "ellipsis"
+        self._live: Live | None = None
         if console.is_terminal and not console.is_dumb_terminal:
-            self._shown = Bars(console, job_ids)
-        else:
-            self._shown = Lines(self._print, self._print, text.job_line)
+            self._live = Live(
+                self,
+                console=console,
+                redirect_stdout=_at_terminal(sys.stdout),  # output to a file or a pipe stays there
+                redirect_stderr=_at_terminal(sys.stderr),
+            )
 
     def __enter__(self) -> Self:
         """Start to draw."""
-        if isinstance(self._shown, Bars):
-            self._shown.start()
+        if self._live:
+            self._live.start(refresh=True)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Draw the last state and stop."""
-        if isinstance(self._shown, Bars):
-            self._shown.stop()
+        """Draw the last state, without an outage, and stop."""
+        if self._live:
+            self._fault = None
+            self._live.stop()
 
     def __call__(self, progress: ImportProgressData | ImportJob) -> None:
         """Show a change; the function for ``on_progress``."""
-        self._shown(progress)
+        self._end_outage()
+        now = self._console.get_time()
+        before = self._jobs.get(progress.job_id, _Job(now))
+        self._jobs[progress.job_id] = before.updated(progress, now)
+        line = self._line(progress)
+        if not self._live and (before.progress is None or line != self._line(before.progress)):
+            self._print(line)
 
     def on_retry(self, error: MilvusImportError, outage: float) -> None:
         """Show that a connection is lost; the function for ``on_retry``.
 
         It is shown until the next change, or the next response if ``on_finish`` is used too.
         """
-        self._shown.on_retry(error, outage)
+        cause = text.cause(error)
+        if not self._live and (self._fault is None or cause != text.cause(self._fault)):
+            self._print(f"reconnecting: {cause}", note=True)
+        self._fault, self._lost_at = error, self._console.get_time() - outage
 
     def on_finish(self, record: CallRecord) -> None:
         """Show that the server responds again; the function for ``on_finish``."""
-        self._shown.on_finish(record)
+        # Lines stay: for them, a response that may itself be the fault ends no outage.
+        of_connection = isinstance(self._fault, CallError) and self._fault.record
+        if record.code is grpc.StatusCode.OK and (self._live or of_connection):
+            self._end_outage()
 
-    def _print(self, line: str) -> None:
-        line = _encodable(line, self._console)
-        self._console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
-
-
-class Bars(Progress):
-    """The bars of jobs, each a task of rich, and of their files, fitted to the terminal."""
-
-    def __init__(
-        self,
-        console: Console,
-        job_ids: Iterable[str] = (),
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        # Before Progress.__init__, which calls get_renderables.
-        self._console, self._bar = console, _Bar(console)
-        self._cells = (_Cell(console, 0), self._bar, *(_Cell(console, i) for i in range(1, 7)))
-        self._jobs: dict[str, TaskID] = {}
-        self._jobs_lock = threading.Lock()
-        self._fault, self._lost_at = "", 0.0
-        super().__init__(
-            *self._cells,
-            console=console,
-            refresh_per_second=4,
-            speed_estimate_period=15.0,
-            get_time=clock,
-            redirect_stdout=_at_terminal(sys.stdout),  # what goes to a file or a pipe stays there
-            redirect_stderr=_at_terminal(sys.stderr),
-        )
-        for job_id in job_ids:
-            self._job(job_id)
-
-    def __call__(self, progress: ImportProgressData | ImportJob) -> None:
-        """Record a change."""
-        now, task_id = self.get_time(), self._job(progress.job_id)
-        before = next(task.fields for task in self.tasks if task.id == task_id)
-        full = progress if isinstance(progress, ImportProgressData) else None
-        begin, first = before["begin"], before["progress"] is None
-        if first and full:
-            begin = now - _age(full)
-        end = None
-        if progress.done:  # the duration of a job that had ended before is known from the server
-            end = begin + _took(full) if first and full else now
-        self._fault = ""
-        self.update(
-            task_id,
-            completed=full.imported_rows if full else 0,
-            progress=progress,
-            begin=begin,
-            changed=now,
-            end=end,
-        )
-
-    def on_retry(self, error: MilvusImportError, outage: float) -> None:
-        """Record an outage that has lasted ``outage`` seconds."""
-        self._fault, self._lost_at = cause(error), self.get_time() - outage
-
-    def on_finish(self, record: CallRecord) -> None:
-        """End the outage if the RPC succeeded."""
-        if record.code is grpc.StatusCode.OK:
-            self._fault = ""
-
-    def stop(self) -> None:
-        """Draw the last state, without an outage, and stop."""
-        self._fault = ""
-        super().stop()
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """Return a table of the rows that fit the terminal, and the notes below it."""
+    def __rich__(self) -> Text:
+        """Return the picture: the rows that fit the terminal, and the notes below them."""
         # Two columns stay free: "^C" is echoed there, and must not begin a line of its own.
-        width, room = max(self._console.width - 2, 1), self._console.height - 2
-        jobs, notes = self.tasks, list[Text]()
-        rows = [row for job in jobs for row in (self._job_row(job), *self._other_rows(job))]
+        width, room = max(self._console.width - 2, 1), max(self._console.height - 2, 1)
+        now, jobs, notes = self._console.get_time(), list(self._jobs.items()), list[Text]()
+        rows = [row for job in jobs for row in _rows(*job, now)]
         if len(rows) > room:
-            jobs.sort(key=lambda job: job.fields["end"] is not None)
-            rows = [self._job_row(job) for job in jobs]
+            jobs.sort(key=lambda job: job[1].end is not None)
+            rows = [next(_rows(*job, now)) for job in jobs]
         if len(rows) > room:
             notes.append(Text(f"... and {len(rows) - room + 1} more jobs", "dim"))
             del rows[room - 1 :]
         if fault := self._fault:
-            lost = text.duration(self.get_time() - self._lost_at)
-            note = _encodable(f"reconnecting for {lost}: {fault}", self._console)
-            notes.append(Text(note, "yellow", no_wrap=True, overflow="ellipsis"))
-        self._fit(rows, width)
-        yield Constrain(Group(self.make_tasks_table(rows), *notes), width)
+            lost = text.duration(now - self._lost_at)
+            note = self._encodable(f"reconnecting for {lost}: {text.cause(fault)}")
+            notes.append(Text(note, "yellow"))
+        lines = [*self._draw(rows, width), *notes]
+        for line in lines:
+            line.truncate(width, overflow=self._overflow)
+        return Text("\n").join(lines)
 
-    def _fit(self, rows: list[Task], width: int) -> None:
-        """Shorten the bar, then leave out the last columns, until the rows fit the width."""
-        for shown in range(len(self._cells), 2, -1):
-            self._bar.width, self.columns = _LONGEST_BAR, self._cells[:shown]
-            unlimited = self._console.options.update(max_width=10_000)
-            table = self.make_tasks_table(rows)
-            excess = Measurement.get(self._console, unlimited, table).maximum - width
-            self._bar.width = max(_LONGEST_BAR - max(excess, 0), _SHORTEST_BAR)
-            if excess <= _LONGEST_BAR - _SHORTEST_BAR:
-                break
+    def _draw(self, rows: list[_Row], width: int) -> Iterator[Text]:
+        """Yield the rows: to fit them, shorten the bars, then leave out columns, then cut names."""
+        names = [self._encodable(row.name) for row in rows]
+        cells = [
+            [self._encodable(f" {cell}" if cell else "") for cell in row.cells] for row in rows
+        ]
+        widths = [1 + max(map(cell_len, column)) for column in zip_longest(*cells, fillvalue="")]
+        longest = min(max(map(cell_len, names), default=0), _LONGEST_NAME)
+        while len(widths) > 1 and longest + 2 + _SHORTEST_BAR + sum(widths) > width:
+            widths.pop()
+        bar = max(min(width - longest - 2 - sum(widths), _LONGEST_BAR), _SHORTEST_BAR)
+        longest = max(min(longest, width - 2 - bar - sum(widths)), 1)
+        for row, name, texts in zip(rows, names, cells, strict=True):
+            line = Text(name, row.style if row.fraction is None else "")
+            line.truncate(longest, overflow=self._overflow, pad=True)
+            if row.fraction is None:
+                line.append(f"  {row.note[:bar]}", row.style)
+            else:  # readable without colors, unlike rich's own bar
+                full, halves = divmod(int(row.fraction * bar * 2), 2)
+                line.append(f"  {self._done * full}{self._half * halves}", row.style)
+                line.append(self._rest * (bar - full - halves), "dim")
+            for cell, cell_width in zip(texts, widths, strict=False):
+                line.append(f" {set_cell_size(cell, cell_width - 1)}")
+            line.rstrip()
+            yield line
 
-    def _job(self, job_id: str) -> TaskID:
-        with self._jobs_lock:
-            if job_id not in self._jobs:
-                self._jobs[job_id] = self.add_task(
-                    job_id, total=None, progress=None, begin=self.get_time(), changed=0.0, end=None
-                )
-            return self._jobs[job_id]
+    def _line(self, progress: ImportProgressData | ImportJob) -> str:
+        return text.job_line(progress)
 
-    def _job_row(self, job: Task) -> Task:
-        progress, begin, end = (job.fields[name] for name in ("progress", "begin", "end"))
-        if progress is None:
-            return _row(None, "dim", job.description, note="no response yet")
-        running, full = end is None, isinstance(progress, ImportProgressData)
-        speed = job.speed if running and not self._stalled(job) else None
-        return _row(
-            0.0 if progress.state is ImportState.FAILED else progress.fraction,
-            _COLORS.get(progress.state, "cyan"),
-            job.description,
-            f"{progress.fraction:>4.0%}",
-            text.state(progress.state),
-            text.rows(progress, service=progress.service) if full else "",
-            text.duration((self.get_time() if running else end) - begin),
-            f"{speed:,.0f}/s" if speed and speed >= 1 else "",
-            progress.service if full else "",
-        )
+    def _print(self, line: str, *, note: bool = False) -> None:
+        """Print a line; a note is about the connection."""
+        del note
+        line = self._encodable(line)
+        self._console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
-    def _other_rows(self, job: Task) -> Iterator[Task]:
-        """Yield the rows of a running job's files, and one if the job is stalled."""
-        progress = job.fields["progress"]
-        if progress is None or progress.done:
-            return
-        for file in progress.details if isinstance(progress, ImportProgressData) else ():
-            failed = bool(file.reason) or file.state == "Failed"
-            names = ", ".join(path.rpartition("/")[2] for path in file.paths) or file.file_name
-            yield _row(
-                0.0 if failed else file.fraction,
-                "red" if failed else "blue",
-                f"  {text.clean(names)}",
-                f"{file.fraction:>4.0%}",
-                text.clean(file.state),
-                text.rows(file, service=progress.service),
-                text.size(file.file_size),
-            )
-        if stalled := self._stalled(job):
-            yield _row(None, "yellow", f"  no change for {text.duration(stalled)}")
+    def _end_outage(self) -> None:
+        if self._fault is not None and not self._live:
+            self._print("reconnected", note=True)
+        self._fault = None
 
-    def _stalled(self, job: Task) -> float:
-        """Return the seconds without a change; 0 if they are few."""
-        seconds: float = self.get_time() - job.fields["changed"]
-        return seconds if seconds >= STALLED_AFTER else 0.0
+    def _encodable(self, line: str) -> str:
+        """Return a text with escapes for the characters that the console cannot show."""
+        encoding = self._console.encoding
+        return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
-class _Cell(ProgressColumn):
-    """A text of a row: the name is cut if there is no room for it."""
+class _Job(NamedTuple):
+    """What is known of a job, and when."""
 
-    def __init__(self, console: Console, index: int) -> None:
-        super().__init__(Column(no_wrap=index > 0, max_width=None if index else _LONGEST_NAME))
-        self._console, self._index = console, index
+    begin: float
+    changed: float = 0.0
+    end: float | None = None
+    progress: ImportProgressData | ImportJob | None = None
+    samples: tuple[tuple[float, int], ...] = ((float("-inf"), 0),)
+    """Times and numbers of rows, which rise."""
 
-    def render(self, task: Task) -> Text:
-        """Return the cell of a row, after a second blank if it is not the first."""
-        fraction, style = task.fields["bar"]
-        cell = "".join(task.fields["cells"][self._index : self._index + 1])
-        cell = f" {cell}" if self._index and cell else cell
-        style = style if fraction is None else ""
-        return Text(_encodable(cell, self._console), style, no_wrap=True, overflow="ellipsis")
-
-
-class _Bar(ProgressColumn):
-    """A bar that is readable without colors, unlike rich's own."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(Column(no_wrap=True))
-        self.width = _LONGEST_BAR
-        options = console.options
-        self._done, self._half, self._rest = (
-            "##." if options.ascii_only or options.legacy_windows else "━╸─"
-        )
-
-    def render(self, task: Task) -> Text:
-        """Return the bar of a row, or the note in its place."""
-        fraction, style = task.fields["bar"]
-        if fraction is None:
-            return Text(f" {task.description}"[: self.width + 1], style)
-        full, halves = divmod(int(fraction * self.width * 2), 2)
-        rest = self._rest * (self.width - full - halves)
-        return Text.assemble(" ", (self._done * full + self._half * halves, style), (rest, "dim"))
+    def updated(self, progress: ImportProgressData | ImportJob, now: float) -> _Job:
+        """Return the job after a change."""
+        begin, end, count = self.begin, now if progress.done else None, 0
+        if isinstance(progress, ImportProgressData):
+            count = progress.imported_rows
+            if self.progress is None:  # it may be older than this program, and have ended before
+                age = _seconds(progress.created_at, datetime.now(UTC))
+                begin = now - age if 0 < age < _LONGEST_JOB else now
+                took = _seconds(progress.created_at, progress.completed_at)
+                end = end if end is None else begin + took
+        since = now - _RATE_PERIOD
+        samples = [(at, rows) for at, rows in self.samples if at >= since and rows < count]
+        return _Job(begin, now, end, progress, (*samples, (now, count)))
 
 
-def _row(fraction: float | None, style: str, *cells: str, note: str = "") -> Task:
-    """Return a row of cells around a bar, or around a note if it has no fraction."""
-    fields = {"bar": (fraction, style), "cells": cells}
-    return Task(TaskID(0), note, None, 0, time.monotonic, fields=fields)
+class _Row(NamedTuple):
+    """A name, a bar, and cells; without a fraction a note in the place of the bar."""
+
+    name: str
+    style: str
+    fraction: float | None = None
+    cells: tuple[str, ...] = ()
+    note: str = ""
+
+
+def make_console(*, err: bool) -> Console:
+    """Return a console of standard output or error; with FORCE_COLOR, a pipe is no terminal."""
+    at_terminal = _at_terminal(sys.stderr if err else sys.stdout)
+    return Console(stderr=err, force_terminal=at_terminal and None)
+
+
+def _rows(job_id: str, job: _Job, now: float) -> Iterator[_Row]:
+    """Yield the row of a job, those of its files, and one if it is stalled."""
+    progress = job.progress
+    if progress is None:
+        yield _Row(job_id, "dim", note="no response yet")
+        return
+    full = progress if isinstance(progress, ImportProgressData) else None
+    still, until = (now - job.changed, now) if job.end is None else (0.0, job.end)
+    (first, least), (last, most) = job.samples[0], job.samples[-1]
+    changes = job.end is None and still < STALLED_AFTER and last > first
+    rate = (most - least) / (last - first) if changes else 0.0
+    cells: tuple[str, ...] = (
+        f"{progress.fraction:>4.0%}",
+        text.state(progress.state),
+        text.rows(full, service=full.service) if full else "",
+        text.duration(until - job.begin),
+        f"{rate:,.0f}/s" if rate >= 1 else "",
+        full.service if full else "",
+    )
+    fraction = 0.0 if progress.state is ImportState.FAILED else progress.fraction
+    yield _Row(job_id, _COLORS.get(progress.state, "cyan"), fraction, cells)
+    for file in full.details if full and not full.done else ():
+        failed = bool(file.reason) or file.state == "Failed"
+        names = ", ".join(path.rpartition("/")[2] for path in file.paths) or file.file_name
+        rows = text.rows(file, service=full.service if full else "")
+        cells = (f"{file.fraction:>4.0%}", text.clean(file.state), rows, text.size(file.file_size))
+        style, fraction = ("red", 0.0) if failed else ("blue", file.fraction)
+        yield _Row(f"  {text.clean(names)}", style, fraction, cells)
+    if still >= STALLED_AFTER:
+        yield _Row(f"  no change for {text.duration(still)}", "yellow")
 
 
 def _at_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-def _encodable(line: str, console: Console) -> str:
-    """Return a text with escapes for the characters that the console cannot show."""
-    return line.encode(console.encoding, "backslashreplace").decode(console.encoding)
-
-
-def _age(progress: ImportProgressData) -> float:
-    """Return the seconds since the job was created; 0 if unknown, or if a clock is wrong."""
-    if progress.created_at is None:
-        return 0.0
-    age = (datetime.now(UTC) - progress.created_at).total_seconds()
-    return age if 0 < age < _LONGEST_JOB else 0.0
-
-
-def _took(progress: ImportProgressData) -> float:
-    """Return the seconds that the server reports for a job; 0 if unknown."""
-    if progress.created_at and progress.completed_at:
-        return (progress.completed_at - progress.created_at).total_seconds()
-    return 0.0
+def _seconds(begin: datetime | None, end: datetime | None) -> float:
+    """Return the seconds between two times of the server; 0 if one is unknown."""
+    return (end - begin).total_seconds() if begin and end else 0.0

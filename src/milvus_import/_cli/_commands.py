@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import json
 import platform
+import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import anyio
 import click
 
-from .. import ImportJob, JobNotFoundError, MilvusStatusError
-from ._follow import follow
-from ._options import (
-    CONNECTION,
-    CREATE,
-    FOLLOW,
-    TARGETS,
-    is_given,
-    parse_import_options,
-    parse_storage,
-    usage_error,
+from .. import (
+    ImportJob,
+    ImportProgressData,
+    ImportState,
+    JobNotFoundError,
+    MilvusImportError,
+    MilvusStatusError,
+    WaitTimeoutError,
 )
-from ._output import print_job, print_jobs, print_message, print_warnings, write
-from ._run import OK, USAGE, Session, execute, exit_code
+from .._errors import quote
+from ._bars import ProgressBars, make_console
+from ._options import CONNECTION, CREATE, FOLLOW, TARGETS, is_given, make_storage, usage_error
+from ._output import count, job_text, jobs_text, print_message, print_warnings, write
+from ._run import ENDINGS, OK, USAGE, Session, ending_of, execute, exit_code
 
 EPILOG = """\b
 Exit codes:
@@ -38,10 +42,12 @@ _MAY_EXIST = (
     "the job may have been started: check milvus-import list, or resend the request with its "
     "--idempotency-key"
 )
-_MAY_HAVE_RUN = (
-    "the request may have taken effect: check milvus-import get, or run the command again"
-)
+_MAY_HAVE_RUN = "the request may have taken effect: check milvus-import get, or run it again"
+_MOST_WATCHED = 64
+"""The number of jobs that are watched individually, which shows their files too."""
 _Work = Callable[[Session], Awaitable[int]]
+_COLLECTION = click.Argument(["collection_name"], metavar="COLLECTION")
+_FILES = click.Argument(["files"], nargs=-1, required=True, metavar="FILE...")
 _IDS = click.Argument(["job_ids"], nargs=-1, required=True, metavar="JOB_ID...")
 _TARGETS = click.Argument(["targets"], nargs=-1, metavar="[JOB_ID... | COLLECTION]")
 
@@ -68,46 +74,42 @@ def _help(text: str, *examples: str) -> str:
     return "\n".join([text, "", "\b", "Examples:", *(f"  milvus-import {e}" for e in examples)])
 
 
-def _print_versions(context: click.Context, _: click.Parameter, value: bool) -> None:
-    if not value or context.resilient_parsing:
-        return
+def _versions(_: click.Context) -> str:
+    lines: list[str] = []
     for name in ("milvus-import", "Python", "grpcio", "protobuf", "anyio", "aiohttp"):
-        try:
+        with suppress(PackageNotFoundError):  # aiohttp is an extra
             number = platform.python_version() if name == "Python" else version(name)
-        except PackageNotFoundError:  # aiohttp is an extra
-            continue
-        write(f"{name} {number}")
-    context.exit()
+            lines.append(f"{name} {number}")
+    return "\n".join(lines)
+
+
+def _text_option(names: list[str], text: str, of: Callable[[click.Context], str]) -> click.Option:
+    """Return an option that prints a text. click's own do not handle an output that is lost."""
+
+    def show(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value and not context.resilient_parsing:
+            write(of(context))
+            context.exit()
+
+    return click.Option(
+        names, is_flag=True, is_eager=True, expose_value=False, callback=show, help=text
+    )
 
 
 def _group(**_: object) -> int:
     context = click.get_current_context()
     if context.invoked_subcommand is None:
         write(context.get_help(), err=True)
-        return USAGE
-    return OK
+    return USAGE  # that of a command replaces it
 
 
-def _print_help(context: click.Context, _: click.Parameter, value: bool) -> None:
-    if value and not context.resilient_parsing:
-        write(context.get_help())
-        context.exit()
-
-
-def _text_option(names: list[str], text: str, print_text: Callable[..., None]) -> click.Option:
-    return click.Option(
-        names, is_flag=True, is_eager=True, expose_value=False, callback=print_text, help=text
-    )
-
-
-# click's own option does not handle an output that is lost.
-_HELP = _text_option(["-h", "--help"], "Show this message and exit.", _print_help)
-_VERSION = _text_option(["--version"], "Show the installed versions and exit.", _print_versions)
+_HELP = _text_option(["-h", "--help"], "Show this message and exit.", click.Context.get_help)
+_VERSION = _text_option(["--version"], "Show the installed versions and exit.", _versions)
 cli = _Group(
     "milvus-import",
     callback=_group,
     params=[*CONNECTION, _VERSION, _HELP],
-    context_settings={"help_option_names": [], "max_content_width": 100},
+    context_settings={"help_option_names": [], "max_content_width": 100, "show_default": True},
     epilog=EPILOG,
     invoke_without_command=True,
     help=_help(
@@ -140,29 +142,6 @@ def _command(
 
 
 @_command(
-    "get",
-    "Show jobs and their files, once. Exits with 0 for every job state.",
-    "get 449839014328146739",
-    "get 449839014328146739 --json | jq .progress",
-    parameters=[_IDS],
-)
-async def _get(session: Session) -> int:
-    shown: list[str] = []
-
-    async def get_one(job_id: str) -> None:
-        data = (await session.within(session.client.get_import_progress(job_id))).data
-        if session.as_json:
-            write(json.dumps(data.to_dict()))
-            return
-        if shown:
-            write("")
-        shown.append(job_id)
-        print_job(data)
-
-    return await _for_each(session, get_one)
-
-
-@_command(
     "watch",
     "Follow jobs with progress bars until they have ended.",
     "watch 449839014328146739",
@@ -176,9 +155,9 @@ async def _get(session: Session) -> int:
     "wait books",
     parameters=[_TARGETS, *TARGETS, *FOLLOW],
 )
-async def _follow(session: Session) -> int:
+async def _follow_targets(session: Session) -> int:
     session.followed += await _find_targets(session)
-    return await follow(session, quiet=session.name == "wait")
+    return await _Follower(session, quiet=session.name == "wait", err=False).run()
 
 
 @_command(
@@ -189,14 +168,14 @@ async def _follow(session: Session) -> int:
     parameters=[click.Argument(["targets"], nargs=-1, metavar="[COLLECTION]"), *TARGETS],
 )
 async def _list(session: Session) -> int:
-    jobs, what = await _list_jobs(session)
+    jobs, nothing = await _list_jobs(session)
     if session.as_json:
         for job in jobs:
             write(json.dumps(job.to_dict()))
     elif jobs:
-        print_jobs(jobs)
+        write(jobs_text(jobs))
     else:
-        print_message(f"{what} has no import jobs")
+        print_message(nothing)
     return OK
 
 
@@ -207,35 +186,37 @@ async def _list(session: Session) -> int:
     "is the URL of an object, or with --volume a path. The server reads it; nothing is uploaded.",
     "create books a.parquet --wait",
     "create books id.npy vector.npy --together",
-    parameters=[
-        click.Argument(["collection_name"], metavar="COLLECTION"),
-        click.Argument(["files"], nargs=-1, required=True, metavar="FILE..."),
-        *CREATE,
-        *FOLLOW,
-    ],
+    parameters=[_COLLECTION, _FILES, *CREATE, *FOLLOW],
     unsure=_MAY_EXIST,
 )
 async def _create(session: Session) -> int:
     options = session.options
-    for name in () if options["wait"] else ("interval", "until", "max_outage"):
-        if is_given(name):
-            raise usage_error(f"--{name.replace('_', '-')} needs --wait")
+    for option in FOLLOW:
+        if is_given(option.name or "") and not options["wait"]:
+            raise usage_error(f"{option.opts[0]} needs --wait")
     files = list(options["files"])
     job_id = await session.within(
         session.client.create_import(
             options["collection_name"],
             [files] if options["together"] else files,
-            partition_name=options["partition_name"],
-            options=parse_import_options(options["option"]),
+            partition_name=options["partition_name"] or "",
+            options=options["option"],
             idempotency_key=options["idempotency_key"],
-            **parse_storage(options),
+            storage=make_storage(options),
         )
     )
     session.followed.append(job_id)
-    write(json.dumps({"jobId": job_id}) if session.as_json else job_id, keep=True)
-    return await follow(session, err=True) if options["wait"] else OK
+    session.write({"jobId": job_id}, job_id, keep=True)
+    return await _Follower(session, quiet=False, err=True).run() if options["wait"] else OK
 
 
+@_command(
+    "get",
+    "Show jobs and their files, once. Exits with 0 for every job state.",
+    "get 449839014328146739",
+    "get 449839014328146739 --json | jq .progress",
+    parameters=[_IDS],
+)
 @_command(
     "commit",
     "Commit jobs that are Uncommitted: created with auto_commit=false.\n\n"
@@ -254,28 +235,129 @@ async def _create(session: Session) -> int:
     unsure=_MAY_HAVE_RUN,
 )
 async def _request_each(session: Session) -> int:
-    """Send a write for each job and print that it was accepted."""
-    name, client = session.name, session.client
-    method = client.commit_import if name == "commit" else client.abort_import
-
-    async def request_one(job_id: str) -> None:
-        await session.within(method(job_id))
-        accepted = {"jobId": job_id, "accepted": name}
-        write(json.dumps(accepted) if session.as_json else f"{job_id}  {name} accepted", keep=True)
-
-    return await _for_each(session, request_one)
-
-
-async def _for_each(session: Session, request: Callable[[str], Awaitable[None]]) -> int:
     """Send a request for each job. A Status that Milvus returns does not stop the others."""
+    name, client = session.name, session.client
+    change = client.commit_import if name == "commit" else client.abort_import
     errors: list[MilvusStatusError] = []
+    between = ""
     for job_id in session.validated(session.options["job_ids"]):
         try:
-            await request(job_id)
+            if name == "get":
+                job = (await session.within(client.get_import_progress(job_id))).data
+                session.write(job.to_dict(), between + job_text(job))
+                between = "\n"
+            else:
+                await session.within(change(job_id))
+                accepted = {"jobId": job_id, "accepted": name}
+                session.write(accepted, f"{job_id}  {name} accepted", keep=True)
         except MilvusStatusError as error:
             errors.append(error)
-            session.errors.print(error)
+            session.print_error(error)
     return exit_code(errors)
+
+
+class _Follower(ProgressBars):
+    """Follows the jobs of a session, shows their progress, and records how they end.
+
+    At a terminal it draws bars; else it writes a line per change; nothing if ``quiet``.
+    """
+
+    def __init__(self, session: Session, *, quiet: bool, err: bool) -> None:
+        super().__init__(make_console(err=err), job_ids=session.followed)
+        if quiet or session.as_json:
+            self._live = None
+        self._session, self._quiet, self._err = session, quiet, err
+        self._completed = session.options["until"] == "completed"
+        self._individually = len(session.followed) <= _MOST_WATCHED
+        self._errors: dict[str, MilvusImportError] = {}
+        """The error of each job that has not completed."""
+        self._printed: set[str] = set()
+        self._warned = False
+
+    async def run(self) -> int:
+        """Follow the jobs, print how they ended, and return the exit code."""
+        with self:
+            await self._wait()
+        last = [job.progress for job in self._jobs.values() if job.progress]
+        if self._session.as_json and self._quiet:
+            for progress in last:
+                write(json.dumps(progress.to_dict()))
+        elif last and not self._session.as_json:
+            write(self._summary(last), err=self._err)
+        return exit_code(self._errors.values())
+
+    async def _wait(self) -> None:
+        session = self._session
+        options = {name: session.options[name] for name in ("until", "interval", "max_outage")}
+        options |= {"on_progress": self, "on_retry": self.on_retry, "on_finish": self.on_finish}
+        options["timeout"] = session.time_left()
+        if not self._individually:
+            outcomes = await session.client.wait_all(session.followed, **options)
+            for job_id, outcome in outcomes.items():
+                self._ended(job_id, outcome)
+            return
+
+        async def wait(job_id: str) -> None:
+            try:
+                await session.client.wait(job_id, **options)
+            except MilvusImportError as error:
+                self._ended(job_id, error)
+
+        try:
+            async with anyio.create_task_group() as group:
+                for job_id in session.followed:
+                    group.start_soon(wait, job_id)
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None  # a closed output, or a bug
+
+    def __call__(self, progress: ImportProgressData | ImportJob) -> None:
+        """Show and record a change."""
+        super().__call__(progress)
+        job_id = progress.job_id
+        if progress.state is ImportState.FAILED and not self._individually:
+            # Its outcome, with a hint, is known only when all jobs have ended.
+            self._printed.add(job_id)
+            reason = quote(progress.reason) or "no reason given"
+            self._session.print_error(MilvusImportError(f"import job {job_id} failed: {reason}"))
+        waits = progress.state is ImportState.UNCOMMITTED
+        if waits and self._completed and not self._warned:
+            self._warned = True
+            command = f"milvus-import commit {job_id} --service rest"
+            print_message(f"import job {job_id} waits for its commit: run {command}")
+
+    def _ended(self, job_id: str, outcome: ImportProgressData | MilvusImportError) -> None:
+        if isinstance(outcome, ImportProgressData):
+            self._jobs[job_id] = self._jobs[job_id]._replace(progress=outcome)
+            return
+        self._errors[job_id] = outcome
+        if isinstance(outcome, WaitTimeoutError):  # it names the time that was left for the wait
+            limit = f"after {self._session.timeout:g} s"
+            outcome.message = re.sub(r"after [\d.e+-]+ s", limit, outcome.message, count=1)
+        if job_id not in self._printed:
+            self._session.print_error(outcome)
+
+    def _summary(self, last: Sequence[ImportProgressData | ImportJob]) -> str:
+        """Return ``2 jobs completed, 2,000 rows; 1 failed``."""
+        succeeded = [job for job in last if job.job_id not in self._errors]
+        full = [job for job in succeeded if isinstance(job, ImportProgressData)]
+        # Zilliz Cloud may report no rows.
+        rows = [job.imported_rows for job in full if job.service != "cloud" or job.imported_rows]
+        parts: list[str] = []
+        if succeeded:
+            ending = "completed" if self._completed else "completed or waiting for commit"
+            parts.append(f"{count(len(succeeded), 'job')} {ending}")
+            if any(rows) or (self._completed and rows):
+                parts[0] += f", {count(sum(rows), 'row')}"
+        endings = Counter(map(ending_of, self._errors.values()))
+        parts += [f"{endings[each]} {each[1]}" for each in ENDINGS.values() if each in endings]
+        return "; ".join(parts)
+
+    def _line(self, progress: ImportProgressData | ImportJob) -> str:
+        return json.dumps(progress.to_dict()) if self._session.as_json else super()._line(progress)
+
+    def _print(self, line: str, *, note: bool = False) -> None:
+        if not self._quiet:
+            write(line, err=self._err or note)
 
 
 async def _find_targets(session: Session) -> list[str]:
@@ -284,30 +366,26 @@ async def _find_targets(session: Session) -> list[str]:
     An argument that starts with a digit or contains "-" is a job id: names of collections do not.
     """
     words: tuple[str, ...] = session.options["targets"]
-    collection, everything = session.options["collection_name"], session.options["all_databases"]
     job_ids = [word for word in words if word[:1].isdigit() or "-" in word]
-    if not (any(words) or collection or everything):
+    others = [session.options[name] for name in ("collection_name", "all_databases")]
+    if not any((*words, *others)):
         raise usage_error("name job ids or a collection, or pass --all-databases")
     if not job_ids:
-        jobs, what = await _list_jobs(session)
+        jobs, nothing = await _list_jobs(session)
         if not jobs:
-            raise JobNotFoundError(f"{what} has no import jobs")
+            raise JobNotFoundError(nothing)
         return [job.job_id for job in jobs]
-    if len(job_ids) < len(words) or collection is not None:
-        raise usage_error("name either job ids or a collection, not both")
-    if everything:
-        raise usage_error("--all-databases cannot be combined with job ids")
+    if len(job_ids) < len(words) or others != [None, False]:
+        raise usage_error("job ids cannot be combined with a collection or --all-databases")
     return session.validated(job_ids)
 
 
 async def _list_jobs(session: Session) -> tuple[list[ImportJob], str]:
-    """Return the jobs of a collection or of the server, and the name of that."""
+    """Return the jobs of a collection or of the server, and the message if it has none."""
     option, everything = session.options["collection_name"], session.options["all_databases"]
     names = [*session.options["targets"], *([] if option is None else [option])]
-    if len(names) > 1:
-        raise usage_error("name one collection, as COLLECTION or by --collection")
-    if names and everything:
-        raise usage_error("--all-databases cannot be combined with a collection")
+    if len(names) + everything > 1:
+        raise usage_error("name one collection, as COLLECTION or --collection, or --all-databases")
     name = names[0] if names else None
     jobs = await session.within(session.client.list_imports(name, all_databases=everything))
-    return jobs, f"the collection {name!r}" if name else "the server"
+    return jobs, f"{f'the collection {name!r}' if name else 'the server'} has no import jobs"

@@ -7,13 +7,11 @@ import logging
 import os
 import re
 import sys
-import traceback
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from datetime import datetime
 
 import click
-import grpc
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -21,7 +19,6 @@ from rich.text import Text
 from .. import (
     ArgumentError,
     CallError,
-    CallRecord,
     ImportJob,
     ImportProgressData,
     ImportProgressDetail,
@@ -33,9 +30,9 @@ from .._errors import cli_text, one_line
 Progress = ImportProgressData | ImportJob
 
 _MAX_TEXT = 8192
-_MAX_ERRORS = 10
 _UNCUT = 10_000
 """The width of tables if the output is not a terminal: lines are not wrapped."""
+_FILE_HEADS = ("File", "State", "%", "Rows", "Size", "Reason")
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STATES = {
     ImportState.PRE_IMPORTING: "Pre-importing",
@@ -73,28 +70,6 @@ def print_message(text: str) -> None:
     write(f"milvus-import: {text}", err=True)
 
 
-class Errors:
-    """Prints errors as they occur: each text once, at most ten."""
-
-    def __init__(self, *, debug: bool) -> None:
-        self._debug = debug
-        self._texts: set[str] = set()
-
-    def print(self, error: Exception) -> None:
-        """Print an error, unless the same text was printed."""
-        text = error_text(error)
-        if text not in self._texts and len(self._texts) < _MAX_ERRORS:
-            print_message(text)
-        self._texts.add(text)
-        if self._debug:
-            write("".join(traceback.format_exception(error)).rstrip(), err=True)
-
-    def finish(self) -> None:
-        """Print how many were not printed."""
-        if len(self._texts) > _MAX_ERRORS:
-            print_message(f"... and {count(len(self._texts) - _MAX_ERRORS, 'more error')}")
-
-
 class _LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         print_message(f"warning: {clean(record.getMessage())}")
@@ -116,55 +91,13 @@ def print_warnings(*, silent: bool) -> Generator[None]:
         logger.removeHandler(handler)
 
 
-class Lines:
-    """Writes a line per change of a job, and a line per change of the connection."""
-
-    def __init__(
-        self,
-        write_line: Callable[[str], object],
-        write_connection: Callable[[str], object],
-        form: Callable[[Progress], str],
-    ) -> None:
-        self._write = write_line
-        self._write_connection = write_connection
-        self._form = form
-        self._written: dict[str, str] = {}
-        self._fault: MilvusImportError | None = None
-
-    def __call__(self, progress: Progress) -> None:
-        """Write the job's line, unless it is the same as before."""
-        self._recovered()
-        text = self._form(progress)
-        if self._written.get(progress.job_id) != text:
-            self._written[progress.job_id] = text
-            self._write(text)
-
-    def on_retry(self, error: MilvusImportError, outage: float) -> None:
-        """Write that the connection is lost, and again if the cause changes."""
-        del outage
-        if self._fault is None or cause(error) != cause(self._fault):
-            self._write_connection(f"reconnecting: {cause(error)}")
-        self._fault = error
-
-    def on_finish(self, record: CallRecord) -> None:
-        """Write that the server is back, unless its responses are the fault."""
-        responded = record.code is grpc.StatusCode.OK
-        if responded and isinstance(self._fault, CallError) and self._fault.record:
-            self._recovered()
-
-    def _recovered(self) -> None:
-        if self._fault is not None:
-            self._write_connection("reconnected")
-        self._fault = None
-
-
 def cause(error: MilvusImportError) -> str:
     """Return the shortest description of a fault."""
     return error.code.name if isinstance(error, CallError) else error_text(error)
 
 
-def print_job(data: ImportProgressData) -> None:
-    """Print one job, then its files."""
+def job_text(data: ImportProgressData) -> str:
+    """Return one job, then its files."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for name, value in (
         ("Job", data.job_id),
@@ -179,39 +112,35 @@ def print_job(data: ImportProgressData) -> None:
     ):
         if value:
             table.add_row(name, Text(clean(value)))
-    _print(table)
-    if data.details:
-        write("")
-        files = (
-            (", ".join(file.paths), file.state, f"{file.fraction:.0%}",
-             rows(file, service=data.service), size(file.file_size), file.reason)
-            for file in data.details
-        )  # fmt: skip
-        _print_rows(("File", "State", "%", "Rows", "Size", "Reason"), files)
+    files = [
+        (", ".join(file.paths), file.state, f"{file.fraction:.0%}",
+         rows(file, service=data.service), size(file.file_size), file.reason)
+        for file in data.details
+    ]  # fmt: skip
+    return _drawn(table) + (f"\n\n{_table_text(_FILE_HEADS, files)}" if files else "")
 
 
-def print_jobs(jobs: Iterable[ImportJob]) -> None:
-    """Print one job per line."""
-    lines = (
+def jobs_text(jobs: Iterable[ImportJob]) -> str:
+    """Return one job per line."""
+    lines = [
         (job.job_id, job.collection_name, state(job.state), f"{job.fraction:.0%}", job.reason)
         for job in jobs
-    )
-    _print_rows(("Job", "Collection", "State", "%", "Reason"), lines)
+    ]
+    return _table_text(("Job", "Collection", "State", "%", "Reason"), lines)
 
 
-def _print_rows(heads: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> None:
+def _table_text(heads: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
     table = Table(*heads, box=None, pad_edge=False)
     for line in lines:
         table.add_row(*(Text(clean(text)) for text in line))
-    _print(table)
+    return _drawn(table)
 
 
-def _print(table: Table) -> None:
+def _drawn(table: Table) -> str:
     drawn, at_terminal = io.StringIO(), sys.stdout.isatty()
     console = Console(file=drawn, force_terminal=at_terminal, width=None if at_terminal else _UNCUT)
     console.print(table)
-    for line in drawn.getvalue().splitlines():
-        write(line.rstrip())
+    return "\n".join(line.rstrip() for line in drawn.getvalue().splitlines())
 
 
 def state(value: ImportState) -> str:
@@ -287,23 +216,23 @@ def clean(text: str) -> str:
 def _name_options(text: str) -> str:
     """Replace the names of arguments by those of the command's options, except in quoted values.
 
-    A name that is also an English word is replaced only at the start of the text.
+    A name that is also an English word is replaced at the start of the text, and before "=".
     """
     context = click.get_current_context(silent=True)
-    parameters = context.command.params if context else []
-    names = {p.name or "": p.opts[0] if p.opts[0][0] == "-" else p.human_readable_name.rstrip(".")
-             for p in parameters} | {"tls": "a TLS option", "job_id": "JOB_ID"}  # fmt: skip
-    prefix, found, rest = text.partition("TLSConfig: ")
-    of_tls = "|ca|cert|key" if found and not prefix else ""
-    words = "|".join(name for name in names if "_" in name)
-    pattern = rf"\b({words}|tls{of_tls})\b(=True|=)?|^([a-z]+)(\[\d+\]|=)?"
+    names = {
+        p.name: p.opts[0] if p.opts[0][0] == "-" else p.human_readable_name.rstrip(".")
+        for p in (context.command.params if context else ())
+    } | {"tls": "a TLS option", "job_id": "JOB_ID"}
+    rest = text.removeprefix("TLSConfig: ")
+    no_words = {"tls"} if rest == text else {"tls", "ca", "cert", "key"}
 
     def option(match: re.Match[str]) -> str:
-        name, mark = match[1] or match[3], match[2] or match[4]
+        name, mark = match.groups()
+        if name not in names or not (match.start() == 0 or mark or "_" in name or name in no_words):
+            return match[0]
         # The option and a quoted value after it are joined by a blank.
-        blank = " " if mark == "=" and match.end() == len(match.string) else ""
-        return names[name] + blank if name in names else match[0]
+        return names[name] + (" " if mark == "=" and match.end() == len(match.string) else "")
 
-    parts = re.split(_QUOTED, rest if of_tls else text)
-    parts[::2] = [re.sub(pattern, option, part) for part in parts[::2]]
+    parts = re.split(_QUOTED, rest)
+    parts[::2] = [re.sub(r"\b([a-z_]+)\b(\[\d+\]|=True|=)?", option, part) for part in parts[::2]]
     return "".join(parts)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shlex
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -23,36 +24,38 @@ from .. import (
     MilvusImportError,
     WaitTimeoutError,
 )
-from ._options import is_given, make_client, usage_error
-from ._output import Errors, OutputLost, clean, print_message, write
+from ._options import CREATE, is_given, make_client, usage_error
+from ._output import OutputLost, clean, count, error_text, print_message, write
 
-OK, FAILED, USAGE, UNREACHABLE, NOT_FOUND, TIMED_OUT = range(6)
-UNEXPECTED, OUTPUT_LOST, CLOSED_PIPE = 70, 74, 141
+OK, USAGE, UNEXPECTED, OUTPUT_LOST, CLOSED_PIPE = 0, 2, 70, 74, 141
 
 ENDINGS: dict[type[Exception], tuple[int, str]] = {
-    ImportFailedError: (FAILED, "failed"),
-    JobNotFoundError: (NOT_FOUND, "not found"),
-    WaitTimeoutError: (TIMED_OUT, "timed out"),
+    MilvusImportError: (3, "could not be followed"),
+    ImportFailedError: (1, "failed"),
+    JobNotFoundError: (4, "not found"),
+    WaitTimeoutError: (5, "timed out"),
 }
-"""The exit code of an error, and its name in the summary."""
-OTHER_ENDING = (UNREACHABLE, "could not be followed")
-_WORST_FIRST = (UNREACHABLE, FAILED, NOT_FOUND, TIMED_OUT)
+"""The exit code of an error, and its name in the summary; the worst first. The first: others."""
+_MAX_ERRORS = 10
 
 _T = TypeVar("_T")
 
 
 def exit_code(errors: Iterable[Exception]) -> int:
     """Return the exit code of the worst of these errors; 0 if there are none."""
-    codes = {ENDINGS.get(type(error), OTHER_ENDING)[0] for error in errors}
-    return next((code for code in _WORST_FIRST if code in codes), OK)
+    found = {ending_of(error) for error in errors}
+    return next((ending[0] for ending in ENDINGS.values() if ending in found), OK)
+
+
+def ending_of(error: Exception) -> tuple[int, str]:
+    """Return the row of ENDINGS for an error."""
+    return ENDINGS.get(type(error), ENDINGS[MilvusImportError])
 
 
 class Process:
     """The process of a command: the signal that ended it."""
 
     def __init__(self) -> None:
-        self.own = False
-        """Whether the process was started for the command."""
         self.number = 0
         """The first signal that was received, other than SIGINT; 0 if there was none."""
 
@@ -87,7 +90,7 @@ class Session:
         self.options = options
         self.as_json: bool = options["as_json"]
         self.client = make_client(options)
-        self.errors = Errors(debug=options["debug"])
+        self._errors: set[str] = set()
         self.followed: list[str] = []
         """The jobs that continue if the command is interrupted."""
         # Zilliz Cloud takes no idempotency key.
@@ -97,39 +100,47 @@ class Session:
         """Seconds for the whole command; None: no limit; 0: each request is sent once."""
         self._end = time.monotonic() + (self.timeout or 0.0)
 
+    def write(self, value: Mapping[str, object], text: str, *, keep: bool = False) -> None:
+        """Write a result to standard output, as JSON or as text; ``keep``: see write."""
+        write(json.dumps(value) if self.as_json else text, keep=keep)
+
     def time_left(self) -> float | None:
         """Return the seconds that remain of ``timeout``: None and 0 stay what they are."""
         return max(0.0, self._end - time.monotonic()) if self.timeout else self.timeout
 
     async def within(self, request: Coroutine[Any, Any, _T]) -> _T:
         """Return the response to a request. Raises WaitTimeoutError when the time has expired."""
-        limit = asyncio.timeout(self.time_left() if self.timeout else None)
-        try:
-            async with limit:
-                return await request
-        except TimeoutError:
-            if not limit.expired():
-                raise
+        with anyio.move_on_after(self.time_left() if self.timeout else None):
+            return await request
         raise WaitTimeoutError(
             f"timed out: no response within {self.timeout:g} s (--timeout)",
             may_have_run=bool(self.unsure),
         )
 
-    def validated(self, job_ids: Iterable[str]) -> list[str]:
+    def validated(self, job_ids: Sequence[str]) -> list[str]:
         """Return job ids, each once. Raises ArgumentError; nothing is sent."""
+        self.client.watch_all(job_ids)
         numbers = self.options["service"] != "cloud"
-        given = [
-            text.lstrip("0") or "0" if numbers and text.isdigit() else text for text in job_ids
-        ]
-        self.client.watch_all(given)
-        return list(dict.fromkeys(given))
+        return list(dict.fromkeys(str(int(text)) if numbers else text for text in job_ids))
+
+    def print_error(self, error: Exception) -> None:
+        """Print an error, unless the same text, or ten others, were printed."""
+        text = error_text(error)
+        if text not in self._errors and len(self._errors) < _MAX_ERRORS:
+            print_message(text)
+        self._errors.add(text)
+        if self.options["debug"]:
+            write("".join(traceback.format_exception(error)).rstrip(), err=True)
+
+    def finish(self) -> None:
+        """Print how many errors were not printed."""
+        if len(self._errors) > _MAX_ERRORS:
+            print_message(f"... and {count(len(self._errors) - _MAX_ERRORS, 'more error')}")
 
 
 def execute(session: Session, work: Callable[[Session], Awaitable[int]]) -> int:
     """Run a command's work and return its exit code."""
     process = click.get_current_context().ensure_object(Process)
-    if process.own and not session.options["debug"]:
-        _silence_grpc_logs()
 
     async def run() -> int:
         async with session.client:
@@ -138,9 +149,9 @@ def execute(session: Session, work: Callable[[Session], Awaitable[int]]) -> int:
     try:
         code = anyio.run(run)
     except ArgumentError as error:
-        raise usage_error(error) from error
+        raise usage_error(error_text(error)) from error
     except MilvusImportError as error:
-        session.errors.print(error)
+        session.print_error(error)
         if session.unsure and error.may_have_run:
             print_message(session.unsure)
         code = exit_code([error])
@@ -150,7 +161,7 @@ def execute(session: Session, work: Callable[[Session], Awaitable[int]]) -> int:
         if not process.number:
             raise
         code = process.interrupted()  # its work failed: the terminal may be closed
-    session.errors.finish()
+    session.finish()
     return code
 
 
@@ -159,9 +170,8 @@ def main(
 ) -> int:
     """Run a command and return its exit code."""
     process = process or Process()
-    code: int
     try:
-        code = cli.main(arguments, "milvus-import", standalone_mode=False, obj=process)
+        code: int = cli.main(arguments, "milvus-import", standalone_mode=False, obj=process)
     except click.Abort as error:  # at the prompt for the token
         if not isinstance(error.__context__, EOFError):
             return process.interrupted()
@@ -189,8 +199,9 @@ def main(
 def run_process(cli: click.Command) -> int:
     """Run the command line in its own process and return its exit code."""
     _open_streams()
+    if "--debug" not in sys.argv:
+        _silence_grpc_logs()
     process = Process()
-    process.own = True
     process.handle_signals()
     return main(cli, process=process)
 
@@ -198,32 +209,27 @@ def run_process(cli: click.Command) -> int:
 def _interrupt_message(session: Session) -> str:
     if not session.followed:
         return session.unsure and f"; {session.unsure}"
-    one = len(session.followed) == 1
-    return (
-        f"; the {'job continues' if one else 'jobs continue'}. "
-        f"Follow {'it' if one else 'them'} again: {_follow_command(session.followed)}"
+    jobs, them = (
+        ("job continues", "it") if len(session.followed) == 1 else ("jobs continue", "them")
     )
+    return f"; the {jobs}. Follow {them} again: {_follow_command(session.followed)}"
 
 
 def _follow_command(followed: Sequence[str]) -> str:
     """Return the command as it was typed, without secrets; of create, the one that follows."""
     context = click.get_current_context()
-    command, group = context.command, context.find_root().command
-    words = ["milvus-import", command.name or "", *context.params.get("targets", ())]
-    if command.name == "create" and isinstance(group, click.Group):
-        command = group.commands["watch"]
-        words[1:] = ["watch", *followed]
-    names = {option.name for option in command.params}
+    words = [context.info_name or "", *context.params.get("targets", ())]
+    if "targets" not in context.params:
+        words = ["watch", *followed]
     for option in context.command.params:
         name = option.name or ""
-        if not isinstance(option, click.Option) or option.hide_input or not is_given(name):
-            continue
-        value = context.params[name]
-        if name in names:
+        shown = isinstance(option, click.Option) and not option.hide_input
+        if shown and option not in CREATE and is_given(name):
+            value = context.params[name]
             words.append(option.opts[0])
-            if not option.is_flag:
+            if value is not True:
                 words.append(f"{value:g}" if isinstance(value, float) else value)
-    return shlex.join(words)
+    return shlex.join(["milvus-import", *words])
 
 
 def _open_streams() -> None:
