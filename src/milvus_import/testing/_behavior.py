@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
+import grpc
+
+from milvus_import_pb import common_pb2
+
+from ._faults import Face, Fault, Received
 from ._jobs import FakeFile, FakeJob, JobSnapshot
-from ._store import JobStore
+from ._store import JobStore, Version
 
 _DEFAULT_DATABASE: Final = "default"
 _MAX_GROUPS: Final = 1024
@@ -17,27 +24,84 @@ _DURATION: Final = re.compile(r"[+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μ
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
 _ONE_FILE: Final = {".json": "JSON", ".parquet": "Parquet", ".csv": "CSV"}
 """The formats of which a group has one file."""
-_ONE_PER_GROUP: Final = (
-    "for JSON or parquet file, each task only accepts one file, not allowed to input multiple files"
-)
+_SUFFIXES: Final = {
+    2100: ": importing data failed",
+    2101: ": importing data failed on server side",
+}
+"""What Milvus appends to the text of an error with this code."""
+_NO_COLLECTION: Final = "collection not found[database={}][collection={}]"
 _JOB_LIMIT: Final = (
     "The number of jobs has reached the limit, please try again later. If your request is set to "
     "only import a single file, please consider importing multiple files in one request for better "
     "efficiency."
 )
+_OLD_JOB_LIMIT: Final = (
+    "import task queue max size is {}, currently there are {} tasks is pending. Not able to "
+    "execute this request with 1 tasks"
+)
+_VALIDATING: Final = "failed to broadcast import: failed to validate import request: "
+_OLD_GROUP: Final = (
+    "for JSON or parquet file, each task only accepts one file, not allowed to input multiple files"
+)
+_ERRORS: Final[Mapping[str, tuple[tuple[Version, int, str], ...]]] = {
+    "unknown job": (
+        ("2.3", 1000, "key not found[key=by-dev/meta/importtask/{}]"),
+        ("2.4", 2100, "import job does not exist, jobID={}"),
+        ("2.6", 2101, "import job does not exist, jobID={}"),
+    ),
+    "unknown job to commit": (("2.3", 2100, "job {} not found"), ("2.6", 2101, "job {} not found")),
+    "bad job id": (
+        ("2.3", 2100, "parse job id failed, err=%w{}"),
+        ("2.6", 1100, "parse job id failed: {}: invalid parameter"),
+    ),
+    "unknown collection": (
+        ("2.3", 100, "failed to find collection ID from its name: '{1}'"),
+        ("2.4", 100, _NO_COLLECTION),
+    ),
+    "unknown collection of an import": (  # a real server of 2.3 retries for up to 52 s first
+        ("2.3", 65535, f"attempt #9: rpc error: code = Unknown desc = {_NO_COLLECTION}"),
+        ("2.4", 100, _NO_COLLECTION),
+    ),
+    "no partition": (
+        ("2.3", 1100, "partition not specified: invalid parameter"),
+        ("2.6", 1101, "partition not specified: missing parameter"),
+    ),
+    "bad timeout": (
+        ("2.3", 2100, "parse timeout failed, err={}"),
+        ("2.6", 2100, "parse timeout failed: {}"),
+    ),
+    "job limit": (
+        ("2.3", 65535, _OLD_JOB_LIMIT),
+        ("2.4", 2100, _JOB_LIMIT),
+        ("2.6", 2101, _VALIDATING + _JOB_LIMIT),
+    ),
+}
+"""The errors that differ between versions: for each the version from which on it has a code and
+a text."""
+_ERROR_CODES: Final = {100: 4, 200: 15, 1100: 5, 1101: 5}
+"""Codes in the numbering of Milvus 2.2; others are 1."""
+
+ReplyT = TypeVar("ReplyT")
+Handler = Callable[[Received], Any]
+"""Executes a request. Returns the reply message, for HTTP ``data`` of the response."""
 
 
 class StatusError(Exception):
     """A Milvus Status that is not Success."""
 
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, code: int, text: str) -> None:
         self.code = code
-        self.reason = reason
+        self.reason = text + _SUFFIXES.get(code, "")
+        super().__init__(self.reason)
 
 
-class DeniedError(Exception):
-    """The user lacks a privilege; the text is that of Milvus."""
+class EndedError(Exception):
+    """A gRPC status that ends a call; over REST Milvus sends an envelope for it."""
+
+    def __init__(self, code: grpc.StatusCode, details: str = "") -> None:
+        super().__init__(details)
+        self.code = code
+        self.details = details
 
 
 @dataclass(slots=True, frozen=True)
@@ -72,15 +136,16 @@ class MilvusBehavior:
         return granted is None or path in granted
 
     def require_import(self, token: str | None, collection_name: str, db_name: str) -> None:
-        """Raise DeniedError unless the user may import into the collection."""
+        """Raise EndedError unless the user may import into the collection."""
         if not self.may_import(token, collection_name, db_name):
             self.require_admin(token, "PrivilegeImport", db_name)
 
     def require_admin(self, token: str | None, privilege: str, db_name: str) -> None:
-        """Raise DeniedError unless the user is an administrator."""
+        """Raise EndedError unless the user is an administrator."""
         if token is not None and self._store.users.get(token) is not None:
             user, where = token.partition(":")[0], f"in the `{database(db_name)}` database"
-            raise DeniedError(f"{privilege}: permission deny to {user} {where}")
+            text = f"{privilege}: permission deny to {user} {where}"
+            raise EndedError(grpc.StatusCode.PERMISSION_DENIED, text)
 
     # Reads.
 
@@ -89,14 +154,10 @@ class MilvusBehavior:
         job = self._store.jobs.get(job_id)
         if job is not None and job_id.isdecimal():
             return job.at(self._store.clock())
-        if self._store.version == "2.3":
-            raise StatusError(1000, f"key not found[key=by-dev/meta/importtask/{job_id}]")
         fault = int64_fault(job_id)
-        if fault and self._store.is_at_least("2.6"):
-            raise StatusError(1100, f"parse job id failed: {fault}: invalid parameter")
-        if fault:
-            raise _import_error(f"parse job id failed, err=%w{fault}")
-        raise self._server_error(f"import job does not exist, jobID={job_id}")
+        if fault and self._store.version != "2.3":
+            raise self._error("bad job id", fault)
+        raise self._error("unknown job", job_id)
 
     def list_jobs(self, collection_name: str, db_name: str) -> list[JobSnapshot]:
         """Return the jobs of a collection of a database, or all jobs of all databases, shuffled.
@@ -123,7 +184,7 @@ class MilvusBehavior:
         if self._store.version != "2.3":
             self._check_files(groups, new.options)
         elif any(len(group) > 1 and set(map(_suffix, group)) != {".npy"} for group in groups):
-            raise StatusError(65535, _ONE_PER_GROUP)
+            raise StatusError(65535, _OLD_GROUP)
         self.check_limit()
         key = new.idempotency_key if self._store.idempotency_keys else ""
         known = self._store.jobs.get(self._by_key.get(key, ""))
@@ -137,12 +198,11 @@ class MilvusBehavior:
     def add(self, new: NewImport, job_id: str) -> FakeJob:
         """Add the job that a request creates."""
         store, groups = self._store, [group for group in new.groups if group]
-        missing = [
-            (group, path) for group in groups for path in group if path in store.missing_files
-        ]
         reason, fails_at = store.fail_imports or "", None if store.fail_imports is None else 100
-        if missing:
-            reason, fails_at = self._missing_file(*missing[0]), 10
+        for group in reversed(groups):
+            for path in reversed(group):
+                if path in store.missing_files:
+                    reason, fails_at = self._missing_file(group, path), 10
         is_two_phase = store.version == "3.0" and new.options.get("auto_commit") == "false"
         return store.add_job(
             job_id=job_id,
@@ -175,7 +235,7 @@ class MilvusBehavior:
         if state in {"Committing", "Completed"}:
             return
         if state != "Uncommitted":
-            raise _import_error(f"job {job_id} is in state {state}, expected Uncommitted")
+            raise StatusError(2100, f"job {job_id} is in state {state}, expected Uncommitted")
         _check_two_phase(job)
         job.commit(now, self._store.commit_seconds)
 
@@ -184,9 +244,8 @@ class MilvusBehavior:
         job = self._existing(job_id)
         state = job.peek(self._store.clock()).state
         if state in {"Committing", "Completed"}:
-            raise _import_error(
-                f"job {job_id} is in terminal/committed state {state}, abort not allowed"
-            )
+            where = f"in terminal/committed state {state}"
+            raise StatusError(2100, f"job {job_id} is {where}, abort not allowed")
         if state != "Failed":
             _check_two_phase(job)
             job.abort()
@@ -198,7 +257,7 @@ class MilvusBehavior:
             detail = f"invalid parameter[expected=int64 jobId][actual={job_id}]"
             raise StatusError(1100, f"{fault}: {detail}")
         if job_id not in self._store.jobs:
-            raise self._server_error(f"job {job_id} not found")
+            raise self._error("unknown job to commit", job_id)
         return self._store.jobs[job_id]
 
     # Checks.
@@ -210,20 +269,12 @@ class MilvusBehavior:
             raise StatusError(800, f"database not found[database={db}]")
         if creating and not name:
             raise StatusError(100, "collection not found[collection=0]")
-        if self._store.collections is None or name in self._store.collections:
-            return
-        reason = f"collection not found[database={db}][collection={name}]"
-        if self._store.version != "2.3":
-            raise StatusError(100, reason)
-        if creating:  # a real server retries for up to 52 s first
-            raise StatusError(65535, f"attempt #9: rpc error: code = Unknown desc = {reason}")
-        raise StatusError(100, f"failed to find collection ID from its name: '{name}'")
+        if self._store.collections is not None and name not in self._store.collections:
+            raise self._error("unknown collection" + " of an import" * creating, db, name)
 
     def _check_partition(self, new: NewImport) -> None:
         if new.options.get("backup") == "true" and not new.partition_name:
-            if self._store.is_at_least("2.6"):
-                raise StatusError(1101, "partition not specified: missing parameter")
-            raise StatusError(1100, "partition not specified: invalid parameter")
+            raise self._error("no partition")
         known = self._store.partitions
         if known is None or new.partition_name in {"", "_default"}:
             return
@@ -232,40 +283,107 @@ class MilvusBehavior:
 
     def _check_files(self, groups: Sequence[Sequence[str]], options: Mapping[str, str]) -> None:
         if len(groups) > _MAX_GROUPS:
-            raise _import_error(
-                f"The max number of import files should not exceed {_MAX_GROUPS}, but got "
-                f"{len(groups)}"
-            )
+            limit = f"The max number of import files should not exceed {_MAX_GROUPS}"
+            raise StatusError(2100, f"{limit}, but got {len(groups)}")
         if "true" not in {options.get("backup"), options.get("l0_import")}:
             for group in groups:
                 _check_group(group)
-        timeout = options.get("timeout")
-        if timeout is not None and (fault := _duration_fault(timeout)):
-            separator = ": " if self._store.is_at_least("2.6") else ", err="
-            raise _import_error(f"parse timeout failed{separator}{fault}")
+        fault = _duration_fault(options.get("timeout", "0"))
+        if fault:
+            raise self._error("bad timeout", fault)
 
     def check_limit(self) -> None:
         """Raise StatusError if there are ``max_jobs`` unfinished jobs."""
-        if self._store.max_jobs is None:
-            return
-        now = self._store.clock()
+        limit, now = self._store.max_jobs, self._store.clock()
         unfinished = sum(not job.peek(now).ended for job in self._store.jobs.values())
-        if unfinished < self._store.max_jobs:
-            return
-        if self._store.version == "2.3":
-            raise StatusError(
-                65535,
-                f"import task queue max size is {self._store.max_jobs}, currently there are "
-                f"{unfinished} tasks is pending. Not able to execute this request with 1 tasks",
-            )
-        prefix = "failed to broadcast import: failed to validate import request: "
-        raise self._server_error(f"{prefix if self._store.is_at_least('2.6') else ''}{_JOB_LIMIT}")
+        if limit is not None and unfinished >= limit:
+            raise self._error("job limit", limit, unfinished)
 
-    def _server_error(self, text: str) -> StatusError:
-        """Return the Status of a request that is well-formed and fails; from 2.6 on 2101."""
-        if self._store.is_at_least("2.6"):
-            return StatusError(2101, f"{text}: importing data failed on server side")
-        return _import_error(text)
+    def _error(self, name: str, *values: object) -> StatusError:
+        """Return an error of the table as the simulated version sends it."""
+        rows = [row for row in _ERRORS[name] if self._store.is_at_least(row[0])]
+        _, code, text = rows[-1]
+        return StatusError(code, text.format(*values))
+
+
+class Service(ABC, Generic[ReplyT]):
+    """What a server does with each call, on every transport."""
+
+    face: Face
+
+    def __init__(self, store: JobStore, behavior: MilvusBehavior) -> None:
+        self._store = store
+        self._behavior = behavior
+
+    @abstractmethod
+    async def start(
+        self, port: int, tls: tuple[bytes, bytes] | None, client_ca: bytes | None
+    ) -> int:
+        """Listen; return the port, or 0 if the transport is not installed."""
+
+    @abstractmethod
+    async def stop(self, grace: float | None) -> None:
+        """Stop listening, and end the calls in flight after at most ``grace`` seconds."""
+
+    @abstractmethod
+    def token(self, received: Received) -> str | None:
+        """Return the credentials of a call; None if they cannot be decoded."""
+
+    @abstractmethod
+    def execute(self, received: Received, handler: Handler | str) -> ReplyT:
+        """Authenticate a call, and return its reply."""
+
+    @abstractmethod
+    def raw_reply(self, data: bytes) -> ReplyT:
+        """Return a reply of these bytes."""
+
+    @abstractmethod
+    def status_reply(self, received: Received, status: common_pb2.Status) -> ReplyT:
+        """Return the reply with a Milvus Status."""
+
+    def timeout(self, received: Received, fault: Fault) -> float | None:
+        """Return the seconds after which the server itself ends a call."""
+        return None
+
+    def user(self, received: Received) -> str | None:
+        """Return the credentials of a call; None without authorization."""
+        return None if self._store.token is None else self.token(received)
+
+    async def respond(self, received: Received, handler: Handler | str) -> ReplyT:
+        """Return the reply to a call. A text in place of the handler: there is no such method."""
+        fault = self._store.receive(received, is_unimplemented=isinstance(handler, str)) or Fault()
+        try:
+            async with asyncio.timeout(self.timeout(received, fault)):
+                await asyncio.sleep(fault.delay)
+        except TimeoutError:
+            fault = Fault(grpc.StatusCode.DEADLINE_EXCEEDED)
+        except asyncio.CancelledError:
+            received.reset = True
+            raise
+        return self.outcome(received, handler, fault)
+
+    def outcome(self, received: Received, handler: Handler | str, fault: Fault) -> ReplyT:
+        """Return the reply to a call after the delay of its fault, or raise EndedError."""
+        if fault.code is not None:
+            raise EndedError(fault.code, fault.details)
+        if fault.reply is not None:
+            return self.raw_reply(fault.reply)
+        if fault.status is not None:
+            return self.status_reply(received, fault.status)
+        try:
+            return self.execute(received, handler)
+        except StatusError as error:
+            return self.status_reply(received, self._status(error))
+
+    def _status(self, error: StatusError) -> common_pb2.Status:
+        is_input_error = error.code != 2101 and self._store.is_at_least("2.6")
+        return common_pb2.Status(
+            error_code=_ERROR_CODES.get(error.code, 1),
+            code=error.code,
+            reason=error.reason,
+            detail=error.reason,
+            extra_info={"is_input_error": "true"} if is_input_error else {},
+        )
 
 
 def database(db_name: str) -> str:
@@ -283,18 +401,13 @@ def int64_fault(text: str) -> str:
     quoted = f'strconv.ParseInt: parsing "{text}"'
     if not _INT64.fullmatch(text):
         return f"{quoted}: invalid syntax"
-    if not -(2**63) <= int(text[:30]) < 2**63:
-        return f"{quoted}: value out of range"
-    return ""
-
-
-def _import_error(text: str) -> StatusError:
-    return StatusError(2100, f"{text}: importing data failed")
+    return "" if -(2**63) <= int(text[:30]) < 2**63 else f"{quoted}: value out of range"
 
 
 def _check_two_phase(job: FakeJob) -> None:
     if job.auto_commit:
-        raise _import_error(f"job {job.job_id} is auto-commit, manual commit/abort not allowed")
+        text = f"job {job.job_id} is auto-commit, manual commit/abort not allowed"
+        raise StatusError(2100, text)
 
 
 def _check_group(group: Sequence[str]) -> None:
@@ -302,11 +415,11 @@ def _check_group(group: Sequence[str]) -> None:
     suffix = _suffix(group[0])
     for path in group:
         if _suffix(path) != suffix:
-            raise _import_error(f"inconsistency in file types, ({group[0]}) vs ({path})")
+            raise StatusError(2100, f"inconsistency in file types, ({group[0]}) vs ({path})")
     if suffix in _ONE_FILE and len(group) > 1:
-        raise _import_error(f"for {_ONE_FILE[suffix]} import, accepts only one file")
+        raise StatusError(2100, f"for {_ONE_FILE[suffix]} import, accepts only one file")
     if suffix not in {*_ONE_FILE, ".npy"}:
-        raise _import_error(f"unexpected file type, files=[{' '.join(group)}]")
+        raise StatusError(2100, f"unexpected file type, files=[{' '.join(group)}]")
 
 
 def _suffix(path: str) -> str:
@@ -319,6 +432,5 @@ def _duration_fault(text: str) -> str:
     """Return why Go's ParseDuration rejects a text, or ""."""
     if _DURATION.fullmatch(text):
         return ""
-    if _NUMBER.fullmatch(text):
-        return f'time: missing unit in duration "{text}"'
-    return f'time: invalid duration "{text}"'
+    fault = "missing unit in" if _NUMBER.fullmatch(text) else "invalid"
+    return f'time: {fault} duration "{text}"'

@@ -15,6 +15,7 @@ from milvus_import_pb.proxy_grpc import ProxyStub
 
 Code = grpc.StatusCode
 
+HOST: Final = "127.0.0.1"
 _FOREVER: Final = 3600.0
 """Seconds; longer than any test waits."""
 _HUGE: Final = 128 * 1024 * 1024
@@ -171,3 +172,8 @@ class Received:
         if isinstance(request, dict):
             return str(cast("dict[str, Any]", request).get("jobId", ""))
         return str(getattr(request, "jobID", "") or getattr(request, "task", ""))
+
+
+def first(received: Received, key: str) -> str:
+    """Return the first value of a metadata key or header as text, or ""."""
+    return next(map(str, received.values(key)), "")
