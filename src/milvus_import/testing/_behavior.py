@@ -13,9 +13,9 @@ import grpc
 
 from milvus_import_pb import common_pb2
 
-from ._faults import Face, Fault, Received
+from ._faults import JOB_LIMIT, SERVICES, Face, Fault, Received
 from ._jobs import FakeFile, FakeJob, JobSnapshot
-from ._store import JobStore, Version
+from ._store import JobStore
 
 _DEFAULT_DATABASE: Final = "default"
 _MAX_GROUPS: Final = 1024
@@ -29,55 +29,9 @@ _SUFFIXES: Final = {
     2101: ": importing data failed on server side",
 }
 """What Milvus appends to the text of an error with this code."""
-_NO_COLLECTION: Final = "collection not found[database={}][collection={}]"
-_JOB_LIMIT: Final = (
-    "The number of jobs has reached the limit, please try again later. If your request is set to "
-    "only import a single file, please consider importing multiple files in one request for better "
-    "efficiency."
-)
-_OLD_JOB_LIMIT: Final = (
-    "import task queue max size is {}, currently there are {} tasks is pending. Not able to "
-    "execute this request with 1 tasks"
-)
-_VALIDATING: Final = "failed to broadcast import: failed to validate import request: "
 _OLD_GROUP: Final = (
     "for JSON or parquet file, each task only accepts one file, not allowed to input multiple files"
 )
-_ERRORS: Final[Mapping[str, tuple[tuple[Version, int, str], ...]]] = {
-    "unknown job": (
-        ("2.3", 1000, "key not found[key=by-dev/meta/importtask/{}]"),
-        ("2.4", 2100, "import job does not exist, jobID={}"),
-        ("2.6", 2101, "import job does not exist, jobID={}"),
-    ),
-    "unknown job to commit": (("2.3", 2100, "job {} not found"), ("2.6", 2101, "job {} not found")),
-    "bad job id": (
-        ("2.3", 2100, "parse job id failed, err=%w{}"),
-        ("2.6", 1100, "parse job id failed: {}: invalid parameter"),
-    ),
-    "unknown collection": (
-        ("2.3", 100, "failed to find collection ID from its name: '{1}'"),
-        ("2.4", 100, _NO_COLLECTION),
-    ),
-    "unknown collection of an import": (  # a real server of 2.3 retries for up to 52 s first
-        ("2.3", 65535, f"attempt #9: rpc error: code = Unknown desc = {_NO_COLLECTION}"),
-        ("2.4", 100, _NO_COLLECTION),
-    ),
-    "no partition": (
-        ("2.3", 1100, "partition not specified: invalid parameter"),
-        ("2.6", 1101, "partition not specified: missing parameter"),
-    ),
-    "bad timeout": (
-        ("2.3", 2100, "parse timeout failed, err={}"),
-        ("2.6", 2100, "parse timeout failed: {}"),
-    ),
-    "job limit": (
-        ("2.3", 65535, _OLD_JOB_LIMIT),
-        ("2.4", 2100, _JOB_LIMIT),
-        ("2.6", 2101, _VALIDATING + _JOB_LIMIT),
-    ),
-}
-"""The errors that differ between versions: for each the version from which on it has a code and
-a text."""
 _ERROR_CODES: Final = {100: 4, 200: 15, 1100: 5, 1101: 5}
 """Codes in the numbering of Milvus 2.2; others are 1."""
 
@@ -121,7 +75,7 @@ class MilvusBehavior:
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
-        self._by_key: dict[str, str] = {}
+        self._by_key: dict[str | bool, str] = {}
 
     # Users.
 
@@ -153,11 +107,15 @@ class MilvusBehavior:
         """Return a job of any database by its id, and count the reply."""
         job = self._store.jobs.get(job_id)
         if job is not None and job_id.isdecimal():
-            return job.at(self._store.clock())
+            return job.count_reply()
+        if self._store.version == "2.3":
+            raise StatusError(1000, f"key not found[key=by-dev/meta/importtask/{job_id}]")
         fault = int64_fault(job_id)
-        if fault and self._store.version != "2.3":
-            raise self._error("bad job id", fault)
-        raise self._error("unknown job", job_id)
+        if fault and self._store.is_at_least("2.6"):
+            raise StatusError(1100, f"parse job id failed: {fault}: invalid parameter")
+        if fault:
+            raise StatusError(2100, f"parse job id failed, err=%w{fault}")
+        raise StatusError(self._failed, f"import job does not exist, jobID={job_id}")
 
     def list_jobs(self, collection_name: str, db_name: str) -> list[JobSnapshot]:
         """Return the jobs of a collection of a database, or all jobs of all databases, shuffled.
@@ -169,13 +127,12 @@ class MilvusBehavior:
             self.check_collection(collection_name, db_name)
             jobs = [job for job in jobs if is_of(job, collection_name, db_name)]
         self._store.random.shuffle(jobs)
-        now = self._store.clock()
-        return [job.at(now) for job in jobs]
+        return [job.count_reply() for job in jobs]
 
     # Writes.
 
-    def create(self, new: NewImport) -> FakeJob:
-        """Check a request as Milvus does, and create the job."""
+    def create(self, new: NewImport) -> str:
+        """Check a request as Milvus does, create the job, and return its id."""
         self.check_collection(new.collection_name, new.db_name, creating=True)
         self._check_partition(new)
         groups = [group for group in new.groups if group]
@@ -186,34 +143,32 @@ class MilvusBehavior:
         elif any(len(group) > 1 and set(map(_suffix, group)) != {".npy"} for group in groups):
             raise StatusError(65535, _OLD_GROUP)
         self.check_limit()
-        key = new.idempotency_key if self._store.idempotency_keys else ""
-        known = self._store.jobs.get(self._by_key.get(key, ""))
-        if known is not None:
-            return known
-        job = self.add(new, self._store.free_id())
-        if key:
-            self._by_key[key] = job.job_id
-        return job
+        key = self._store.idempotency_keys and new.idempotency_key
+        if not key or self._by_key.get(key) not in self._store.jobs:
+            self._by_key[key] = self.add(new, self._store.free_id())
+        return self._by_key[key]
 
-    def add(self, new: NewImport, job_id: str) -> FakeJob:
-        """Add the job that a request creates."""
+    def add(self, new: NewImport, job_id: str) -> str:
+        """Add the job that a request creates, and return its id."""
         store, groups = self._store, [group for group in new.groups if group]
         reason, fails_at = store.fail_imports or "", None if store.fail_imports is None else 100
-        for group in reversed(groups):
-            for path in reversed(group):
-                if path in store.missing_files:
-                    reason, fails_at = self._missing_file(group, path), 10
+        missing = [
+            (group, path) for group in groups for path in group if path in store.missing_files
+        ]
+        if missing:
+            reason, fails_at = self._missing_file(*missing[0]), 10
         is_two_phase = store.version == "3.0" and new.options.get("auto_commit") == "false"
-        return store.add_job(
+        job = store.add_job(
             job_id=job_id,
             collection_name=new.collection_name,
             db_name=new.db_name,
-            files=[FakeFile(name=" ".join(group)) for group in groups],
+            files=[FakeFile(" ".join(group)) for group in groups],
             seconds=store.import_seconds,
             auto_commit=not is_two_phase,
             fails_at=fails_at,
             reason=reason,
         )
+        return job.job_id
 
     def _missing_file(self, group: Sequence[str], path: str) -> str:
         """Return why a job fails whose file does not exist."""
@@ -230,25 +185,25 @@ class MilvusBehavior:
 
     def commit(self, job_id: str) -> None:
         """Commit a job. Idempotent: later commits change nothing."""
-        job, now = self._existing(job_id), self._store.clock()
-        state = job.peek(now).state
+        job = self._existing(job_id)
+        state = job.peek().state
         if state in {"Committing", "Completed"}:
             return
         if state != "Uncommitted":
             raise StatusError(2100, f"job {job_id} is in state {state}, expected Uncommitted")
         _check_two_phase(job)
-        job.commit(now, self._store.commit_seconds)
+        job.committed = self._store.clock(), self._store.commit_seconds
 
     def abort(self, job_id: str) -> None:
         """Abort a job. Idempotent, and without effect on a job that has failed."""
         job = self._existing(job_id)
-        state = job.peek(self._store.clock()).state
+        state = job.peek().state
         if state in {"Committing", "Completed"}:
             where = f"in terminal/committed state {state}"
             raise StatusError(2100, f"job {job_id} is {where}, abort not allowed")
         if state != "Failed":
             _check_two_phase(job)
-            job.abort()
+            job.state, job.progress, job.reason = "Failed", 0, "aborted by user"
 
     def _existing(self, job_id: str) -> FakeJob:
         """Return a job to commit or to abort."""
@@ -257,7 +212,7 @@ class MilvusBehavior:
             detail = f"invalid parameter[expected=int64 jobId][actual={job_id}]"
             raise StatusError(1100, f"{fault}: {detail}")
         if job_id not in self._store.jobs:
-            raise self._error("unknown job to commit", job_id)
+            raise StatusError(self._failed, f"job {job_id} not found")
         return self._store.jobs[job_id]
 
     # Checks.
@@ -269,12 +224,19 @@ class MilvusBehavior:
             raise StatusError(800, f"database not found[database={db}]")
         if creating and not name:
             raise StatusError(100, "collection not found[collection=0]")
-        if self._store.collections is not None and name not in self._store.collections:
-            raise self._error("unknown collection" + " of an import" * creating, db, name)
+        if self._store.collections is None or name in self._store.collections:
+            return
+        code, reason = 100, f"collection not found[database={db}][collection={name}]"
+        if creating and self._store.version == "2.3":  # a real server retries for up to 52 s first
+            code, reason = 65535, f"attempt #9: rpc error: code = Unknown desc = {reason}"
+        elif self._store.version == "2.3":
+            reason = f"failed to find collection ID from its name: '{name}'"
+        raise StatusError(code, reason)
 
     def _check_partition(self, new: NewImport) -> None:
         if new.options.get("backup") == "true" and not new.partition_name:
-            raise self._error("no partition")
+            code, name = (1101, "missing") if self._store.is_at_least("2.6") else (1100, "invalid")
+            raise StatusError(code, f"partition not specified: {name} parameter")
         known = self._store.partitions
         if known is None or new.partition_name in {"", "_default"}:
             return
@@ -290,20 +252,26 @@ class MilvusBehavior:
                 _check_group(group)
         fault = _duration_fault(options.get("timeout", "0"))
         if fault:
-            raise self._error("bad timeout", fault)
+            separator = ": " if self._store.is_at_least("2.6") else ", err="
+            raise StatusError(2100, f"parse timeout failed{separator}{fault}")
 
     def check_limit(self) -> None:
         """Raise StatusError if there are ``max_jobs`` unfinished jobs."""
-        limit, now = self._store.max_jobs, self._store.clock()
-        unfinished = sum(not job.peek(now).ended for job in self._store.jobs.values())
-        if limit is not None and unfinished >= limit:
-            raise self._error("job limit", limit, unfinished)
+        limit = self._store.max_jobs
+        unfinished = sum(not job.peek().ended for job in self._store.jobs.values())
+        if limit is None or unfinished < limit:
+            return
+        if self._store.version == "2.3":
+            counts = f"import task queue max size is {limit}, currently there are {unfinished}"
+            rest = "tasks is pending. Not able to execute this request with 1 tasks"
+            raise StatusError(65535, f"{counts} {rest}")
+        text = JOB_LIMIT if self._store.is_at_least("2.6") else JOB_LIMIT.rpartition(": ")[2]
+        raise StatusError(self._failed, text)
 
-    def _error(self, name: str, *values: object) -> StatusError:
-        """Return an error of the table as the simulated version sends it."""
-        rows = [row for row in _ERRORS[name] if self._store.is_at_least(row[0])]
-        _, code, text = rows[-1]
-        return StatusError(code, text.format(*values))
+    @property
+    def _failed(self) -> int:
+        """The code of a request that is well-formed and fails."""
+        return 2101 if self._store.is_at_least("2.6") else 2100
 
 
 class Service(ABC, Generic[ReplyT]):
@@ -316,30 +284,16 @@ class Service(ABC, Generic[ReplyT]):
         self._behavior = behavior
 
     @abstractmethod
-    async def start(
-        self, port: int, tls: tuple[bytes, bytes] | None, client_ca: bytes | None
-    ) -> int:
-        """Listen; return the port, or 0 if the transport is not installed."""
-
-    @abstractmethod
-    async def stop(self, grace: float | None) -> None:
-        """Stop listening, and end the calls in flight after at most ``grace`` seconds."""
-
-    @abstractmethod
     def token(self, received: Received) -> str | None:
         """Return the credentials of a call; None if they cannot be decoded."""
 
     @abstractmethod
-    def execute(self, received: Received, handler: Handler | str) -> ReplyT:
-        """Authenticate a call, and return its reply."""
+    def authenticate(self, received: Received) -> None:
+        """Raise EndedError or StatusError for a call that is not executed."""
 
     @abstractmethod
-    def raw_reply(self, data: bytes) -> ReplyT:
-        """Return a reply of these bytes."""
-
-    @abstractmethod
-    def status_reply(self, received: Received, status: common_pb2.Status) -> ReplyT:
-        """Return the reply with a Milvus Status."""
+    def reply(self, received: Received, content: Any) -> ReplyT:
+        """Return the reply of what the handler returned, of a Milvus Status, or of bytes."""
 
     def timeout(self, received: Received, fault: Fault) -> float | None:
         """Return the seconds after which the server itself ends a call."""
@@ -349,9 +303,8 @@ class Service(ABC, Generic[ReplyT]):
         """Return the credentials of a call; None without authorization."""
         return None if self._store.token is None else self.token(received)
 
-    async def respond(self, received: Received, handler: Handler | str) -> ReplyT:
+    async def respond(self, received: Received, handler: Handler | str, fault: Fault) -> ReplyT:
         """Return the reply to a call. A text in place of the handler: there is no such method."""
-        fault = self._store.receive(received, is_unimplemented=isinstance(handler, str)) or Fault()
         try:
             async with asyncio.timeout(self.timeout(received, fault)):
                 await asyncio.sleep(fault.delay)
@@ -362,28 +315,34 @@ class Service(ABC, Generic[ReplyT]):
             raise
         return self.outcome(received, handler, fault)
 
+    def execute(self, received: Received, handler: Handler | str) -> ReplyT:
+        """Authenticate a call, and return its reply."""
+        is_grpc = self.face in SERVICES.values()  # grpc-go looks for the method first
+        if not (is_grpc and isinstance(handler, str)):
+            self.authenticate(received)
+        if isinstance(handler, str):
+            raise EndedError(grpc.StatusCode.UNIMPLEMENTED, handler)
+        return self.reply(received, handler(received))
+
     def outcome(self, received: Received, handler: Handler | str, fault: Fault) -> ReplyT:
         """Return the reply to a call after the delay of its fault, or raise EndedError."""
         if fault.code is not None:
             raise EndedError(fault.code, fault.details)
-        if fault.reply is not None:
-            return self.raw_reply(fault.reply)
-        if fault.status is not None:
-            return self.status_reply(received, fault.status)
+        fixed = fault.status if fault.reply is None else fault.reply
+        if fixed is not None:
+            return self.reply(received, fixed)
         try:
             return self.execute(received, handler)
         except StatusError as error:
-            return self.status_reply(received, self._status(error))
-
-    def _status(self, error: StatusError) -> common_pb2.Status:
-        is_input_error = error.code != 2101 and self._store.is_at_least("2.6")
-        return common_pb2.Status(
-            error_code=_ERROR_CODES.get(error.code, 1),
-            code=error.code,
-            reason=error.reason,
-            detail=error.reason,
-            extra_info={"is_input_error": "true"} if is_input_error else {},
-        )
+            is_input_error = error.code != 2101 and self._store.is_at_least("2.6")
+            status = common_pb2.Status(
+                error_code=_ERROR_CODES.get(error.code, 1),
+                code=error.code,
+                reason=error.reason,
+                detail=error.reason,
+                extra_info={"is_input_error": "true"} if is_input_error else {},
+            )
+            return self.reply(received, status)
 
 
 def database(db_name: str) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 import grpc.aio
@@ -13,11 +12,12 @@ from google.protobuf.message import DecodeError, Message
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
 from ._behavior import EndedError, Handler, MilvusBehavior, NewImport, Service
-from ._faults import HOST, MESSAGES, SERVICES, Face, Received, first
-from ._replies import list_reply, old_state_reply, progress_reply, state_reply, task_reply
+from ._faults import HOST, MESSAGES, SERVICES, Face, Received, Tls, first
+from ._replies import list_reply, old_state_reply, progress_reply, state_reply
 from ._store import JobStore
 
 _CLUSTER, _NODE_ID = "by-dev", "1"
+_PUBLIC: Final = "/milvus.proto.milvus.MilvusService/"
 _RELEASES: Final = {"2.3": "2.3.5", "2.5": "2.5.27", "2.6": "2.6.19", "3.0": "3.0.0-beta"}
 _NOT_PROTOBUF: Final = (
     "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data"
@@ -42,9 +42,7 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
         self.face = face
         self._server: grpc.aio.Server | None = None
 
-    async def start(
-        self, port: int, tls: tuple[bytes, bytes] | None, client_ca: bytes | None
-    ) -> int:
+    async def start(self, port: int, tls: Tls | None) -> int:
         """Listen, and return the port."""
         self._server = server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers((self,))
@@ -52,7 +50,8 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
         if tls is None:
             port = server.add_insecure_port(address)
         else:
-            credentials = grpc.ssl_server_credentials([tls], client_ca, client_ca is not None)
+            key, certificate, ca = tls
+            credentials = grpc.ssl_server_credentials([(key, certificate)], ca, ca is not None)
             port = server.add_secure_port(address, credentials)
         await server.start()
         return port
@@ -69,32 +68,35 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
         """Return the handler of a path. gRPC calls this for each call."""
         path = handler_call_details.method
 
-        async def handle(data: bytes, context: Context) -> Message | bytes:
+        async def handle(data: bytes, context: Context) -> bytes:
             try:
-                return await self._handle(path, data, context)
+                reply = await self._handle(path, data, context)
             except EndedError as error:
                 await context.abort(error.code, error.details)
+            return reply if isinstance(reply, bytes) else reply.SerializeToString()
 
-        return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialize)
+        return grpc.unary_unary_rpc_method_handler(handle)
 
     async def _handle(self, path: str, data: bytes, context: Context) -> Message | bytes:
         metadata = tuple((key, value) for key, value in context.invocation_metadata() or ())
         name, _, method = path.removeprefix("/").rpartition("/")
         face = SERVICES.get(name, self.face)
         received = Received(face, method, data, metadata, context.time_remaining())
-        if path in self._other_replies():
-            self._check(received)
-            return self._other_replies()[path]
+        other = self._other_reply(path)
+        if other is not None:
+            self.authenticate(received)
+            return other
         if method in MESSAGES:
             try:
                 received.request = MESSAGES[method][0].FromString(data)
             except DecodeError:
                 raise EndedError(grpc.StatusCode.INTERNAL, _NOT_PROTOBUF) from None
         handler = self._handler(path)
+        fault = self._store.receive(received, is_unimplemented=isinstance(handler, str))
         if self._store.metadata and not isinstance(handler, str):
             await context.send_initial_metadata(self._store.metadata)
         context.set_trailing_metadata(self._store.trailing_metadata)
-        return await self.respond(received, handler)
+        return await self.respond(received, handler, fault)
 
     def _handler(self, path: str) -> Handler | str:
         """Return the handler of a path, or why there is none in the simulated version."""
@@ -114,22 +116,18 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
                 "ListImports": self._list_imports,
                 "ImportV2": self._import_v2,
             }
-            if self._store.version == "2.3":
-                handlers = {}
+        if self.face == "internal" and self._store.version == "2.3":
+            handlers = {}
         return handlers.get(method, f"unknown method {method} for service {name}")
 
-    def _other_replies(self) -> Mapping[str, bytes]:
-        """Return the replies of the methods that have nothing to do with imports."""
-        health = {"/grpc.health.v1.Health/Check": b"\x08\x01"}  # SERVING
-        if self.face == "internal":
-            return health
-        version = _RELEASES.get(self._store.version, self._store.version).encode()
-        prefix = "/milvus.proto.milvus.MilvusService/"
-        return {
-            **health,
-            f"{prefix}Connect": b"",  # an empty message is a Status of Success
-            f"{prefix}GetVersion": b"\x0a\x00\x12" + bytes([len(version)]) + version,
-        }
+    def _other_reply(self, path: str) -> bytes | None:
+        """Return the reply of a method that has nothing to do with imports."""
+        replies = {"/grpc.health.v1.Health/Check": b"\x08\x01"}  # SERVING
+        if self.face == "public":
+            version = _RELEASES.get(self._store.version, self._store.version).encode()
+            replies[_PUBLIC + "Connect"] = b""  # an empty message is a Status of Success
+            replies[_PUBLIC + "GetVersion"] = b"\x0a\x00\x12" + bytes([len(version)]) + version
+        return replies.get(path)
 
     def token(self, received: Received) -> str | None:
         """Return the credentials of a call; None if they are not base64."""
@@ -138,23 +136,13 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
         except ValueError:
             return None
 
-    def execute(self, received: Received, handler: Handler | str) -> Message:
-        """Authenticate a call, and return its reply."""
-        if isinstance(handler, str):
-            raise EndedError(grpc.StatusCode.UNIMPLEMENTED, handler)
-        self._check(received)
-        reply: Message = handler(received)
-        return reply
+    def reply(self, received: Received, content: Any) -> Message | bytes:
+        """Return the reply of a message, of a Milvus Status, or of bytes."""
+        if not isinstance(content, common_pb2.Status):
+            return cast("Message | bytes", content)
+        return MESSAGES[received.method][1](status=content)
 
-    def raw_reply(self, data: bytes) -> bytes:
-        """Return a reply of these bytes."""
-        return data
-
-    def status_reply(self, received: Received, status: common_pb2.Status) -> Message:
-        """Return the reply with a Milvus Status."""
-        return MESSAGES[received.method][1](status=status)
-
-    def _check(self, received: Received) -> None:
+    def authenticate(self, received: Received) -> None:
         """End a call with wrong credentials, or of the internal service with wrong routing."""
         if self.face == "internal":
             cluster, node = first(received, "cluster"), first(received, "serverid")
@@ -164,12 +152,9 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
             if node not in {"", _NODE_ID}:
                 text = f"node not match[expectedNodeID={node}][actualNodeID={_NODE_ID}]"
                 raise EndedError(grpc.StatusCode.UNKNOWN, text)
-        elif self._store.token is not None:
-            self._authenticate(received)
-
-    def _authenticate(self, received: Received) -> None:
+            return
         token = self.token(received)
-        if self._behavior.is_user(token or ""):
+        if self._store.token is None or self._behavior.is_user(token or ""):
             return
         text = "auth check failure, please check username and password are correct"
         if not received.values("authorization"):
@@ -191,8 +176,8 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
 
     def _import_v2(self, received: Received) -> Message:
         groups = [list(file.paths) for file in received.request.files]
-        job = self._behavior.create(_new_import(groups, received.request.db_name, received))
-        return internal_pb2.ImportResponse(status=common_pb2.Status(), jobID=job.job_id)
+        job_id = self._behavior.create(_new_import(groups, received.request.db_name, received))
+        return internal_pb2.ImportResponse(status=common_pb2.Status(), jobID=job_id)
 
     # The public service.
 
@@ -204,18 +189,18 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
         """Milvus 2.3 lists by ascending id; its limit keeps the newest."""
         request = received.request
         jobs = self._behavior.list_jobs(request.collection_name, _database(received))
-        if self._store.version != "2.3":
-            tasks = [task_reply(job) for job in jobs]
-        else:
+        if self._store.version == "2.3":
             jobs.sort(key=lambda job: int(job.job.job_id))
             tasks = [old_state_reply(job) for job in jobs[-max(request.limit, 0) :]]
+        else:
+            tasks = [state_reply(job, in_list=True) for job in jobs]
         return milvus_pb2.ListImportTasksResponse(status=common_pb2.Status(), tasks=tasks)
 
     def _import(self, received: Received) -> Message:
         request, db_name = received.request, _database(received)
         self._behavior.require_import(self.user(received), request.collection_name, db_name)
-        job = self._behavior.create(_new_import([list(request.files)], db_name, received))
-        return milvus_pb2.ImportResponse(status=common_pb2.Status(), tasks=[int(job.job_id)])
+        job_id = self._behavior.create(_new_import([list(request.files)], db_name, received))
+        return milvus_pb2.ImportResponse(status=common_pb2.Status(), tasks=[int(job_id)])
 
 
 def _database(received: Received) -> str:
@@ -223,16 +208,7 @@ def _database(received: Received) -> str:
 
 
 def _new_import(groups: list[list[str]], db_name: str, received: Received) -> NewImport:
-    request = received.request
-    return NewImport(
-        request.collection_name,
-        db_name,
-        request.partition_name,
-        groups,
-        {option.key: option.value for option in request.options},
-        first(received, "idempotency-key"),
-    )
-
-
-def _serialize(reply: Message | bytes) -> bytes:
-    return reply if isinstance(reply, bytes) else reply.SerializeToString()
+    request, key = received.request, first(received, "idempotency-key")
+    name, partition = request.collection_name, request.partition_name
+    options = {option.key: option.value for option in request.options}
+    return NewImport(name, db_name, partition, groups, options, key)

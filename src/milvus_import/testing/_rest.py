@@ -16,9 +16,10 @@ import ssl
 import tempfile
 import time
 from abc import abstractmethod
-from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,8 +29,8 @@ import grpc
 from milvus_import_pb import common_pb2
 
 from ._behavior import EndedError, Handler, NewImport, Service, StatusError, int64_fault, is_of
-from ._faults import FAULTS, HOST, Fault, HttpResponse, Received, first
-from ._replies import Members, cloud_job_data, cloud_list_data, decode, job_data, list_data
+from ._faults import FAULTS, HOST, Fault, HttpResponse, Received, Tls, first
+from ._replies import cloud_job_data, decode, job_data, records
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -61,24 +62,6 @@ _CHALLENGE: Final = ("WWW-Authenticate", 'Basic realm="restricted", charset="UTF
 _MAX_TIMEOUT: Final = 9_223_372_036
 """Seconds; Go counts in nanoseconds."""
 
-_LIST: Final[Members] = dict.fromkeys(("collectionName", "dbName"), str)
-_CREATE: Final[Members] = {**_LIST, "files": [[str]], "partitionName": str, "options": {}}
-_CLUSTER: Final[Members] = dict.fromkeys(("clusterId", "projectId", "regionId"), str)
-_CLOUD_LIST: Final[Members] = {
-    **_CLUSTER,
-    **_LIST,
-    **dict.fromkeys(("pageSize", "currentPage"), int),
-}
-_CLOUD_CREATE: Final[Members] = {
-    **_CLUSTER,
-    **_LIST,
-    **dict.fromkeys(("partitionName", "volumeName", "objectUrl"), str),
-    **dict.fromkeys(("accessKey", "secretKey", "token"), str),
-    "objectUrls": [[str]],
-    "dataPaths": [[str]],
-    "options": {},
-}
-
 
 class HttpApi(Service[HttpResponse]):
     """Serves requests with aiohttp."""
@@ -87,14 +70,12 @@ class HttpApi(Service[HttpResponse]):
     _server: web.Server | None = None
     _busy: set[asyncio.Task[Any]]
 
-    async def start(
-        self, port: int, tls: tuple[bytes, bytes] | None, client_ca: bytes | None
-    ) -> int:
+    async def start(self, port: int, tls: Tls | None) -> int:
         """Listen; return the port, or 0 without aiohttp."""
         if find_spec("aiohttp") is None:
             return 0
         self._busy = set()
-        context = None if tls is None else _server_context(tls, client_ca)
+        context = None if tls is None else _server_context(*tls)
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(self._connect, HOST, port, ssl=context)
         return int(self._listener.sockets[0].getsockname()[1])
@@ -150,24 +131,22 @@ class HttpApi(Service[HttpResponse]):
             received.time_remaining = float(seconds)
         is_route = request.method == "POST" and path != method
         handler = self.handlers().get(method, "") if is_route else ""
-        return await _send(request, await self.respond(received, handler))
+        fault = self._store.receive(received, is_unimplemented=handler == "")
+        return await _send(request, await self.respond(received, handler, fault))
 
     @abstractmethod
     def handlers(self) -> Mapping[str, Handler]:
         """Return the methods that exist."""
 
-    @abstractmethod
-    def authenticate(self, received: Received) -> None:
-        """Raise EndedError or StatusError for a request that is not executed."""
-
-    def execute(self, received: Received, handler: Handler | str) -> HttpResponse:
-        """Authenticate a request, and return its response: also that of an unknown path."""
-        self.authenticate(received)
-        if isinstance(handler, str):
-            raise EndedError(Code.UNIMPLEMENTED)
+    def reply(self, received: Received, content: Any) -> HttpResponse:
+        """Return the response with ``data``, of a Milvus Status, or of bytes."""
+        if isinstance(content, bytes):
+            return HttpResponse(200, content)
+        if isinstance(content, common_pb2.Status):
+            return self.error(content.code or 65535, content.reason)
         rest, is_cloud = self._store.rest, self.face == "cloud"
-        envelope = {"code": 0 if is_cloud else rest.success_code, "data": handler(received)}
-        body = json.dumps(envelope, ensure_ascii=False).encode()
+        code = 0 if is_cloud else rest.success_code
+        body = json.dumps({"code": code, "data": content}, ensure_ascii=False).encode()
         if self._store.cloud.numbers_as_text if is_cloud else rest.numbers_as_text:
             body = _NUMBERS.sub(rb'\1"\2"', body)
         return HttpResponse(200, body)
@@ -178,14 +157,6 @@ class HttpApi(Service[HttpResponse]):
             status = _STANDARD_STATUS.get(code, 500)
         envelope = {"code": code, "message": message}
         return HttpResponse(status, json.dumps(envelope, ensure_ascii=False).encode())
-
-    def raw_reply(self, data: bytes) -> HttpResponse:
-        """Return a response with this body."""
-        return HttpResponse(200, data)
-
-    def status_reply(self, received: Received, status: common_pb2.Status) -> HttpResponse:
-        """Return the response of a Milvus Status."""
-        return self.error(status.code or 65535, status.reason)
 
     def outcome(self, received: Received, handler: Handler | str, fault: Fault) -> HttpResponse:
         """Return the response to a request after the delay of its fault."""
@@ -227,7 +198,8 @@ class RestApi(HttpApi):
         if store.rest_has("describe"):
             handlers["describe"] = self._describe
         if store.rest_has("two_phase"):
-            handlers |= {"commit": self._commit, "abort": self._abort}
+            handlers["commit"] = partial(self._end, self._behavior.commit)
+            handlers["abort"] = partial(self._end, self._behavior.abort)
         return handlers
 
     def timeout(self, received: Received, fault: Fault) -> float | None:
@@ -265,7 +237,7 @@ class RestApi(HttpApi):
             raise EndedError(Code.DEADLINE_EXCEEDED)
 
     def _create(self, received: Received) -> dict[str, Any]:
-        body = decode(received.request, "ImportReq", _CREATE, ("collectionName", "files"))
+        body = decode(received.request, "ImportReq", "collectionName", "files")
         values: dict[str, str | None] = body.get("options") or {}
         options = {key: value or "" for key, value in values.items()}
         auto_commit = options.get("auto_commit", "true")
@@ -280,7 +252,7 @@ class RestApi(HttpApi):
         groups = [group or [] for group in body["files"]]
         key, partition = first(received, "idempotency-key"), body.get("partitionName") or ""
         new = NewImport(name, db_name, partition, groups, options, key)
-        return {"jobId": self._behavior.create(new).job_id}
+        return {"jobId": self._behavior.create(new)}
 
     def _describe(self, received: Received) -> dict[str, Any]:
         job_id, db_name, user = *_job(received), self.user(received)
@@ -291,31 +263,28 @@ class RestApi(HttpApi):
         return job_data(job, with_create_time=self._store.rest_has("create_time"))
 
     def _list(self, received: Received) -> dict[str, Any]:
-        body = decode(received.request, "OptionalCollectionNameReq", _LIST, ())
+        body = decode(received.request, "OptionalCollectionNameReq")
         header, user = first(received, "db-name"), self.user(received)
         db_name = body.get("dbName") or header
         if not self._store.is_at_least("2.6"):
             self._behavior.require_admin(user, "PrivilegeListImport", db_name)
-        may_import, jobs = self._behavior.may_import, self._behavior.list_jobs
-        found = jobs(body.get("collectionName") or "", db_name)
-        return list_data([j for j in found if may_import(user, j.job.collection_name, header)])
+        jobs = [
+            job_data(job)
+            for job in self._behavior.list_jobs(body.get("collectionName") or "", db_name)
+            if self._behavior.may_import(user, job.job.collection_name, header)
+        ]
+        names = ("jobId", "collectionName", "state", "progress", "reason")
+        return {"records": records(jobs, *names)}
 
-    def _commit(self, received: Received) -> dict[str, Any]:
-        self._behavior.commit(self._permitted(received))
-        return {}
-
-    def _abort(self, received: Received) -> dict[str, Any]:
-        self._behavior.abort(self._permitted(received))
-        return {}
-
-    def _permitted(self, received: Received) -> str:
-        """Return the id of the job; a user needs the privilege to import into its collection."""
+    def _end(self, execute: Callable[[str], None], received: Received) -> dict[str, Any]:
+        """Commit or abort a job; a user needs the privilege to import into its collection."""
         job_id, db_name = _job(received)
         job = self._store.jobs.get(job_id)
         if job is not None:
             user = self.user(received)
             self._behavior.require_import(user, job.collection_name, db_name)
-        return job_id
+        execute(job_id)
+        return {}
 
 
 class CloudApi(HttpApi):
@@ -330,7 +299,7 @@ class CloudApi(HttpApi):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._times: dict[tuple[str, str], deque[float]] = defaultdict(deque)
+        self._times: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the methods of Zilliz Cloud."""
@@ -360,23 +329,17 @@ class CloudApi(HttpApi):
 
     def _is_above_limit(self, key: str, method: str) -> bool:
         """Count a request, unless there were too many in the last second."""
-        limit, now, recent = (
-            self._store.cloud.requests_per_second,
-            time.monotonic(),
-            self._times[key, method],
-        )
+        limit, now = self._store.cloud.requests_per_second, time.monotonic()
         if limit is None:
             return False
-        while recent and recent[0] <= now - 1:
-            recent.popleft()
-        if len(recent) >= limit:
-            return True
-        recent.append(now)
-        return False
+        recent = [past for past in self._times[key, method] if past > now - 1]
+        is_above = len(recent) >= limit
+        self._times[key, method] = recent if is_above else [*recent, now]
+        return is_above
 
-    def _body(self, received: Received, members: Members, *required: str) -> dict[str, Any]:
+    def _body(self, received: Received, *required: str) -> dict[str, Any]:
         """Return the body of a request for one known cluster, or for a project and its region."""
-        body = decode(received.request, "ImportReq", members, required)
+        body = decode(received.request, "ImportReq", *required)
         cluster, project = body.get("clusterId"), body.get("projectId")
         if bool(cluster) is bool(project and body.get("regionId")):
             reason = "The request needs clusterId, or projectId and regionId."
@@ -387,7 +350,7 @@ class CloudApi(HttpApi):
         return body
 
     def _create(self, received: Received) -> dict[str, Any]:
-        body = self._body(received, _CLOUD_CREATE, "collectionName")
+        body = self._body(received, "collectionName")
         one: list[str] = [body["objectUrl"]] if body.get("objectUrl") else []
         urls: list[list[str] | None] = body.get("objectUrls") or ([one] if one else [])
         paths: list[list[str] | None] = body.get("dataPaths") or []
@@ -400,28 +363,29 @@ class CloudApi(HttpApi):
         self._behavior.check_limit()
         groups = [[path.partition("?")[0] for path in group or []] for group in urls or paths]
         new = NewImport(body["collectionName"], db_name, "", groups, {}, "")
-        return {"jobId": self._behavior.add(new, f"job-{self._store.free_id():0>21}").job_id}
+        return {"jobId": self._behavior.add(new, f"job-{self._store.free_id():0>21}")}
 
     def _describe(self, received: Received) -> dict[str, Any]:
-        body = self._body(received, {**_CLUSTER, "jobId": str}, "jobId")
+        body = self._body(received, "jobId")
         job = self._store.jobs.get(body["jobId"])
         if job is None:
             raise StatusError(2100, f"import job does not exist, jobID={body['jobId']}")
         rows = self._store.cloud.imported_rows
-        return cloud_job_data(job.at(self._store.clock()), with_rows=rows)
+        return cloud_job_data(job.count_reply(), with_rows=rows)
 
     def _list(self, received: Received) -> dict[str, Any]:
-        body = self._body(received, _CLOUD_LIST)
+        body = self._body(received)
         page, size = body.get("currentPage", 1), body.get("pageSize", 10)
         if page < 1 or size < 1:
             raise StatusError(1100, "currentPage and pageSize must be positive.")
-        name, now = body.get("collectionName"), self._store.clock()
-        jobs = [
-            job.at(now)
-            for job in self._store.jobs.values()
-            if not name or is_of(job, name, body.get("dbName") or "")
+        name, db_name = body.get("collectionName"), body.get("dbName") or ""
+        jobs = [j for j in self._store.jobs.values() if not name or is_of(j, name, db_name)]
+        rows = [
+            cloud_job_data(job.count_reply(), with_rows=False)
+            for job in jobs[(page - 1) * size :][:size]
         ]
-        return cloud_list_data(jobs, page, size)
+        found = records(rows, "collectionName", "jobId", "state")
+        return {"count": len(jobs), "currentPage": page, "pageSize": size, "records": found}
 
 
 async def _send(request: web.BaseRequest, response: HttpResponse) -> web.StreamResponse:
@@ -449,13 +413,13 @@ async def _send(request: web.BaseRequest, response: HttpResponse) -> web.StreamR
     return stream
 
 
-def _server_context(tls: tuple[bytes, bytes], client_ca: bytes | None) -> ssl.SSLContext:
+def _server_context(key_pem: bytes, pem: bytes, client_ca: bytes | None) -> ssl.SSLContext:
     """Return the TLS settings of a server; ``client_ca`` requires a certificate of the client."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.TemporaryDirectory() as folder:  # ssl reads them from files only
         key, certificate = Path(folder, "key.pem"), Path(folder, "certificate.pem")
-        key.write_bytes(tls[0])
-        certificate.write_bytes(tls[1])
+        key.write_bytes(key_pem)
+        certificate.write_bytes(pem)
         context.load_cert_chain(certificate, key)
     if client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
@@ -465,7 +429,7 @@ def _server_context(tls: tuple[bytes, bytes], client_ca: bytes | None) -> ssl.SS
 
 def _job(received: Received) -> tuple[str, str]:
     """Return the id of the job that a request is about, and the database of its header."""
-    body = decode(received.request, "JobIDReq", {"jobId": str}, ("jobId",))
+    body = decode(received.request, "JobIDReq", "jobId")
     return str(body["jobId"]), first(received, "db-name")
 
 

@@ -64,7 +64,7 @@ class FakeMilvus(JobStore):
         self.internal_port: int = internal_port
         self.rest_port: int = rest_port
         self.cloud_port: int = cloud_port
-        self._tls = tls, client_ca
+        self._tls = None if tls is None else (*tls, client_ca)
         behavior = MilvusBehavior(self)
         self._services = (
             GrpcService("internal", self, behavior),
@@ -107,7 +107,7 @@ class FakeMilvus(JobStore):
             raise RuntimeError(
                 "FakeMilvus has no port before it is started. Use `async with` or await start()."
             )
-        return f"{'https' if self._tls[0] else 'http'}://{HOST}:{port}"
+        return f"{'https' if self._tls else 'http'}://{HOST}:{port}"
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -170,7 +170,7 @@ class FakeMilvus(JobStore):
         try:
             for service in self._services:
                 name = f"{service.face}_port"
-                setattr(self, name, await service.start(getattr(self, name), *self._tls))
+                setattr(self, name, await service.start(getattr(self, name), self._tls))
         except BaseException:
             await self._stop(None)
             raise

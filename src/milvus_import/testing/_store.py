@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -14,12 +15,9 @@ from ._jobs import FakeFile, FakeJob, state_number
 Version = Literal["2.3", "2.4", "2.5", "2.6", "3.0"]
 
 _JOB_ID: Final = re.compile(r"[0-9]{1,19}|job-[0-9A-Za-z]{21}", re.ASCII)
-_REST_SINCE: Final[Mapping[str, Version]] = {
-    "describe": "2.5",
-    "create_time": "2.6",
-    "two_phase": "3.0",
-    "trace_id": "3.0",
-}
+_REST_SINCE: Final[Mapping[str, Version]] = dict(
+    describe="2.5", create_time="2.6", two_phase="3.0", trace_id="3.0"
+)
 _FIRST_JOB_ID: Final = 450_000_000_000_000_001
 
 
@@ -66,7 +64,7 @@ class ZillizBehavior:
 @dataclass(slots=True)
 class _Injection:
     fault: Fault
-    times: int | None
+    times: float
     method: str | None
     job_id: str | None
 
@@ -77,9 +75,14 @@ class _Injection:
         """
         if self.fault.http is not None and received.service not in {"rest", "cloud"}:
             return False
-        if self.job_id is not None and self.job_id != received.job_id:
+        if self.job_id not in {None, received.job_id}:
             return False
         return self.method == received.method or (self.method is None and not is_unimplemented)
+
+
+def _check_name(what: str, name: object, known: Iterable[str]) -> None:
+    if name not in known:
+        raise ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}")
 
 
 class JobStore:
@@ -177,19 +180,16 @@ class JobStore:
                 "as collection_name=, the id as job_id=."
             )
         job = job or FakeJob(**fields)
-        if not job.job_id:
-            job.job_id = self.free_id()
-        if not _JOB_ID.fullmatch(job.job_id) or (
-            job.job_id.isdecimal() and int(job.job_id) >= 2**63
-        ):
+        job.job_id = job.job_id or self.free_id()
+        is_number = job.job_id.isdecimal()
+        if not _JOB_ID.fullmatch(job.job_id) or (is_number and int(job.job_id) >= 2**63):
             raise ValueError(
                 "job_id must be a decimal integer of at most 2**63-1, or as on Zilliz Cloud 'job-' "
                 f"and 21 letters or digits, got {job.job_id!r}"
             )
         if job.job_id in self.jobs:
-            raise ValueError(
-                f"job_id must be new, got {job.job_id!r}. Delete the other job from `jobs` first."
-            )
+            advice = "Delete the other job from `jobs` first."
+            raise ValueError(f"job_id must be new, got {job.job_id!r}. {advice}")
         for file in job.files:
             if not isinstance(file, FakeFile):
                 raise TypeError(f"files must contain FakeFile objects, got {file!r}")
@@ -217,23 +217,22 @@ class JobStore:
         """
         if times is not None and times < 1:
             raise ValueError(f"times must be at least 1, or None for all calls, got {times}")
-        if method is not None and method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        if method is not None:
+            _check_name("method", method, METHODS)
         if isinstance(fault, str):
-            if fault not in FAULTS:
-                raise ValueError(f"fault must be one of {', '.join(FAULTS)}, got {fault!r}")
+            _check_name("fault", fault, FAULTS)
             fault = FAULTS[fault]
         if not isinstance(fault, Fault):
             raise TypeError(f"fault must be a Fault or a name in FAULTS, got {fault!r}")
         if fault.http is not None and method in MESSAGES:
             raise ValueError(f"method must be a REST method for an HTTP fault, got {method!r}")
-        self._injections.append(_Injection(fault, times, method, job_id))
+        self._injections.append(_Injection(fault, times or math.inf, method, job_id))
 
     def clear_faults(self) -> None:
         """Remove every injected fault."""
         self._injections.clear()
 
-    def receive(self, received: Received, *, is_unimplemented: bool) -> Fault | None:
+    def receive(self, received: Received, *, is_unimplemented: bool) -> Fault:
         """Record a call, drop the oldest beyond the limit, and return the fault for it.
 
         Calls for a job that hangs do so too.
@@ -243,16 +242,15 @@ class JobStore:
         del calls[: -self._max_received]
         for injection in self._injections:
             if injection.matches(received, is_unimplemented=is_unimplemented):
-                if injection.times is not None:
-                    injection.times -= 1
-                    if injection.times <= 0:
-                        self._injections.remove(injection)
+                injection.times -= 1
+                if injection.times <= 0:
+                    self._injections.remove(injection)
                 return injection.fault
-        fault = None
-        if self.choose_fault is not None and not is_unimplemented:
-            fault = self.choose_fault(received)
         job = self.jobs.get(received.job_id)
-        return FAULTS["hang"] if fault is None and job is not None and job.hangs else fault
+        fault = FAULTS["hang"] if job is not None and job.hangs else Fault()
+        if self.choose_fault is not None and not is_unimplemented:
+            return self.choose_fault(received) or fault
+        return fault
 
     def free_id(self) -> str:
         """Return the next free job id of a Milvus."""
