@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -32,6 +32,10 @@ _SUFFIXES: Final = {
 _OLD_GROUP: Final = (
     "for JSON or parquet file, each task only accepts one file, not allowed to input multiple files"
 )
+_OLD_JOB_LIMIT: Final = (
+    "import task queue max size is {}, currently there are {} tasks is pending. Not able to "
+    "execute this request with 1 tasks"
+)
 _ERROR_CODES: Final = {100: 4, 200: 15, 1100: 5, 1101: 5}
 """Codes in the numbering of Milvus 2.2; others are 1."""
 
@@ -44,9 +48,10 @@ class StatusError(Exception):
     """A Milvus Status that is not Success."""
 
     def __init__(self, code: int, text: str) -> None:
-        self.code = code
-        self.reason = text + _SUFFIXES.get(code, "")
-        super().__init__(self.reason)
+        reason, error_code = text + _SUFFIXES.get(code, ""), _ERROR_CODES.get(code, 1)
+        super().__init__(reason)
+        self.status = common_pb2.Status(code=code, error_code=error_code, reason=reason)
+        self.status.detail = reason
 
 
 class EndedError(Exception):
@@ -70,35 +75,94 @@ class NewImport:
     idempotency_key: str
 
 
-class MilvusBehavior:
-    """The requests. Each raises StatusError where Milvus returns a Status that is not Success."""
+class Service(ABC, Generic[ReplyT]):
+    """What a server does with each call, and with the requests for import jobs.
 
-    def __init__(self, store: JobStore) -> None:
+    The requests raise StatusError where Milvus returns a Status that is not Success.
+    """
+
+    def __init__(self, store: JobStore, face: Face) -> None:
         self._store = store
-        self._by_key: dict[str | bool, str] = {}
+        self.face: Face = face
+
+    # Calls.
+
+    @abstractmethod
+    def authenticate(self, received: Received) -> None:
+        """Raise EndedError or StatusError for a call that is not executed."""
+
+    @abstractmethod
+    def reply(self, received: Received, content: Any) -> ReplyT:
+        """Return the reply of what the handler returned, of a Milvus Status, or of bytes."""
+
+    async def respond(self, received: Received, handler: Handler | str, fault: Fault) -> ReplyT:
+        """Return the reply to a call. A text in place of the handler: there is no such method."""
+        own = received.time_remaining or self._store.rest.request_timeout
+        is_own = self.face == "rest" and fault.http is None  # gRPC leaves it to the client
+        try:
+            async with asyncio.timeout(own if is_own else None):
+                await asyncio.sleep(fault.delay)
+        except TimeoutError:
+            fault = Fault(grpc.StatusCode.DEADLINE_EXCEEDED)
+        except asyncio.CancelledError:
+            received.reset = True
+            raise
+        return self.outcome(received, handler, fault)
+
+    def execute(self, received: Received, handler: Handler | str) -> ReplyT:
+        """Authenticate a call, and return its reply."""
+        is_grpc = self.face in SERVICES.values()  # grpc-go looks for the method first
+        if not (is_grpc and isinstance(handler, str)):
+            self.authenticate(received)
+        if isinstance(handler, str):
+            raise EndedError(grpc.StatusCode.UNIMPLEMENTED, handler)
+        return self.reply(received, handler(received))
+
+    def outcome(self, received: Received, handler: Handler | str, fault: Fault) -> ReplyT:
+        """Return the reply to a call after the delay of its fault, or raise EndedError."""
+        if fault.code is not None:
+            raise EndedError(fault.code, fault.details)
+        fixed = fault.status if fault.reply is None else fault.reply
+        if fixed is not None:
+            return self.reply(received, fixed)
+        try:
+            return self.execute(received, handler)
+        except StatusError as error:
+            if error.status.code != 2101 and self._store.is_at_least("2.6"):
+                error.status.extra_info["is_input_error"] = "true"
+            return self.reply(received, error.status)
 
     # Users.
+
+    @abstractmethod
+    def token(self, received: Received) -> str | None:
+        """Return the credentials of a call; None if they cannot be decoded."""
 
     def is_user(self, token: str) -> bool:
         """Return whether these are the credentials of a user."""
         return token == self._store.token or token in self._store.users
 
-    def may_import(self, token: str | None, collection_name: str, db_name: str) -> bool:
-        """Return whether a user may import into a collection; None: without authorization."""
-        granted, name = self._store.users.get(token or ""), database(db_name)
+    def _granted(self, received: Received) -> Collection[str] | None:
+        """Return the collections into which a user may import; None is every collection."""
+        is_secured = self._store.token is not None
+        return self._store.users.get(self.token(received) or "") if is_secured else None
+
+    def may_import(self, received: Received, collection_name: str, db_name: str) -> bool:
+        """Return whether a user may import into a collection."""
+        granted, name = self._granted(received), database(db_name)
         path = collection_name if name == _DEFAULT_DATABASE else f"{name}.{collection_name}"
         return granted is None or path in granted
 
-    def require_import(self, token: str | None, collection_name: str, db_name: str) -> None:
+    def require_import(self, received: Received, collection_name: str, db_name: str) -> None:
         """Raise EndedError unless the user may import into the collection."""
-        if not self.may_import(token, collection_name, db_name):
-            self.require_admin(token, "PrivilegeImport", db_name)
+        if not self.may_import(received, collection_name, db_name):
+            self.require_admin(received, "PrivilegeImport", db_name)
 
-    def require_admin(self, token: str | None, privilege: str, db_name: str) -> None:
+    def require_admin(self, received: Received, privilege: str, db_name: str) -> None:
         """Raise EndedError unless the user is an administrator."""
-        if token is not None and self._store.users.get(token) is not None:
-            user, where = token.partition(":")[0], f"in the `{database(db_name)}` database"
-            text = f"{privilege}: permission deny to {user} {where}"
+        if self._granted(received) is not None:
+            user, where = str(self.token(received)).partition(":")[0], database(db_name)
+            text = f"{privilege}: permission deny to {user} in the `{where}` database"
             raise EndedError(grpc.StatusCode.PERMISSION_DENIED, text)
 
     # Reads.
@@ -144,9 +208,9 @@ class MilvusBehavior:
             raise StatusError(65535, _OLD_GROUP)
         self.check_limit()
         key = self._store.idempotency_keys and new.idempotency_key
-        if not key or self._by_key.get(key) not in self._store.jobs:
-            self._by_key[key] = self.add(new, self._store.free_id())
-        return self._by_key[key]
+        if not key or self._store.ids_by_key.get(key) not in self._store.jobs:
+            self._store.ids_by_key[key] = self.add(new, self._store.free_id())
+        return self._store.ids_by_key[key]
 
     def add(self, new: NewImport, job_id: str) -> str:
         """Add the job that a request creates, and return its id."""
@@ -185,8 +249,7 @@ class MilvusBehavior:
 
     def commit(self, job_id: str) -> None:
         """Commit a job. Idempotent: later commits change nothing."""
-        job = self._existing(job_id)
-        state = job.peek().state
+        job, state = self._existing(job_id)
         if state in {"Committing", "Completed"}:
             return
         if state != "Uncommitted":
@@ -196,8 +259,7 @@ class MilvusBehavior:
 
     def abort(self, job_id: str) -> None:
         """Abort a job. Idempotent, and without effect on a job that has failed."""
-        job = self._existing(job_id)
-        state = job.peek().state
+        job, state = self._existing(job_id)
         if state in {"Committing", "Completed"}:
             where = f"in terminal/committed state {state}"
             raise StatusError(2100, f"job {job_id} is {where}, abort not allowed")
@@ -205,15 +267,16 @@ class MilvusBehavior:
             _check_two_phase(job)
             job.state, job.progress, job.reason = "Failed", 0, "aborted by user"
 
-    def _existing(self, job_id: str) -> FakeJob:
-        """Return a job to commit or to abort."""
+    def _existing(self, job_id: str) -> tuple[FakeJob, str]:
+        """Return a job to commit or to abort, and its state."""
         fault = int64_fault(job_id)
         if fault:
             detail = f"invalid parameter[expected=int64 jobId][actual={job_id}]"
             raise StatusError(1100, f"{fault}: {detail}")
         if job_id not in self._store.jobs:
             raise StatusError(self._failed, f"job {job_id} not found")
-        return self._store.jobs[job_id]
+        job = self._store.jobs[job_id]
+        return job, job.peek().state
 
     # Checks.
 
@@ -258,13 +321,12 @@ class MilvusBehavior:
     def check_limit(self) -> None:
         """Raise StatusError if there are ``max_jobs`` unfinished jobs."""
         limit = self._store.max_jobs
-        unfinished = sum(not job.peek().ended for job in self._store.jobs.values())
+        states = [job.peek().state for job in self._store.jobs.values()]
+        unfinished = sum(state not in {"Completed", "Failed"} for state in states)
         if limit is None or unfinished < limit:
             return
         if self._store.version == "2.3":
-            counts = f"import task queue max size is {limit}, currently there are {unfinished}"
-            rest = "tasks is pending. Not able to execute this request with 1 tasks"
-            raise StatusError(65535, f"{counts} {rest}")
+            raise StatusError(65535, _OLD_JOB_LIMIT.format(limit, unfinished))
         text = JOB_LIMIT if self._store.is_at_least("2.6") else JOB_LIMIT.rpartition(": ")[2]
         raise StatusError(self._failed, text)
 
@@ -272,77 +334,6 @@ class MilvusBehavior:
     def _failed(self) -> int:
         """The code of a request that is well-formed and fails."""
         return 2101 if self._store.is_at_least("2.6") else 2100
-
-
-class Service(ABC, Generic[ReplyT]):
-    """What a server does with each call, on every transport."""
-
-    face: Face
-
-    def __init__(self, store: JobStore, behavior: MilvusBehavior) -> None:
-        self._store = store
-        self._behavior = behavior
-
-    @abstractmethod
-    def token(self, received: Received) -> str | None:
-        """Return the credentials of a call; None if they cannot be decoded."""
-
-    @abstractmethod
-    def authenticate(self, received: Received) -> None:
-        """Raise EndedError or StatusError for a call that is not executed."""
-
-    @abstractmethod
-    def reply(self, received: Received, content: Any) -> ReplyT:
-        """Return the reply of what the handler returned, of a Milvus Status, or of bytes."""
-
-    def timeout(self, received: Received, fault: Fault) -> float | None:
-        """Return the seconds after which the server itself ends a call."""
-        return None
-
-    def user(self, received: Received) -> str | None:
-        """Return the credentials of a call; None without authorization."""
-        return None if self._store.token is None else self.token(received)
-
-    async def respond(self, received: Received, handler: Handler | str, fault: Fault) -> ReplyT:
-        """Return the reply to a call. A text in place of the handler: there is no such method."""
-        try:
-            async with asyncio.timeout(self.timeout(received, fault)):
-                await asyncio.sleep(fault.delay)
-        except TimeoutError:
-            fault = Fault(grpc.StatusCode.DEADLINE_EXCEEDED)
-        except asyncio.CancelledError:
-            received.reset = True
-            raise
-        return self.outcome(received, handler, fault)
-
-    def execute(self, received: Received, handler: Handler | str) -> ReplyT:
-        """Authenticate a call, and return its reply."""
-        is_grpc = self.face in SERVICES.values()  # grpc-go looks for the method first
-        if not (is_grpc and isinstance(handler, str)):
-            self.authenticate(received)
-        if isinstance(handler, str):
-            raise EndedError(grpc.StatusCode.UNIMPLEMENTED, handler)
-        return self.reply(received, handler(received))
-
-    def outcome(self, received: Received, handler: Handler | str, fault: Fault) -> ReplyT:
-        """Return the reply to a call after the delay of its fault, or raise EndedError."""
-        if fault.code is not None:
-            raise EndedError(fault.code, fault.details)
-        fixed = fault.status if fault.reply is None else fault.reply
-        if fixed is not None:
-            return self.reply(received, fixed)
-        try:
-            return self.execute(received, handler)
-        except StatusError as error:
-            is_input_error = error.code != 2101 and self._store.is_at_least("2.6")
-            status = common_pb2.Status(
-                error_code=_ERROR_CODES.get(error.code, 1),
-                code=error.code,
-                reason=error.reason,
-                detail=error.reason,
-                extra_info={"is_input_error": "true"} if is_input_error else {},
-            )
-            return self.reply(received, status)
 
 
 def database(db_name: str) -> str:
@@ -365,8 +356,7 @@ def int64_fault(text: str) -> str:
 
 def _check_two_phase(job: FakeJob) -> None:
     if job.auto_commit:
-        text = f"job {job.job_id} is auto-commit, manual commit/abort not allowed"
-        raise StatusError(2100, text)
+        raise StatusError(2100, f"job {job.job_id} is auto-commit, manual commit/abort not allowed")
 
 
 def _check_group(group: Sequence[str]) -> None:

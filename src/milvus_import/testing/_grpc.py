@@ -11,10 +11,9 @@ from google.protobuf.message import DecodeError, Message
 
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
-from ._behavior import EndedError, Handler, MilvusBehavior, NewImport, Service
-from ._faults import HOST, MESSAGES, SERVICES, Face, Received, Tls, first
+from ._behavior import EndedError, Handler, NewImport, Service
+from ._faults import HOST, MESSAGES, SERVICES, Received, Tls, first
 from ._replies import list_reply, old_state_reply, progress_reply, state_reply
-from ._store import JobStore
 
 _CLUSTER, _NODE_ID = "by-dev", "1"
 _PUBLIC: Final = "/milvus.proto.milvus.MilvusService/"
@@ -37,10 +36,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
     """One service. Unknown methods are reported as a grpc-go server reports them."""
 
-    def __init__(self, face: Face, store: JobStore, behavior: MilvusBehavior) -> None:
-        super().__init__(store, behavior)
-        self.face = face
-        self._server: grpc.aio.Server | None = None
+    _server: grpc.aio.Server | None = None
 
     async def start(self, port: int, tls: Tls | None) -> int:
         """Listen, and return the port."""
@@ -154,7 +150,7 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
                 raise EndedError(grpc.StatusCode.UNKNOWN, text)
             return
         token = self.token(received)
-        if self._store.token is None or self._behavior.is_user(token or ""):
+        if self._store.token is None or self.is_user(token or ""):
             return
         text = "auth check failure, please check username and password are correct"
         if not received.values("authorization"):
@@ -168,27 +164,27 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
     # The internal service.
 
     def _get_import_progress(self, received: Received) -> Message:
-        return progress_reply(self._behavior.find(received.request.jobID))
+        return progress_reply(self.find(received.request.jobID))
 
     def _list_imports(self, received: Received) -> Message:
         request = received.request
-        return list_reply(self._behavior.list_jobs(request.collection_name, request.db_name))
+        return list_reply(self.list_jobs(request.collection_name, request.db_name))
 
     def _import_v2(self, received: Received) -> Message:
         groups = [list(file.paths) for file in received.request.files]
-        job_id = self._behavior.create(_new_import(groups, received.request.db_name, received))
+        job_id = self.create(_new_import(groups, received.request.db_name, received))
         return internal_pb2.ImportResponse(status=common_pb2.Status(), jobID=job_id)
 
     # The public service.
 
     def _get_import_state(self, received: Received) -> Message:
-        job = self._behavior.find(str(received.request.task))
+        job = self.find(str(received.request.task))
         return old_state_reply(job) if self._store.version == "2.3" else state_reply(job)
 
     def _list_import_tasks(self, received: Received) -> Message:
         """Milvus 2.3 lists by ascending id; its limit keeps the newest."""
         request = received.request
-        jobs = self._behavior.list_jobs(request.collection_name, _database(received))
+        jobs = self.list_jobs(request.collection_name, _database(received))
         if self._store.version == "2.3":
             jobs.sort(key=lambda job: int(job.job.job_id))
             tasks = [old_state_reply(job) for job in jobs[-max(request.limit, 0) :]]
@@ -198,8 +194,8 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
 
     def _import(self, received: Received) -> Message:
         request, db_name = received.request, _database(received)
-        self._behavior.require_import(self.user(received), request.collection_name, db_name)
-        job_id = self._behavior.create(_new_import([list(request.files)], db_name, received))
+        self.require_import(received, request.collection_name, db_name)
+        job_id = self.create(_new_import([list(request.files)], db_name, received))
         return milvus_pb2.ImportResponse(status=common_pb2.Status(), tasks=[int(job_id)])
 
 

@@ -108,7 +108,18 @@ class FakeJob:
 
     def peek(self) -> JobSnapshot:
         """Return the job as of this moment, without counting a reply."""
-        return JobSnapshot(self, *self._values(max(self.reply_count, 1)))
+        state, progress, reason = self._values(max(self.reply_count, 1))
+        is_started, rows = state not in {"Pending", "Failed"}, sum(file.rows for file in self.files)
+        return JobSnapshot(
+            self,
+            state,
+            progress,
+            reason,
+            failed_reason=reason if state == "Failed" else "",
+            is_started=is_started,
+            rows=rows,
+            imported_rows=rows * min(max(progress - 10, 0), 60) // 60 if is_started else 0,
+        )
 
     def count_reply(self) -> JobSnapshot:
         """Return the job as of this moment for a reply, and count the reply."""
@@ -148,42 +159,25 @@ class JobSnapshot:
     progress: int
     reason: str
 
-    @property
-    def ended(self) -> bool:
-        """Whether the job has completed or failed."""
-        return self.state in {"Completed", "Failed"}
-
-    @property
-    def failed_reason(self) -> str:
-        """Why the job failed, or ""."""
-        return self.reason if self.state == "Failed" else ""
+    failed_reason: str
+    """Why the job failed, or ""."""
+    is_started: bool
+    """Whether Milvus reports files and total rows: from Importing on, and not if Failed."""
+    rows: int
+    """The rows of all files."""
+    imported_rows: int
+    """Rows written so far: all of them from 70 percent on."""
 
     @property
     def file_names(self) -> str:
         """The names of all files."""
         return ",".join(file.name for file in self.job.files)
 
-    @property
-    def is_started(self) -> bool:
-        """Whether Milvus reports files and total rows: from Importing on, and not if Failed."""
-        return self.state not in {"Pending", "Failed"}
-
-    @property
-    def rows(self) -> int:
-        """The rows of all files."""
-        return sum(file.rows for file in self.job.files)
-
-    @property
-    def imported_rows(self) -> int:
-        """Rows written so far: all of them from 70 percent on."""
-        return self.rows * min(max(self.progress - 10, 0), 60) // 60 if self.is_started else 0
-
 
 def state_number(name: str) -> int:
     """Return the number of a state; a number as text is returned as that number."""
-    if name.isdecimal():
-        return int(name)
-    if name not in internal_pb2.ImportJobState.keys():  # noqa: SIM118 - no dict, it has no `in`
-        known = ", ".join(internal_pb2.ImportJobState.keys())
+    states = internal_pb2.ImportJobState
+    if not name.isdecimal() and name not in states.keys():  # noqa: SIM118 - no dict, it has no `in`
+        known = ", ".join(states.keys())
         raise ValueError(f"state must be one of {known}, or a number as text, got {name!r}")
-    return internal_pb2.ImportJobState.Value(name)
+    return int(name) if name.isdecimal() else states.Value(name)

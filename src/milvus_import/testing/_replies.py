@@ -136,8 +136,8 @@ def _fits(value: Any, kind: type, *inner: type) -> bool:
     """Return whether a member has the types; null may be at each place, as in Go."""
     if value is None or type(value) is not kind:
         return value is None
-    items: Any = value.values() if isinstance(value, dict) else value if inner else ()
-    return all(_fits(item, *inner) for item in items)
+    items = value.values() if kind is dict else value
+    return not inner or all(_fits(item, *inner) for item in items)
 
 
 def decode(body: object, name: str, *required: str) -> dict[str, Any]:

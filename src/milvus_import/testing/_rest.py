@@ -10,6 +10,7 @@ import base64
 import contextlib
 import gzip
 import json
+import logging
 import re
 import secrets
 import ssl
@@ -22,15 +23,16 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import grpc
 
 from milvus_import_pb import common_pb2
 
 from ._behavior import EndedError, Handler, NewImport, Service, StatusError, int64_fault, is_of
-from ._faults import FAULTS, HOST, Fault, HttpResponse, Received, Tls, first
+from ._faults import FAULTS, HOST, Face, Fault, HttpResponse, Received, Tls, first
 from ._replies import cloud_job_data, decode, job_data, records
+from ._store import JobStore
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -39,10 +41,9 @@ Code = grpc.StatusCode
 
 _PREFIX: Final = "/v2/vectordb/jobs/import/"
 _CHUNK: Final = 65536
-_MAX_LINE: Final = 2**20
-"""Bytes of a header or of the request line."""
-_SHUTDOWN: Final = 5.0
-"""Seconds for the end of calls that are already cancelled; they take milliseconds."""
+_LIMITS: Final[dict[str, Any]] = dict.fromkeys(("max_line_size", "max_field_size"), 2**20)
+"""Bytes of the request line, and of a header."""
+_LOG: Final = logging.getLogger(__name__)
 _JSON: Final = {"Content-Type": "application/json; charset=utf-8"}
 _NUMBERS: Final = re.compile(rb'("(?:progress|importedRows|totalRows|fileSize)": )([0-9]+)')
 _NOT_FOUND: Final = HttpResponse(404, b"404 page not found", (("Content-Type", "text/plain"),))
@@ -86,11 +87,7 @@ class HttpApi(Service[HttpResponse]):
             from aiohttp import web  # noqa: PLC0415 - an extra, and 0.3 s
 
             self._server = web.Server(
-                self._serve,
-                handler_cancellation=True,
-                access_log=None,
-                max_line_size=_MAX_LINE,
-                max_field_size=_MAX_LINE,
+                self._serve, handler_cancellation=True, access_log=None, logger=_LOG, **_LIMITS
             )
         return self._server()
 
@@ -102,37 +99,36 @@ class HttpApi(Service[HttpResponse]):
         listener.close()
         if server is not None:
             server.pre_shutdown()
-            transports = [connection.transport for connection in server.connections]
             if self._busy and grace:
                 await asyncio.wait(self._busy, timeout=grace)
-            for task in self._busy:
-                task.cancel()
-            await server.shutdown(_SHUTDOWN)
-            for transport in transports:
-                if transport is not None:
-                    transport.abort()  # TLS would wait for the client
+            for connection in server.connections:
+                if connection.transport is not None:
+                    connection.transport.abort()  # which cancels the call in flight
+            while server.connections:  # noqa: ASYNC110 - their ends are no events
+                await asyncio.sleep(0)
         await listener.wait_closed()
-        await asyncio.sleep(0)  # until 3.12, wait_closed does not wait for the transports
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        task = asyncio.current_task()
-        if task is not None:
-            self._busy.add(task)
-            task.add_done_callback(self._busy.discard)
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._busy.add(task)
+        task.add_done_callback(self._busy.discard)
         path = request.raw_path.partition("?")[0]
         method = path.removeprefix(_PREFIX)
         headers = tuple((name.lower(), value) for name, value in request.headers.items())
         body: Any = await request.content.read()
         with contextlib.suppress(ValueError, RecursionError):
             body = json.loads(body)
-        received = Received(self.face, method, body, headers, None)
-        seconds = first(received, "request-timeout")
-        if seconds.isdecimal() and seconds.isascii():
-            received.time_remaining = float(seconds)
+        seconds = request.headers.get("Request-Timeout", "")
+        timeout = float(seconds) if seconds.isdecimal() and seconds.isascii() else None
+        received = Received(self.face, method, body, headers, timeout)
         is_route = request.method == "POST" and path != method
         handler = self.handlers().get(method, "") if is_route else ""
         fault = self._store.receive(received, is_unimplemented=handler == "")
         return await _send(request, await self.respond(received, handler, fault))
+
+    def token(self, received: Received) -> str:
+        """Return the credentials of a request, or ""."""
+        return first(received, "authorization").removeprefix("Bearer ")
 
     @abstractmethod
     def handlers(self) -> Mapping[str, Handler]:
@@ -186,8 +182,6 @@ class HttpApi(Service[HttpResponse]):
 class RestApi(HttpApi):
     """The REST API on the public port of a Milvus."""
 
-    face = "rest"
-
     def handlers(self) -> Mapping[str, Handler]:
         """Return the methods of the simulated version."""
         store = self._store
@@ -195,17 +189,12 @@ class RestApi(HttpApi):
             return {}
         handlers: dict[str, Handler] = {"create": self._create, "list": self._list}
         handlers["get_progress"] = self._describe
-        if store.rest_has("describe"):
+        if store.rest_has("describe", "2.5"):
             handlers["describe"] = self._describe
-        if store.rest_has("two_phase"):
-            handlers["commit"] = partial(self._end, self._behavior.commit)
-            handlers["abort"] = partial(self._end, self._behavior.abort)
+        if store.rest_has("two_phase", "3.0"):
+            handlers["commit"] = partial(self._end, self.commit)
+            handlers["abort"] = partial(self._end, self.abort)
         return handlers
-
-    def timeout(self, received: Received, fault: Fault) -> float | None:
-        """Return the seconds after which Milvus responds with HTTP 408; a gateway has none."""
-        own = received.time_remaining or self._store.rest.request_timeout
-        return own if fault.http is None else None
 
     def outcome(self, received: Received, handler: Handler | str, fault: Fault) -> HttpResponse:
         """Return the response to a request after the delay of its fault."""
@@ -213,7 +202,7 @@ class RestApi(HttpApi):
         headers = [*response.headers]
         if ":" in _basic(received):
             headers.append(_CHALLENGE)
-        if self._store.rest_has("trace_id"):
+        if self._store.rest_has("trace_id", "3.0"):
             parts = first(received, "traceparent").split("-")
             is_trace = len(parts) == 4 and len(parts[1]) == 32
             trace_id = parts[1] if is_trace else secrets.token_hex(16)
@@ -222,11 +211,11 @@ class RestApi(HttpApi):
 
     def token(self, received: Received) -> str:
         """Return the credentials of a request, or ""."""
-        return _basic(received) or _bearer(received)
+        return _basic(received) or super().token(received)
 
     def authenticate(self, received: Received) -> None:
         """End a request without credentials, or that has timed out."""
-        if self._store.token is not None and not self._behavior.is_user(self.token(received)):
+        if self._store.token is not None and not self.is_user(self.token(received)):
             raise EndedError(Code.UNAUTHENTICATED)
         value = first(received, "request-timeout")
         fault = int64_fault(value) if value else ""
@@ -248,41 +237,39 @@ class RestApi(HttpApi):
                 '"true" or "false": invalid parameter',
             )
         name, db_name = body["collectionName"], body.get("dbName") or first(received, "db-name")
-        self._behavior.require_import(self.user(received), name, db_name)
-        groups = [group or [] for group in body["files"]]
+        self.require_import(received, name, db_name)
+        groups: list[list[str]] = [group or [] for group in body["files"]]
         key, partition = first(received, "idempotency-key"), body.get("partitionName") or ""
         new = NewImport(name, db_name, partition, groups, options, key)
-        return {"jobId": self._behavior.create(new)}
+        return {"jobId": self.create(new)}
 
     def _describe(self, received: Received) -> dict[str, Any]:
-        job_id, db_name, user = *_job(received), self.user(received)
+        job_id, db_name = _job(received)
         if not self._store.is_at_least("2.6"):
-            self._behavior.require_admin(user, "PrivilegeGetImportProgress", db_name)
-        job = self._behavior.find(job_id)
-        self._behavior.require_import(user, job.job.collection_name, db_name)
-        return job_data(job, with_create_time=self._store.rest_has("create_time"))
+            self.require_admin(received, "PrivilegeGetImportProgress", db_name)
+        job = self.find(job_id)
+        self.require_import(received, job.job.collection_name, db_name)
+        return job_data(job, with_create_time=self._store.rest_has("create_time", "2.6"))
 
     def _list(self, received: Received) -> dict[str, Any]:
         body = decode(received.request, "OptionalCollectionNameReq")
-        header, user = first(received, "db-name"), self.user(received)
+        header = first(received, "db-name")
         db_name = body.get("dbName") or header
         if not self._store.is_at_least("2.6"):
-            self._behavior.require_admin(user, "PrivilegeListImport", db_name)
+            self.require_admin(received, "PrivilegeListImport", db_name)
         jobs = [
             job_data(job)
-            for job in self._behavior.list_jobs(body.get("collectionName") or "", db_name)
-            if self._behavior.may_import(user, job.job.collection_name, header)
+            for job in self.list_jobs(body.get("collectionName") or "", db_name)
+            if self.may_import(received, job.job.collection_name, header)
         ]
-        names = ("jobId", "collectionName", "state", "progress", "reason")
-        return {"records": records(jobs, *names)}
+        return {"records": records(jobs, "jobId", "collectionName", "state", "progress", "reason")}
 
     def _end(self, execute: Callable[[str], None], received: Received) -> dict[str, Any]:
         """Commit or abort a job; a user needs the privilege to import into its collection."""
         job_id, db_name = _job(received)
         job = self._store.jobs.get(job_id)
         if job is not None:
-            user = self.user(received)
-            self._behavior.require_import(user, job.collection_name, db_name)
+            self.require_import(received, job.collection_name, db_name)
         execute(job_id)
         return {}
 
@@ -295,29 +282,19 @@ class CloudApi(HttpApi):
     documentation where it has one.
     """
 
-    face = "cloud"
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, store: JobStore, face: Face) -> None:
+        super().__init__(store, face)
         self._times: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the methods of Zilliz Cloud."""
-        return {
-            "create": self._create,
-            "describe": self._describe,
-            "get_progress": self._describe,
-            "list": self._list,
-        }
-
-    def token(self, received: Received) -> str:
-        """Return the key of a request, or ""."""
-        return _bearer(received)
+        reads = dict.fromkeys(("describe", "get_progress"), self._describe)
+        return {"create": self._create, "list": self._list, **reads}
 
     def authenticate(self, received: Received) -> None:
         """Raise StatusError for a wrong key."""
         key, token = self.token(received), self._store.token
-        if not key or (token is not None and not self._behavior.is_user(key)):
+        if not key or (token is not None and not self.is_user(key)):
             raise StatusError(21119, "The apikey is illegal.")
 
     def execute(self, received: Received, handler: Handler | str) -> HttpResponse:
@@ -359,11 +336,11 @@ class CloudApi(HttpApi):
         if bool(body.get("accessKey")) is not bool(body.get("secretKey")):
             raise StatusError(1100, "Give accessKey and secretKey, or neither.")
         db_name = body.get("dbName") or ""
-        self._behavior.check_collection(body["collectionName"], db_name, creating=True)
-        self._behavior.check_limit()
+        self.check_collection(body["collectionName"], db_name, creating=True)
+        self.check_limit()
         groups = [[path.partition("?")[0] for path in group or []] for group in urls or paths]
         new = NewImport(body["collectionName"], db_name, "", groups, {}, "")
-        return {"jobId": self._behavior.add(new, f"job-{self._store.free_id():0>21}")}
+        return {"jobId": self.add(new, f"job-{self._store.free_id():0>21}")}
 
     def _describe(self, received: Received) -> dict[str, Any]:
         body = self._body(received, "jobId")
@@ -413,6 +390,14 @@ async def _send(request: web.BaseRequest, response: HttpResponse) -> web.StreamR
     return stream
 
 
+def _is_own_error(record: logging.LogRecord) -> bool:
+    """Return whether a record is not about bytes that are no HTTP, as a gRPC client sends."""
+    return not record.exc_info or "aiohttp" not in type(record.exc_info[1]).__module__
+
+
+_LOG.addFilter(_is_own_error)
+
+
 def _server_context(key_pem: bytes, pem: bytes, client_ca: bytes | None) -> ssl.SSLContext:
     """Return the TLS settings of a server; ``client_ca`` requires a certificate of the client."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -431,10 +416,6 @@ def _job(received: Received) -> tuple[str, str]:
     """Return the id of the job that a request is about, and the database of its header."""
     body = decode(received.request, "JobIDReq", "jobId")
     return str(body["jobId"]), first(received, "db-name")
-
-
-def _bearer(received: Received) -> str:
-    return first(received, "authorization").removeprefix("Bearer ")
 
 
 def _basic(received: Received) -> str:

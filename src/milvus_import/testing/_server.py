@@ -11,10 +11,9 @@ from typing import Any, Final, Self
 import grpc
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from ._behavior import MilvusBehavior
 from ._faults import HOST, Face
 from ._grpc import GrpcService
-from ._rest import CloudApi, RestApi
+from ._rest import CloudApi, HttpApi, RestApi
 from ._store import JobStore, Version
 
 _THREAD_SAFE: Final = (1, 80)
@@ -59,18 +58,19 @@ class FakeMilvus(JobStore):
         cloud_port: int = 0,
         max_received: int = 10_000,
     ) -> None:
-        super().__init__(version=version, token=token, clock=clock, max_received=max_received)
+        if max_received < 1:
+            raise ValueError(f"max_received must be at least 1, got {max_received}")
+        super().__init__(version, token, clock, max_received)
         self.public_port: int = public_port
         self.internal_port: int = internal_port
         self.rest_port: int = rest_port
         self.cloud_port: int = cloud_port
         self._tls = None if tls is None else (*tls, client_ca)
-        behavior = MilvusBehavior(self)
-        self._services = (
-            GrpcService("internal", self, behavior),
-            GrpcService("public", self, behavior),
-            RestApi(self, behavior),
-            CloudApi(self, behavior),
+        self._services: tuple[GrpcService | HttpApi, ...] = (
+            GrpcService(self, "internal"),
+            GrpcService(self, "public"),
+            RestApi(self, "rest"),
+            CloudApi(self, "cloud"),
         )
         self._is_running = False
         self._portal: BlockingPortal | None = None
@@ -98,15 +98,10 @@ class FakeMilvus(JobStore):
 
     def _uri(self, face: Face) -> str:
         port: int = getattr(self, f"{face}_port")
-        if not port and self._is_running:
-            raise RuntimeError(
-                f"FakeMilvus serves no {face} port without aiohttp: "
-                "pip install 'milvus-import[rest]'"
-            )
         if not port:
-            raise RuntimeError(
-                "FakeMilvus has no port before it is started. Use `async with` or await start()."
-            )
+            unstarted = "has no port before it is started. Use `async with` or await start()."
+            missing = f"needs aiohttp for its {face} port: pip install 'milvus-import[rest]'"
+            raise RuntimeError(f"FakeMilvus {missing if self._is_running else unstarted}")
         return f"{'https' if self._tls else 'http'}://{HOST}:{port}"
 
     async def __aenter__(self) -> Self:
@@ -123,8 +118,6 @@ class FakeMilvus(JobStore):
                 f"newer, got {grpc.__version__}: in older versions the event loop of the test "
                 "reports BlockingIOError. Use `async with FakeMilvus()` in the loop of the test."
             )
-        if self._is_running:
-            raise RuntimeError("FakeMilvus is already running")
         with ExitStack() as stack:
             portal = stack.enter_context(start_blocking_portal())
             portal.call(self._start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -15,9 +15,6 @@ from ._jobs import FakeFile, FakeJob, state_number
 Version = Literal["2.3", "2.4", "2.5", "2.6", "3.0"]
 
 _JOB_ID: Final = re.compile(r"[0-9]{1,19}|job-[0-9A-Za-z]{21}", re.ASCII)
-_REST_SINCE: Final[Mapping[str, Version]] = dict(
-    describe="2.5", create_time="2.6", two_phase="3.0", trace_id="3.0"
-)
 _FIRST_JOB_ID: Final = 450_000_000_000_000_001
 
 
@@ -80,7 +77,7 @@ class _Injection:
         return self.method == received.method or (self.method is None and not is_unimplemented)
 
 
-def _check_name(what: str, name: object, known: Iterable[str]) -> None:
+def _check_name(what: str, name: str, known: Collection[str]) -> None:
     if name not in known:
         raise ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}")
 
@@ -89,10 +86,8 @@ class JobStore:
     """The jobs and the settings of a simulated Milvus. FakeMilvus documents the constructor."""
 
     def __init__(
-        self, *, version: Version, token: str | None, clock: Callable[[], float], max_received: int
+        self, version: Version, token: str | None, clock: Callable[[], float], max_received: int
     ) -> None:
-        if max_received < 1:
-            raise ValueError(f"max_received must be at least 1, got {max_received}")
         self.received: list[Received] = []
         """The calls that arrived, in order; beyond ``max_received`` the oldest are dropped."""
         self.unimplemented: list[Received] = []
@@ -111,6 +106,8 @@ class JobStore:
         database "shop". None is an administrator."""
         self.jobs: dict[str, FakeJob] = {}
         """The jobs by id. After ``del server.jobs[job_id]`` the job no longer exists."""
+        self.ids_by_key: dict[str | bool, str] = {}
+        """The ids of the newest jobs by idempotency key."""
         self.collections: Collection[str] | None = None
         """Names of the collections that exist, in every database; None accepts every name."""
         self.partitions: Mapping[str, Collection[str]] | None = None
@@ -156,10 +153,10 @@ class JobStore:
             raise ValueError(f"version must be one of {known}, got {version!r}")
         self._version: Version = version
 
-    def rest_has(self, name: str) -> bool:
+    def rest_has(self, name: str, since: Version) -> bool:
         """Return a switch of ``rest``, or whether the simulated version has it."""
         value: bool | None = getattr(self.rest, name)
-        return self.is_at_least(_REST_SINCE[name]) if value is None else value
+        return self.is_at_least(since) if value is None else value
 
     def is_at_least(self, version: Version) -> bool:
         """Return whether the simulated version is this one or newer."""
@@ -175,10 +172,8 @@ class JobStore:
         if job is not None and fields:
             raise TypeError("add_job takes a FakeJob or its fields, not both")
         if not isinstance(job, FakeJob | None):
-            raise TypeError(
-                f"add_job takes a FakeJob or keyword arguments, got {job!r}. Pass the collection "
-                "as collection_name=, the id as job_id=."
-            )
+            hint = "Pass the collection as collection_name=, the id as job_id=."
+            raise TypeError(f"add_job takes a FakeJob or keyword arguments, got {job!r}. {hint}")
         job = job or FakeJob(**fields)
         job.job_id = job.job_id or self.free_id()
         is_number = job.job_id.isdecimal()
@@ -188,8 +183,8 @@ class JobStore:
                 f"and 21 letters or digits, got {job.job_id!r}"
             )
         if job.job_id in self.jobs:
-            advice = "Delete the other job from `jobs` first."
-            raise ValueError(f"job_id must be new, got {job.job_id!r}. {advice}")
+            hint = "Delete the other job from `jobs` first."
+            raise ValueError(f"job_id must be new, got {job.job_id!r}. {hint}")
         for file in job.files:
             if not isinstance(file, FakeFile):
                 raise TypeError(f"files must contain FakeFile objects, got {file!r}")
