@@ -15,7 +15,6 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
-import anyio.lowlevel
 import pytest
 from certificates import make_certificates
 from http_calls import PREFIX, post, send

@@ -16,6 +16,7 @@ _DESCRIPTION = (
     "Run a simulated Milvus on 127.0.0.1 until SIGINT or SIGTERM. It serves the import methods "
     "only, reads no files and stores no rows. Jobs that are created complete by themselves."
 )
+_MISSING = "not served: pip install 'milvus-import[rest]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +31,6 @@ def _parser() -> argparse.ArgumentParser:
         description=_DESCRIPTION,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-
     add, free = parser.add_argument, "; 0 takes a free port"
     add("--version", choices=get_args(Version), default="2.6", help="Milvus version")
     add("--token", help="required credentials, as 'root:Milvus'; without it none are required")
@@ -68,12 +68,7 @@ async def _serve(options: argparse.Namespace) -> int:
         sys.stderr.write(f"The server cannot listen: {error}. Choose other ports.\n")
         return 1
     for name in ("public", "internal", "rest", "cloud"):
-        is_served = getattr(server, f"{name}_port") != 0
-        uri = (
-            getattr(server, f"{name}_uri")
-            if is_served
-            else "not served: pip install 'milvus-import[rest]'"
-        )
+        uri = getattr(server, f"{name}_uri") if getattr(server, f"{name}_port") else _MISSING
         sys.stdout.write(f"{name:<8} {uri}\n")
     sys.stdout.write("Press Ctrl-C to stop.\n")
     sys.stdout.flush()

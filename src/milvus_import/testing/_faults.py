@@ -89,7 +89,7 @@ FAULTS: Final = {
     "cancelled": Fault(Code.CANCELLED, "the server cancelled the call"),
     "coordinator-unavailable": _status(2, 1, "node not found[node=1]: service unavailable"),
     "cross-cluster": Fault(
-        Code.UNKNOWN, "cross cluster routing[expectedCluster=a][actualCluster=b]"
+        Code.UNKNOWN, "cross cluster routing[expectedCluster=by-dev][actualCluster=b]"
     ),
     "deadline": Fault(Code.DEADLINE_EXCEEDED, "context deadline exceeded"),
     "denied": Fault(

@@ -132,7 +132,7 @@ def _infos(**values: str) -> list[common_pb2.KeyValuePair]:
 # Bodies of JSON.
 
 
-def _fits(value: Any, kind: type, *inner: type) -> bool:
+def _fits(value: Any, kind: Any, *inner: Any) -> bool:
     """Return whether a member has the types; null may be at each place, as in Go."""
     if value is None or type(value) is not kind:
         return value is None

@@ -140,12 +140,12 @@ class HttpApi(Service[HttpResponse]):
             return HttpResponse(200, content)
         if isinstance(content, common_pb2.Status):
             return self.error(content.code or 65535, content.reason)
-        rest, is_cloud = self._store.rest, self.face == "cloud"
-        code = 0 if is_cloud else rest.success_code
-        body = json.dumps({"code": code, "data": content}, ensure_ascii=False).encode()
-        if self._store.cloud.numbers_as_text if is_cloud else rest.numbers_as_text:
-            body = _NUMBERS.sub(rb'\1"\2"', body)
-        return HttpResponse(200, body)
+        settings = self._store.cloud if self.face == "cloud" else self._store.rest
+        envelope = {"code": getattr(settings, "success_code", 0), "data": content}
+        body = json.dumps(envelope, ensure_ascii=False).encode()
+        return HttpResponse(
+            200, _NUMBERS.sub(rb'\1"\2"', body) if settings.numbers_as_text else body
+        )
 
     def error(self, code: int, message: str, status: int = 200) -> HttpResponse:
         """Return the response of an error."""
@@ -231,11 +231,8 @@ class RestApi(HttpApi):
         options = {key: value or "" for key, value in values.items()}
         auto_commit = options.get("auto_commit", "true")
         if self._store.is_at_least("3.0") and auto_commit not in {"true", "false"}:
-            raise StatusError(
-                1801,
-                "can only accept json format request, error: options.auto_commit must be one of "
-                '"true" or "false": invalid parameter',
-            )
+            text = 'options.auto_commit must be one of "true" or "false": invalid parameter'
+            raise StatusError(1801, f"can only accept json format request, error: {text}")
         name, db_name = body["collectionName"], body.get("dbName") or first(received, "db-name")
         self.require_import(received, name, db_name)
         groups: list[list[str]] = [group or [] for group in body["files"]]
@@ -299,20 +296,13 @@ class CloudApi(HttpApi):
 
     def execute(self, received: Received, handler: Handler | str) -> HttpResponse:
         """Return the response to a request, or that of a gateway above the rate limit."""
-        page = FAULTS["http-429"].http
-        if page is not None and self._is_above_limit(self.token(received), received.method):
+        key, now = (self.token(received), received.method), time.monotonic()
+        limit, page = self._store.cloud.requests_per_second, FAULTS["http-429"].http
+        recent = self._times[key] = [past for past in self._times[key] if past > now - 1]
+        if limit is not None and page is not None and len(recent) >= limit:
             return replace(page, headers=(("Retry-After", "1"),))
+        recent.append(now)
         return super().execute(received, handler)
-
-    def _is_above_limit(self, key: str, method: str) -> bool:
-        """Count a request, unless there were too many in the last second."""
-        limit, now = self._store.cloud.requests_per_second, time.monotonic()
-        if limit is None:
-            return False
-        recent = [past for past in self._times[key, method] if past > now - 1]
-        is_above = len(recent) >= limit
-        self._times[key, method] = recent if is_above else [*recent, now]
-        return is_above
 
     def _body(self, received: Received, *required: str) -> dict[str, Any]:
         """Return the body of a request for one known cluster, or for a project and its region."""
@@ -398,14 +388,13 @@ def _is_own_error(record: logging.LogRecord) -> bool:
 _LOG.addFilter(_is_own_error)
 
 
-def _server_context(key_pem: bytes, pem: bytes, client_ca: bytes | None) -> ssl.SSLContext:
+def _server_context(key: bytes, certificate: bytes, client_ca: bytes | None) -> ssl.SSLContext:
     """Return the TLS settings of a server; ``client_ca`` requires a certificate of the client."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.TemporaryDirectory() as folder:  # ssl reads them from files only
-        key, certificate = Path(folder, "key.pem"), Path(folder, "certificate.pem")
-        key.write_bytes(key_pem)
-        certificate.write_bytes(pem)
-        context.load_cert_chain(certificate, key)
+        path = Path(folder, "both.pem")
+        path.write_bytes(key + b"\n" + certificate)
+        context.load_cert_chain(path)
     if client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(cadata=client_ca.decode())

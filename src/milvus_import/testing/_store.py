@@ -77,11 +77,6 @@ class _Injection:
         return self.method == received.method or (self.method is None and not is_unimplemented)
 
 
-def _check_name(what: str, name: str, known: Collection[str]) -> None:
-    if name not in known:
-        raise ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}")
-
-
 class JobStore:
     """The jobs and the settings of a simulated Milvus. FakeMilvus documents the constructor."""
 
@@ -212,11 +207,11 @@ class JobStore:
         """
         if times is not None and times < 1:
             raise ValueError(f"times must be at least 1, or None for all calls, got {times}")
-        if method is not None:
-            _check_name("method", method, METHODS)
-        if isinstance(fault, str):
-            _check_name("fault", fault, FAULTS)
-            fault = FAULTS[fault]
+        if method is not None and method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        if isinstance(fault, str) and fault not in FAULTS:
+            raise ValueError(f"fault must be one of {', '.join(FAULTS)}, got {fault!r}")
+        fault = FAULTS[fault] if isinstance(fault, str) else fault
         if not isinstance(fault, Fault):
             raise TypeError(f"fault must be a Fault or a name in FAULTS, got {fault!r}")
         if fault.http is not None and method in MESSAGES:
