@@ -82,7 +82,7 @@ class FakeJob:
     """Start time on the server's clock."""
     reply_count: int = 0
     """Number of replies that contained the job."""
-    committed: tuple[float, float] | None = None
+    committed: tuple[float, float] | None = field(default=None, init=False, repr=False)
     """When it was committed on the server's clock, and the seconds until it is Completed."""
     _clock: Callable[[], float] | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -158,7 +158,6 @@ class JobSnapshot:
     state: str
     progress: int
     reason: str
-
     failed_reason: str
     """Why the job failed, or ""."""
     is_started: bool

@@ -43,6 +43,8 @@ _PREFIX: Final = "/v2/vectordb/jobs/import/"
 _CHUNK: Final = 65536
 _LIMITS: Final[dict[str, Any]] = dict.fromkeys(("max_line_size", "max_field_size"), 2**20)
 """Bytes of the request line, and of a header."""
+_SHUTDOWN: Final = 10.0
+"""Seconds in which calls end that are cancelled; they take milliseconds."""
 _LOG: Final = logging.getLogger(__name__)
 _JSON: Final = {"Content-Type": "application/json; charset=utf-8"}
 _NUMBERS: Final = re.compile(rb'("(?:progress|importedRows|totalRows|fileSize)": )([0-9]+)')
@@ -104,8 +106,9 @@ class HttpApi(Service[HttpResponse]):
             for connection in server.connections:
                 if connection.transport is not None:
                     connection.transport.abort()  # which cancels the call in flight
-            while server.connections:  # noqa: ASYNC110 - their ends are no events
-                await asyncio.sleep(0)
+            async with asyncio.timeout(_SHUTDOWN):
+                while server.connections:  # noqa: ASYNC110 - their ends are no events
+                    await asyncio.sleep(0)
         await listener.wait_closed()
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
