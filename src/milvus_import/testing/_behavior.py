@@ -13,7 +13,7 @@ import grpc
 
 from milvus_import_pb import common_pb2
 
-from ._faults import JOB_LIMIT, SERVICES, Face, Fault, Received
+from ._faults import JOB_LIMIT, SERVICES, Face, Fault, Received, first
 from ._jobs import FakeFile, FakeJob, JobSnapshot
 from ._store import JobStore
 
@@ -24,10 +24,7 @@ _DURATION: Final = re.compile(r"[+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μ
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
 _ONE_FILE: Final = {".json": "JSON", ".parquet": "Parquet", ".csv": "CSV"}
 """The formats of which a group has one file."""
-_SUFFIXES: Final = {
-    2100: ": importing data failed",
-    2101: ": importing data failed on server side",
-}
+_SUFFIXES: Final = {2100: ": importing data failed", 2101: ": importing data failed on server side"}
 """What Milvus appends to the text of an error with this code."""
 _OLD_GROUP: Final = (
     "for JSON or parquet file, each task only accepts one file, not allowed to input multiple files"
@@ -134,9 +131,9 @@ class Service(ABC, Generic[ReplyT]):
 
     # Users.
 
-    @abstractmethod
     def token(self, received: Received) -> str | None:
         """Return the credentials of a call; None if they cannot be decoded."""
+        return first(received, "authorization").removeprefix("Bearer ")
 
     def is_user(self, token: str) -> bool:
         """Return whether these are the credentials of a user."""

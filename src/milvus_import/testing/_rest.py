@@ -129,10 +129,6 @@ class HttpApi(Service[HttpResponse]):
         fault = self._store.receive(received, is_unimplemented=handler == "")
         return await _send(request, await self.respond(received, handler, fault))
 
-    def token(self, received: Received) -> str:
-        """Return the credentials of a request, or ""."""
-        return first(received, "authorization").removeprefix("Bearer ")
-
     @abstractmethod
     def handlers(self) -> Mapping[str, Handler]:
         """Return the methods that exist."""
@@ -212,13 +208,13 @@ class RestApi(HttpApi):
             headers.append(("X-Milvus-Trace-Id", trace_id))
         return replace(response, headers=tuple(headers))
 
-    def token(self, received: Received) -> str:
-        """Return the credentials of a request, or ""."""
+    def token(self, received: Received) -> str | None:
+        """Return the credentials of a request."""
         return _basic(received) or super().token(received)
 
     def authenticate(self, received: Received) -> None:
         """End a request without credentials, or that has timed out."""
-        if self._store.token is not None and not self.is_user(self.token(received)):
+        if self._store.token is not None and not self.is_user(self.token(received) or ""):
             raise EndedError(Code.UNAUTHENTICATED)
         value = first(received, "request-timeout")
         fault = int64_fault(value) if value else ""
@@ -299,7 +295,7 @@ class CloudApi(HttpApi):
 
     def execute(self, received: Received, handler: Handler | str) -> HttpResponse:
         """Return the response to a request, or that of a gateway above the rate limit."""
-        key, now = (self.token(received), received.method), time.monotonic()
+        key, now = (self.token(received) or "", received.method), time.monotonic()
         limit, page = self._store.cloud.requests_per_second, FAULTS["http-429"].http
         recent = self._times[key] = [past for past in self._times[key] if past > now - 1]
         if limit is not None and page is not None and len(recent) >= limit:

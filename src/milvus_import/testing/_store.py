@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final, Literal, get_args
 
 from ._faults import FAULTS, MESSAGES, METHODS, Fault, Metadata, Received
@@ -134,7 +135,7 @@ class JobStore:
         """The metadata that the gRPC services send before each reply."""
         self.trailing_metadata: Metadata = ()
         """The metadata that the gRPC services send after each reply."""
-        self._next_id = _FIRST_JOB_ID
+        self._free_ids = map(str, count(_FIRST_JOB_ID))
 
     @property
     def version(self) -> Version:
@@ -244,7 +245,4 @@ class JobStore:
 
     def free_id(self) -> str:
         """Return the next free job id of a Milvus."""
-        while str(self._next_id) in self.jobs:
-            self._next_id += 1
-        self._next_id += 1
-        return str(self._next_id - 1)
+        return next(job_id for job_id in self._free_ids if job_id not in self.jobs)
