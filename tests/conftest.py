@@ -41,7 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in older_grpc.filters():
         config.addinivalue_line("filterwarnings", line)
     older_grpc.ignore_spurious_wake_ups()
-    config.addinivalue_line("markers", "rest: needs the extra `rest`; set by the name of a test")
+    config.addinivalue_line(
+        "markers", "rest: needs the extra `rest`; also set by the name of a test"
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -53,9 +55,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests of REST, deselect what cannot hold here, and scale the timeouts."""
     older_grpc.deselect(config, items)
-    rest = [item for item in items if re.search(r"(?<![a-z])rest(?![a-z])", item.nodeid)]
-    for item in rest:
-        item.add_marker("rest")
+    for item in items:
+        if re.search(r"(?<![a-z])rest(?![a-z])", item.nodeid):
+            item.add_marker("rest")
+    rest = [item for item in items if item.get_closest_marker("rest")]
     if rest and importlib.util.find_spec("aiohttp") is None:
         items[:] = [item for item in items if item not in {*rest}]
         config.hook.pytest_deselected(items=rest)

@@ -13,7 +13,7 @@ from recorded import VERSIONS, Replay, load, masked
 
 from milvus_import.testing import FakeMilvus
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.rest]
 
 MALFORMED = "FakeMilvus has one text for a body of the wrong form; the code is the same"
 FILES = "FakeMilvus reports no files of an aborted job"

@@ -172,7 +172,7 @@ async def test_zilliz_cloud_rest(fake: FakeMilvus) -> None:
     source = source.replace("https://api.cloud.zilliz.com", fake.cloud_uri)
     await run(source, api_key="key", access_key="a", secret_key="s")
     (job,) = fake.jobs.values()
-    assert job.peek(fake.clock()).state == "Completed"
+    assert job.peek().state == "Completed"
     assert job.files[0].name.endswith("/my-bucket/books.parquet")
 
 

@@ -37,13 +37,8 @@ def service(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def client(fake: FakeMilvus, service: str) -> AsyncIterator[ImportClient]:
-    uri: Any = {
-        "internal": fake.internal_uri,
-        "public": fake.public_uri,
-        "rest": fake.rest_uri,
-    }[service]
     chosen: Any = service
-    async with ImportClient(uri, service=chosen) as client:
+    async with ImportClient(getattr(fake, f"{service}_uri"), service=chosen) as client:
         yield client
 
 

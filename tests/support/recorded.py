@@ -86,7 +86,7 @@ class Replay:
             else (_grpc(entry), await self._call(entry))
         )
         for job_id, job in self.fake.jobs.items():
-            now = job.peek(self.fake.clock())
+            now = job.peek()
             self.jobs.setdefault(job_id, {}).update(
                 state=now.state, progress=now.progress, reason=now.reason
             )

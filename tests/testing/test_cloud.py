@@ -10,7 +10,7 @@ from http_calls import post
 
 from milvus_import.testing import FakeFile, FakeMilvus, ManualClock, ZillizBehavior
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.rest]
 
 TARGET = {"clusterId": "in01-1"}
 PROJECT = {"projectId": "proj-1", "regionId": "aws-us-east-1"}

@@ -35,8 +35,8 @@ async def running(*options: str) -> AsyncGenerator[asyncio.subprocess.Process, N
 
 async def addresses(process: asyncio.subprocess.Process) -> dict[str, str]:
     assert process.stdout is not None
-    lines = [(await process.stdout.readline()).decode().split() for _ in range(4)]
-    return {name: uri for name, uri in lines}  # noqa: C416 - pairs as lists
+    lines = [(await process.stdout.readline()).decode().partition(" ") for _ in range(4)]
+    return {name: uri.strip() for name, _, uri in lines}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -66,7 +66,7 @@ async def test_options_are_applied(guard: float) -> None:
                 await client.wait(job_id)
 
 
-async def test_port_in_use_is_one_line(guard: float) -> None:
+async def test_rest_port_in_use_is_one_line(guard: float) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

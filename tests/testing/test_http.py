@@ -7,22 +7,25 @@ import contextlib
 import gzip
 import http.client
 import json
+import ssl
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
-import anyio.lowlevel
 import pytest
+from certificates import make_certificates
 from http_calls import PREFIX, post, send
 
 from milvus_import import ImportClient
 from milvus_import.testing import FAULTS, FakeMilvus, Fault, HttpResponse
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.rest]
 
 LIST = f"POST {PREFIX}list HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+H2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 GUARD = 20
 RESPONSES = [
     ("http-408", 408, b'{"code":10001,"message":"request timeout"}'),
@@ -96,51 +99,23 @@ async def test_keep_alive_serves_many_requests(fake: FakeMilvus) -> None:
     assert len(fake.received) == 3
 
 
-async def test_client_with_expect_100_continue_is_served(fake: FakeMilvus) -> None:
-    async with connected(fake) as connection:
-        connection.writer.write(LIST.replace(b"Host: x", b"Host: x\r\nExpect: 100-continue"))
-        assert (await connection.response())[0] == 200
-
-
-async def test_request_in_small_pieces(fake: FakeMilvus) -> None:
-    async with connected(fake) as connection:
-        for start in range(0, len(LIST), 7):
-            connection.writer.write(LIST[start : start + 7])
-            await connection.writer.drain()
-            await anyio.lowlevel.checkpoint()
-        assert (await connection.response())[0] == 200
-
-
-async def test_connection_close_is_respected(fake: FakeMilvus) -> None:
-    async with connected(fake) as connection:
-        connection.writer.write(LIST.replace(b"Host: x", b"Host: x\r\nConnection: close"))
-        assert (await connection.response())[0] == 200
-        assert await connection.reader.read() == b""
-
-
-@pytest.mark.parametrize(
-    "request_bytes",
-    [
-        b"\x16\x03\x01 TLS\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"\r\n\r\n",
-        b"half a head",
-        b"x" * 3_000_000,
-        LIST.replace(b"Content-Length: 2", b"Content-Length: two"),
-        LIST.replace(b"Content-Length: 2", b"Transfer-Encoding: chunked"),
-    ],
-)
-async def test_bytes_that_are_no_request(fake: FakeMilvus, request_bytes: bytes) -> None:
+@pytest.mark.parametrize("request_bytes", [b"\x16\x03\x01 TLS\r\n\r\n", H2, b"half a head"])
+async def test_clients_of_another_protocol_end_without_a_log(
+    fake: FakeMilvus, caplog: pytest.LogCaptureFixture, request_bytes: bytes
+) -> None:
     async with connected(fake) as connection:
         connection.writer.write(request_bytes)
-        try:
-            await connection.writer.drain()
-            connection.writer.write_eof()
-            received = await connection.reader.read()
-        except ConnectionError:
-            received = b""
-        assert received == b"" or received.startswith(b"HTTP/1.1 4")
+        connection.writer.write_eof()
+        received = await connection.reader.read()
+        assert received == b"" or received.startswith(b"HTTP/1.0 400 ")
     assert (await post(fake.rest_uri, "list")).status == 200
+    assert not caplog.records
+
+
+async def test_body_of_megabytes(fake: FakeMilvus) -> None:
+    body = {"collectionName": "books", "unknown": "x" * 3_000_000}
+    assert (await post(fake.rest_uri, "list", body)).data == {"records": []}
+    assert fake.received[0].request == body
 
 
 async def test_head_has_no_body(fake: FakeMilvus) -> None:
@@ -175,6 +150,27 @@ async def test_reset_is_recorded_if_the_client_closes_before_the_response(
 
 
 # ------------------------------------------------------------------------------------ TLS
+
+
+async def test_mutual_tls_and_stop_with_an_open_connection() -> None:
+    certificates = make_certificates()
+    context = ssl.create_default_context(cadata=certificates.ca.decode())
+    async with FakeMilvus(tls=certificates.server, client_ca=certificates.ca) as fake:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await send(fake.rest_uri, PREFIX + "list", b"{}", context=context)
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"".join(certificates.client))
+            file.flush()
+            context.load_cert_chain(file.name)
+        assert (await send(fake.rest_uri, PREFIX + "list", b"{}", context=context)).status == 200
+        reader, writer = await asyncio.open_connection("127.0.0.1", fake.rest_port, ssl=context)
+        writer.write(LIST)
+        await reader.readuntil(b"\r\n\r\n")
+        async with asyncio.timeout(GUARD):
+            await fake.stop()
+        writer.close()
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            await writer.wait_closed()
 
 
 # --------------------------------------------------------------------------------- faults
@@ -319,9 +315,31 @@ async def test_stop_ends_calls_in_flight_after_the_grace_period(
     assert fake.received[0].reset is (grace is None)
 
 
-def test_rest_needs_no_other_package() -> None:
-    code = (
-        "import sys, milvus_import.testing; print('h11' in sys.modules, 'aiohttp' in sys.modules)"
-    )
+async def test_stop_leaves_no_task(fake: FakeMilvus) -> None:
+    before = asyncio.all_tasks()
+    fake.inject("http-hang")
+    async with FakeMilvus() as other, connected(other) as idle, connected(fake) as busy:
+        idle.writer.write(LIST)
+        await idle.response()
+        busy.writer.write(LIST)
+        await until_received(fake)
+        assert asyncio.all_tasks() != before
+        for server in (fake, other):
+            await server.stop()
+        assert asyncio.all_tasks() <= before
+
+
+def test_aiohttp_is_not_imported_to_start() -> None:
+    code = """
+import asyncio, sys
+from milvus_import.testing import FakeMilvus
+
+async def main():
+    async with FakeMilvus() as fake:
+        assert fake.rest_port and fake.cloud_port
+
+asyncio.run(main())
+print('aiohttp' in sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "False False", done.stderr
+    assert (done.stdout.strip(), done.stderr) == ("False", "")

@@ -7,7 +7,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import get_args
 
 from ._server import FakeMilvus
 from ._store import Version
@@ -16,6 +16,7 @@ _DESCRIPTION = (
     "Run a simulated Milvus on 127.0.0.1 until SIGINT or SIGTERM. It serves the import methods "
     "only, reads no files and stores no rows. Jobs that are created complete by themselves."
 )
+_MISSING = "not served: pip install 'milvus-import[rest]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,20 +31,16 @@ def _parser() -> argparse.ArgumentParser:
         description=_DESCRIPTION,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-
-    def add(name: str, text: str, **settings: Any) -> None:
-        parser.add_argument(name, help=text, **settings)
-
-    free = "; 0 takes a free port"
-    add("--version", "Milvus version", choices=get_args(Version), default="2.6")
-    add("--token", "required credentials, as 'root:Milvus'; without it none are required")
-    add("--port", f"port of the public gRPC service{free}", type=_port, default=19530)
-    add("--internal-port", f"port of the internal gRPC service{free}", type=_port, default=19529)
-    add("--rest-port", f"port of the REST API{free}", type=_port, default=9091)
-    add("--cloud-port", f"port of the simulated Zilliz Cloud{free}", type=_port, default=0)
-    add("--import-seconds", "duration of created jobs", type=float, default=10.0)
-    add("--fail-imports", "let created jobs fail with this reason", metavar="REASON")
-    add("--max-jobs", "job limit: the number of unfinished jobs", type=int, metavar="N")
+    add, free = parser.add_argument, "; 0 takes a free port"
+    add("--version", choices=get_args(Version), default="2.6", help="Milvus version")
+    add("--token", help="required credentials, as 'root:Milvus'; without it none are required")
+    add("--port", type=_port, default=19530, help=f"port of the public gRPC service{free}")
+    add("--internal-port", type=_port, default=19529, help=f"port of the internal service{free}")
+    add("--rest-port", type=_port, default=9091, help=f"port of the REST API{free}")
+    add("--cloud-port", type=_port, default=0, help=f"port of the simulated Zilliz Cloud{free}")
+    add("--import-seconds", type=float, default=10.0, help="duration of created jobs")
+    add("--fail-imports", metavar="REASON", help="let created jobs fail with this reason")
+    add("--max-jobs", type=int, metavar="N", help="job limit: the number of unfinished jobs")
     return parser
 
 
@@ -71,7 +68,8 @@ async def _serve(options: argparse.Namespace) -> int:
         sys.stderr.write(f"The server cannot listen: {error}. Choose other ports.\n")
         return 1
     for name in ("public", "internal", "rest", "cloud"):
-        sys.stdout.write(f"{name:<8} {getattr(server, f'{name}_uri')}\n")
+        uri = getattr(server, f"{name}_uri") if getattr(server, f"{name}_port") else _MISSING
+        sys.stdout.write(f"{name:<8} {uri}\n")
     sys.stdout.write("Press Ctrl-C to stop.\n")
     sys.stdout.flush()
     await stopped.wait()

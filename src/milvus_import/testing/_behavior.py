@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
+import grpc
+
+from milvus_import_pb import common_pb2
+
+from ._faults import JOB_LIMIT, SERVICES, Face, Fault, Received, first
 from ._jobs import FakeFile, FakeJob, JobSnapshot
 from ._store import JobStore
 
@@ -17,27 +24,40 @@ _DURATION: Final = re.compile(r"[+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μ
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
 _ONE_FILE: Final = {".json": "JSON", ".parquet": "Parquet", ".csv": "CSV"}
 """The formats of which a group has one file."""
-_ONE_PER_GROUP: Final = (
+_SUFFIXES: Final = {2100: ": importing data failed", 2101: ": importing data failed on server side"}
+"""What Milvus appends to the text of an error with this code."""
+_OLD_GROUP: Final = (
     "for JSON or parquet file, each task only accepts one file, not allowed to input multiple files"
 )
-_JOB_LIMIT: Final = (
-    "The number of jobs has reached the limit, please try again later. If your request is set to "
-    "only import a single file, please consider importing multiple files in one request for better "
-    "efficiency."
+_OLD_JOB_LIMIT: Final = (
+    "import task queue max size is {}, currently there are {} tasks is pending. Not able to "
+    "execute this request with 1 tasks"
 )
+_ERROR_CODES: Final = {100: 4, 200: 15, 1100: 5, 1101: 5}
+"""Codes in the numbering of Milvus 2.2; others are 1."""
+
+ReplyT = TypeVar("ReplyT")
+Handler = Callable[[Received], Any]
+"""Executes a request. Returns the reply message, for HTTP ``data`` of the response."""
 
 
 class StatusError(Exception):
     """A Milvus Status that is not Success."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: int, text: str) -> None:
+        reason, error_code = text + _SUFFIXES.get(code, ""), _ERROR_CODES.get(code, 1)
         super().__init__(reason)
+        self.status = common_pb2.Status(code=code, error_code=error_code, reason=reason)
+        self.status.detail = reason
+
+
+class EndedError(Exception):
+    """A gRPC status that ends a call; over REST Milvus sends an envelope for it."""
+
+    def __init__(self, code: grpc.StatusCode, details: str = "") -> None:
+        super().__init__(details)
         self.code = code
-        self.reason = reason
-
-
-class DeniedError(Exception):
-    """The user lacks a privilege; the text is that of Milvus."""
+        self.details = details
 
 
 @dataclass(slots=True, frozen=True)
@@ -52,35 +72,95 @@ class NewImport:
     idempotency_key: str
 
 
-class MilvusBehavior:
-    """The requests. Each raises StatusError where Milvus returns a Status that is not Success."""
+class Service(ABC, Generic[ReplyT]):
+    """What a server does with each call, and with the requests for import jobs.
 
-    def __init__(self, store: JobStore) -> None:
+    The requests raise StatusError where Milvus returns a Status that is not Success.
+    """
+
+    def __init__(self, store: JobStore, face: Face) -> None:
         self._store = store
-        self._by_key: dict[str, str] = {}
+        self.face: Face = face
+
+    # Calls.
+
+    @abstractmethod
+    def authenticate(self, received: Received) -> None:
+        """Raise EndedError or StatusError for a call that is not executed."""
+
+    @abstractmethod
+    def reply(self, received: Received, content: Any) -> ReplyT:
+        """Return the reply of what the handler returned, of a Milvus Status, or of bytes."""
+
+    async def respond(self, received: Received, handler: Handler | str, fault: Fault) -> ReplyT:
+        """Return the reply to a call. A text in place of the handler: there is no such method."""
+        own = received.time_remaining or self._store.rest.request_timeout
+        is_own = self.face == "rest" and fault.http is None  # gRPC leaves it to the client
+        try:
+            async with asyncio.timeout(own if is_own else None):
+                await asyncio.sleep(fault.delay)
+        except TimeoutError:
+            fault = Fault(grpc.StatusCode.DEADLINE_EXCEEDED)
+        except asyncio.CancelledError:
+            received.reset = True
+            raise
+        return self.outcome(received, handler, fault)
+
+    def execute(self, received: Received, handler: Handler | str) -> ReplyT:
+        """Authenticate a call, and return its reply."""
+        is_grpc = self.face in SERVICES.values()  # grpc-go looks for the method first
+        if not (is_grpc and isinstance(handler, str)):
+            self.authenticate(received)
+        if isinstance(handler, str):
+            raise EndedError(grpc.StatusCode.UNIMPLEMENTED, handler)
+        return self.reply(received, handler(received))
+
+    def outcome(self, received: Received, handler: Handler | str, fault: Fault) -> ReplyT:
+        """Return the reply to a call after the delay of its fault, or raise EndedError."""
+        if fault.code is not None:
+            raise EndedError(fault.code, fault.details)
+        fixed = fault.status if fault.reply is None else fault.reply
+        if fixed is not None:
+            return self.reply(received, fixed)
+        try:
+            return self.execute(received, handler)
+        except StatusError as error:
+            if error.status.code != 2101 and self._store.is_at_least("2.6"):
+                error.status.extra_info["is_input_error"] = "true"
+            return self.reply(received, error.status)
 
     # Users.
+
+    def token(self, received: Received) -> str | None:
+        """Return the credentials of a call; None if they cannot be decoded."""
+        return first(received, "authorization").removeprefix("Bearer ")
 
     def is_user(self, token: str) -> bool:
         """Return whether these are the credentials of a user."""
         return token == self._store.token or token in self._store.users
 
-    def may_import(self, token: str | None, collection_name: str, db_name: str) -> bool:
-        """Return whether a user may import into a collection; None: without authorization."""
-        granted, name = self._store.users.get(token or ""), database(db_name)
+    def _granted(self, received: Received) -> Collection[str] | None:
+        """Return the collections into which a user may import; None is every collection."""
+        is_secured = self._store.token is not None
+        return self._store.users.get(self.token(received) or "") if is_secured else None
+
+    def may_import(self, received: Received, collection_name: str, db_name: str) -> bool:
+        """Return whether a user may import into a collection."""
+        granted, name = self._granted(received), database(db_name)
         path = collection_name if name == _DEFAULT_DATABASE else f"{name}.{collection_name}"
         return granted is None or path in granted
 
-    def require_import(self, token: str | None, collection_name: str, db_name: str) -> None:
-        """Raise DeniedError unless the user may import into the collection."""
-        if not self.may_import(token, collection_name, db_name):
-            self.require_admin(token, "PrivilegeImport", db_name)
+    def require_import(self, received: Received, collection_name: str, db_name: str) -> None:
+        """Raise EndedError unless the user may import into the collection."""
+        if not self.may_import(received, collection_name, db_name):
+            self.require_admin(received, "PrivilegeImport", db_name)
 
-    def require_admin(self, token: str | None, privilege: str, db_name: str) -> None:
-        """Raise DeniedError unless the user is an administrator."""
-        if token is not None and self._store.users.get(token) is not None:
-            user, where = token.partition(":")[0], f"in the `{database(db_name)}` database"
-            raise DeniedError(f"{privilege}: permission deny to {user} {where}")
+    def require_admin(self, received: Received, privilege: str, db_name: str) -> None:
+        """Raise EndedError unless the user is an administrator."""
+        if self._granted(received) is not None:
+            user, where = str(self.token(received)).partition(":")[0], database(db_name)
+            text = f"{privilege}: permission deny to {user} in the `{where}` database"
+            raise EndedError(grpc.StatusCode.PERMISSION_DENIED, text)
 
     # Reads.
 
@@ -88,15 +168,15 @@ class MilvusBehavior:
         """Return a job of any database by its id, and count the reply."""
         job = self._store.jobs.get(job_id)
         if job is not None and job_id.isdecimal():
-            return job.at(self._store.clock())
+            return job.count_reply()
         if self._store.version == "2.3":
             raise StatusError(1000, f"key not found[key=by-dev/meta/importtask/{job_id}]")
         fault = int64_fault(job_id)
         if fault and self._store.is_at_least("2.6"):
             raise StatusError(1100, f"parse job id failed: {fault}: invalid parameter")
         if fault:
-            raise _import_error(f"parse job id failed, err=%w{fault}")
-        raise self._server_error(f"import job does not exist, jobID={job_id}")
+            raise StatusError(2100, f"parse job id failed, err=%w{fault}")
+        raise StatusError(self._failed, f"import job does not exist, jobID={job_id}")
 
     def list_jobs(self, collection_name: str, db_name: str) -> list[JobSnapshot]:
         """Return the jobs of a collection of a database, or all jobs of all databases, shuffled.
@@ -108,13 +188,12 @@ class MilvusBehavior:
             self.check_collection(collection_name, db_name)
             jobs = [job for job in jobs if is_of(job, collection_name, db_name)]
         self._store.random.shuffle(jobs)
-        now = self._store.clock()
-        return [job.at(now) for job in jobs]
+        return [job.count_reply() for job in jobs]
 
     # Writes.
 
-    def create(self, new: NewImport) -> FakeJob:
-        """Check a request as Milvus does, and create the job."""
+    def create(self, new: NewImport) -> str:
+        """Check a request as Milvus does, create the job, and return its id."""
         self.check_collection(new.collection_name, new.db_name, creating=True)
         self._check_partition(new)
         groups = [group for group in new.groups if group]
@@ -123,37 +202,34 @@ class MilvusBehavior:
         if self._store.version != "2.3":
             self._check_files(groups, new.options)
         elif any(len(group) > 1 and set(map(_suffix, group)) != {".npy"} for group in groups):
-            raise StatusError(65535, _ONE_PER_GROUP)
+            raise StatusError(65535, _OLD_GROUP)
         self.check_limit()
-        key = new.idempotency_key if self._store.idempotency_keys else ""
-        known = self._store.jobs.get(self._by_key.get(key, ""))
-        if known is not None:
-            return known
-        job = self.add(new, self._store.free_id())
-        if key:
-            self._by_key[key] = job.job_id
-        return job
+        key = self._store.idempotency_keys and new.idempotency_key
+        if not key or self._store.ids_by_key.get(key) not in self._store.jobs:
+            self._store.ids_by_key[key] = self.add(new, self._store.free_id())
+        return self._store.ids_by_key[key]
 
-    def add(self, new: NewImport, job_id: str) -> FakeJob:
-        """Add the job that a request creates."""
+    def add(self, new: NewImport, job_id: str) -> str:
+        """Add the job that a request creates, and return its id."""
         store, groups = self._store, [group for group in new.groups if group]
+        reason, fails_at = store.fail_imports or "", None if store.fail_imports is None else 100
         missing = [
             (group, path) for group in groups for path in group if path in store.missing_files
         ]
-        reason, fails_at = store.fail_imports or "", None if store.fail_imports is None else 100
         if missing:
             reason, fails_at = self._missing_file(*missing[0]), 10
         is_two_phase = store.version == "3.0" and new.options.get("auto_commit") == "false"
-        return store.add_job(
+        job = store.add_job(
             job_id=job_id,
             collection_name=new.collection_name,
             db_name=new.db_name,
-            files=[FakeFile(name=" ".join(group)) for group in groups],
+            files=[FakeFile(" ".join(group)) for group in groups],
             seconds=store.import_seconds,
             auto_commit=not is_two_phase,
             fails_at=fails_at,
             reason=reason,
         )
+        return job.job_id
 
     def _missing_file(self, group: Sequence[str], path: str) -> str:
         """Return why a job fails whose file does not exist."""
@@ -170,36 +246,34 @@ class MilvusBehavior:
 
     def commit(self, job_id: str) -> None:
         """Commit a job. Idempotent: later commits change nothing."""
-        job, now = self._existing(job_id), self._store.clock()
-        state = job.peek(now).state
+        job, state = self._existing(job_id)
         if state in {"Committing", "Completed"}:
             return
         if state != "Uncommitted":
-            raise _import_error(f"job {job_id} is in state {state}, expected Uncommitted")
+            raise StatusError(2100, f"job {job_id} is in state {state}, expected Uncommitted")
         _check_two_phase(job)
-        job.commit(now, self._store.commit_seconds)
+        job.committed = self._store.clock(), self._store.commit_seconds
 
     def abort(self, job_id: str) -> None:
         """Abort a job. Idempotent, and without effect on a job that has failed."""
-        job = self._existing(job_id)
-        state = job.peek(self._store.clock()).state
+        job, state = self._existing(job_id)
         if state in {"Committing", "Completed"}:
-            raise _import_error(
-                f"job {job_id} is in terminal/committed state {state}, abort not allowed"
-            )
+            where = f"in terminal/committed state {state}"
+            raise StatusError(2100, f"job {job_id} is {where}, abort not allowed")
         if state != "Failed":
             _check_two_phase(job)
-            job.abort()
+            job.state, job.progress, job.reason = "Failed", 0, "aborted by user"
 
-    def _existing(self, job_id: str) -> FakeJob:
-        """Return a job to commit or to abort."""
+    def _existing(self, job_id: str) -> tuple[FakeJob, str]:
+        """Return a job to commit or to abort, and its state."""
         fault = int64_fault(job_id)
         if fault:
             detail = f"invalid parameter[expected=int64 jobId][actual={job_id}]"
             raise StatusError(1100, f"{fault}: {detail}")
         if job_id not in self._store.jobs:
-            raise self._server_error(f"job {job_id} not found")
-        return self._store.jobs[job_id]
+            raise StatusError(self._failed, f"job {job_id} not found")
+        job = self._store.jobs[job_id]
+        return job, job.peek().state
 
     # Checks.
 
@@ -212,18 +286,17 @@ class MilvusBehavior:
             raise StatusError(100, "collection not found[collection=0]")
         if self._store.collections is None or name in self._store.collections:
             return
-        reason = f"collection not found[database={db}][collection={name}]"
-        if self._store.version != "2.3":
-            raise StatusError(100, reason)
-        if creating:  # a real server retries for up to 52 s first
-            raise StatusError(65535, f"attempt #9: rpc error: code = Unknown desc = {reason}")
-        raise StatusError(100, f"failed to find collection ID from its name: '{name}'")
+        code, reason = 100, f"collection not found[database={db}][collection={name}]"
+        if creating and self._store.version == "2.3":  # a real server retries for up to 52 s first
+            code, reason = 65535, f"attempt #9: rpc error: code = Unknown desc = {reason}"
+        elif self._store.version == "2.3":
+            reason = f"failed to find collection ID from its name: '{name}'"
+        raise StatusError(code, reason)
 
     def _check_partition(self, new: NewImport) -> None:
         if new.options.get("backup") == "true" and not new.partition_name:
-            if self._store.is_at_least("2.6"):
-                raise StatusError(1101, "partition not specified: missing parameter")
-            raise StatusError(1100, "partition not specified: invalid parameter")
+            code, name = (1101, "missing") if self._store.is_at_least("2.6") else (1100, "invalid")
+            raise StatusError(code, f"partition not specified: {name} parameter")
         known = self._store.partitions
         if known is None or new.partition_name in {"", "_default"}:
             return
@@ -232,40 +305,32 @@ class MilvusBehavior:
 
     def _check_files(self, groups: Sequence[Sequence[str]], options: Mapping[str, str]) -> None:
         if len(groups) > _MAX_GROUPS:
-            raise _import_error(
-                f"The max number of import files should not exceed {_MAX_GROUPS}, but got "
-                f"{len(groups)}"
-            )
+            limit = f"The max number of import files should not exceed {_MAX_GROUPS}"
+            raise StatusError(2100, f"{limit}, but got {len(groups)}")
         if "true" not in {options.get("backup"), options.get("l0_import")}:
             for group in groups:
                 _check_group(group)
-        timeout = options.get("timeout")
-        if timeout is not None and (fault := _duration_fault(timeout)):
+        fault = _duration_fault(options.get("timeout", "0"))
+        if fault:
             separator = ": " if self._store.is_at_least("2.6") else ", err="
-            raise _import_error(f"parse timeout failed{separator}{fault}")
+            raise StatusError(2100, f"parse timeout failed{separator}{fault}")
 
     def check_limit(self) -> None:
         """Raise StatusError if there are ``max_jobs`` unfinished jobs."""
-        if self._store.max_jobs is None:
-            return
-        now = self._store.clock()
-        unfinished = sum(not job.peek(now).ended for job in self._store.jobs.values())
-        if unfinished < self._store.max_jobs:
+        limit = self._store.max_jobs
+        states = [job.peek().state for job in self._store.jobs.values()]
+        unfinished = sum(state not in {"Completed", "Failed"} for state in states)
+        if limit is None or unfinished < limit:
             return
         if self._store.version == "2.3":
-            raise StatusError(
-                65535,
-                f"import task queue max size is {self._store.max_jobs}, currently there are "
-                f"{unfinished} tasks is pending. Not able to execute this request with 1 tasks",
-            )
-        prefix = "failed to broadcast import: failed to validate import request: "
-        raise self._server_error(f"{prefix if self._store.is_at_least('2.6') else ''}{_JOB_LIMIT}")
+            raise StatusError(65535, _OLD_JOB_LIMIT.format(limit, unfinished))
+        text = JOB_LIMIT if self._store.is_at_least("2.6") else JOB_LIMIT.rpartition(": ")[2]
+        raise StatusError(self._failed, text)
 
-    def _server_error(self, text: str) -> StatusError:
-        """Return the Status of a request that is well-formed and fails; from 2.6 on 2101."""
-        if self._store.is_at_least("2.6"):
-            return StatusError(2101, f"{text}: importing data failed on server side")
-        return _import_error(text)
+    @property
+    def _failed(self) -> int:
+        """The code of a request that is well-formed and fails."""
+        return 2101 if self._store.is_at_least("2.6") else 2100
 
 
 def database(db_name: str) -> str:
@@ -283,18 +348,12 @@ def int64_fault(text: str) -> str:
     quoted = f'strconv.ParseInt: parsing "{text}"'
     if not _INT64.fullmatch(text):
         return f"{quoted}: invalid syntax"
-    if not -(2**63) <= int(text[:30]) < 2**63:
-        return f"{quoted}: value out of range"
-    return ""
-
-
-def _import_error(text: str) -> StatusError:
-    return StatusError(2100, f"{text}: importing data failed")
+    return "" if -(2**63) <= int(text[:30]) < 2**63 else f"{quoted}: value out of range"
 
 
 def _check_two_phase(job: FakeJob) -> None:
     if job.auto_commit:
-        raise _import_error(f"job {job.job_id} is auto-commit, manual commit/abort not allowed")
+        raise StatusError(2100, f"job {job.job_id} is auto-commit, manual commit/abort not allowed")
 
 
 def _check_group(group: Sequence[str]) -> None:
@@ -302,11 +361,11 @@ def _check_group(group: Sequence[str]) -> None:
     suffix = _suffix(group[0])
     for path in group:
         if _suffix(path) != suffix:
-            raise _import_error(f"inconsistency in file types, ({group[0]}) vs ({path})")
+            raise StatusError(2100, f"inconsistency in file types, ({group[0]}) vs ({path})")
     if suffix in _ONE_FILE and len(group) > 1:
-        raise _import_error(f"for {_ONE_FILE[suffix]} import, accepts only one file")
+        raise StatusError(2100, f"for {_ONE_FILE[suffix]} import, accepts only one file")
     if suffix not in {*_ONE_FILE, ".npy"}:
-        raise _import_error(f"unexpected file type, files=[{' '.join(group)}]")
+        raise StatusError(2100, f"unexpected file type, files=[{' '.join(group)}]")
 
 
 def _suffix(path: str) -> str:
@@ -319,6 +378,5 @@ def _duration_fault(text: str) -> str:
     """Return why Go's ParseDuration rejects a text, or ""."""
     if _DURATION.fullmatch(text):
         return ""
-    if _NUMBER.fullmatch(text):
-        return f'time: missing unit in duration "{text}"'
-    return f'time: invalid duration "{text}"'
+    fault = "missing unit in" if _NUMBER.fullmatch(text) else "invalid"
+    return f'time: {fault} duration "{text}"'

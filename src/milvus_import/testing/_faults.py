@@ -15,6 +15,7 @@ from milvus_import_pb.proxy_grpc import ProxyStub
 
 Code = grpc.StatusCode
 
+HOST: Final = "127.0.0.1"
 _FOREVER: Final = 3600.0
 """Seconds; longer than any test waits."""
 _HUGE: Final = 128 * 1024 * 1024
@@ -78,6 +79,11 @@ def _gateway(status: int, phrase: str) -> Fault:
     return _http(status, _NGINX % (title, title), ("Content-Type", "text/html"))
 
 
+JOB_LIMIT: Final = (
+    "failed to broadcast import: failed to validate import request: The number of jobs has reached "
+    "the limit, please try again later. If your request is set to only import a single file, "
+    "please consider importing multiple files in one request for better efficiency."
+)
 FAULTS: Final = {
     "aborted": Fault(Code.ABORTED, "the call was aborted"),
     "cancelled": Fault(Code.CANCELLED, "the server cancelled the call"),
@@ -106,12 +112,7 @@ FAULTS: Final = {
     "http-huge": Fault(http=HttpResponse(size=_HUGE)),
     "http-redirect": _http(307, b"", ("Location", "https://milvus.elsewhere.example/")),
     "http-truncated": Fault(http=HttpResponse(close="within")),
-    "job-limit": _status(
-        2101,
-        1,
-        "failed to broadcast import: failed to validate import request: The number of jobs has "
-        "reached the limit, please try again later.: importing data failed on server side",
-    ),
+    "job-limit": _status(2101, 1, f"{JOB_LIMIT}: importing data failed on server side"),
     "legacy": Fault(status=common_pb2.Status(error_code=1, reason="old server says no")),
     "no-collection": _status(100, 4, "collection not found[collection=nosuch]"),
     "not-ready": _status(1, 56, "state code: Abnormal: service not ready", retriable=True),
@@ -129,6 +130,8 @@ FAULTS: Final = {
 
 Face = Literal["internal", "public", "rest", "cloud"]
 Metadata = tuple[tuple[str, str | bytes], ...]
+Tls = tuple[bytes, bytes, bytes | None]
+"""Key and certificate, and the authorities of the certificates that clients need, all PEM."""
 
 SERVICES: Final[Mapping[str, Face]] = {
     ProxyStub.SERVICE: "internal",
@@ -171,3 +174,8 @@ class Received:
         if isinstance(request, dict):
             return str(cast("dict[str, Any]", request).get("jobId", ""))
         return str(getattr(request, "jobID", "") or getattr(request, "task", ""))
+
+
+def first(received: Received, key: str) -> str:
+    """Return the first value of a metadata key or header as text, or ""."""
+    return next(map(str, received.values(key)), "")

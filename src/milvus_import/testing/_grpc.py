@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 import grpc.aio
@@ -13,217 +11,200 @@ from google.protobuf.message import DecodeError, Message
 
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
-from ._behavior import DeniedError, MilvusBehavior, NewImport, StatusError
-from ._faults import MESSAGES, SERVICES, Face, Received
-from ._replies import list_reply, old_state_reply, progress_reply, state_reply, task_reply
-from ._store import JobStore
+from ._behavior import EndedError, Handler, NewImport, Service
+from ._faults import HOST, MESSAGES, SERVICES, Received, Tls, first
+from ._replies import list_reply, old_state_reply, progress_reply, state_reply
 
 _CLUSTER, _NODE_ID = "by-dev", "1"
+_PUBLIC: Final = "/milvus.proto.milvus.MilvusService/"
 _RELEASES: Final = {"2.3": "2.3.5", "2.5": "2.5.27", "2.6": "2.6.19", "3.0": "3.0.0-beta"}
 _NOT_PROTOBUF: Final = (
     "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data"
 )
-_ERROR_CODES: Final = {100: 4, 200: 15, 1100: 5, 1101: 5}
-"""Codes in the numbering of Milvus 2.2; others are 1."""
+_OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # grpc.aio cancels calls beyond these; the defaults are below what a load test needs.
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 100_000),
+)
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Method = Callable[[Any, Received], Message]
 
 
-class GrpcService(grpc.GenericRpcHandler):
+class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
     """One service. Unknown methods are reported as a grpc-go server reports them."""
 
-    def __init__(self, service: Face, store: JobStore, behavior: MilvusBehavior) -> None:
-        self._service: Face = service
-        self._store = store
-        self._behavior = behavior
+    _server: grpc.aio.Server | None = None
+
+    async def start(self, port: int, tls: Tls | None) -> int:
+        """Listen, and return the port."""
+        self._server = server = grpc.aio.server(options=_OPTIONS)
+        server.add_generic_rpc_handlers((self,))
+        address = f"{HOST}:{port}"
+        if tls is None:
+            port = server.add_insecure_port(address)
+        else:
+            key, certificate, ca = tls
+            credentials = grpc.ssl_server_credentials([(key, certificate)], ca, ca is not None)
+            port = server.add_secure_port(address, credentials)
+        await server.start()
+        return port
+
+    async def stop(self, grace: float | None) -> None:
+        """Stop listening, and end the calls in flight after at most ``grace`` seconds."""
+        if self._server is not None:
+            await self._server.stop(grace)
+            self._server = None
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any]:
         """Return the handler of a path. gRPC calls this for each call."""
         path = handler_call_details.method
-        full_name, slash, method = path.removeprefix("/").rpartition("/")
-        service = SERVICES.get(full_name, self._service)
-        other = self._other_replies().get(path)
-        implementation = self._methods(service).get(method)
-        unimplemented = ""
-        if not slash:
-            unimplemented = f'malformed method name: "{path}"'
-        elif full_name not in SERVICES or service != self._service:
-            unimplemented = f"unknown service {full_name}"
-        elif implementation is None:
-            unimplemented = f"unknown method {method} for service {full_name}"
 
-        async def handle(data: bytes, context: Context) -> Message | bytes:
-            metadata = tuple((key, value) for key, value in context.invocation_metadata() or ())
-            received = Received(service, method, data, metadata, context.time_remaining())
-            if other is not None:
-                await self._check(received, context)
-                return other
-            if method in MESSAGES:
-                try:
-                    received.request = MESSAGES[method][0].FromString(data)
-                except DecodeError:
-                    await context.abort(grpc.StatusCode.INTERNAL, _NOT_PROTOBUF)
+        async def handle(data: bytes, context: Context) -> bytes:
             try:
-                return await self._reply(received, implementation, unimplemented, context)
-            except asyncio.CancelledError:
-                received.reset = True
-                raise
+                reply = await self._handle(path, data, context)
+            except EndedError as error:
+                await context.abort(error.code, error.details)
+            return reply if isinstance(reply, bytes) else reply.SerializeToString()
 
-        return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialize)
+        return grpc.unary_unary_rpc_method_handler(handle)
 
-    def _other_replies(self) -> Mapping[str, bytes]:
-        """Return the replies of the methods that have nothing to do with imports."""
-        health = {"/grpc.health.v1.Health/Check": b"\x08\x01"}  # SERVING
-        if self._service == "internal":
-            return health
-        version = _RELEASES.get(self._store.version, self._store.version).encode()
-        prefix = "/milvus.proto.milvus.MilvusService/"
-        return {
-            **health,
-            f"{prefix}Connect": b"",  # an empty message is a Status of Success
-            f"{prefix}GetVersion": b"\x0a\x00\x12" + bytes([len(version)]) + version,
-        }
-
-    def _methods(self, service: Face) -> dict[str, Method]:
-        """Return what the simulated version implements."""
-        if service == "public":
-            return {
-                "GetImportState": self._get_import_state,
-                "ListImportTasks": self._list_import_tasks,
-                "Import": self._import,
-            }
-        if self._store.version == "2.3":
-            return {}
-        return {
-            "GetImportProgress": self._get_import_progress,
-            "ListImports": self._list_imports,
-            "ImportV2": self._import_v2,
-        }
-
-    async def _reply(
-        self,
-        received: Received,
-        implementation: Method | None,
-        unimplemented: str,
-        context: Context,
-    ) -> Message | bytes:
-        fault = self._store.receive(received, is_unimplemented=bool(unimplemented))
-        if self._store.metadata and not unimplemented:
+    async def _handle(self, path: str, data: bytes, context: Context) -> Message | bytes:
+        metadata = tuple((key, value) for key, value in context.invocation_metadata() or ())
+        name, _, method = path.removeprefix("/").rpartition("/")
+        face = SERVICES.get(name, self.face)
+        received = Received(face, method, data, metadata, context.time_remaining())
+        other = self._other_reply(path)
+        if other is not None:
+            self.authenticate(received)
+            return other
+        if method in MESSAGES:
+            try:
+                received.request = MESSAGES[method][0].FromString(data)
+            except DecodeError:
+                raise EndedError(grpc.StatusCode.INTERNAL, _NOT_PROTOBUF) from None
+        handler = self._handler(path)
+        fault = self._store.receive(received, is_unimplemented=isinstance(handler, str))
+        if self._store.metadata and not isinstance(handler, str):
             await context.send_initial_metadata(self._store.metadata)
         context.set_trailing_metadata(self._store.trailing_metadata)
-        if fault is not None:
-            await asyncio.sleep(fault.delay)
-            if fault.code is not None:
-                await context.abort(fault.code, fault.details)
-            if fault.reply is not None:
-                return fault.reply
-            if fault.status is not None:
-                return MESSAGES[received.method][1](status=fault.status)
-        if implementation is None or unimplemented:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, unimplemented)
-        await self._check(received, context)
-        try:
-            return implementation(received.request, received)
-        except StatusError as error:
-            return MESSAGES[received.method][1](status=self._status(error))
-        except DeniedError as error:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+        return await self.respond(received, handler, fault)
 
-    async def _check(self, received: Received, context: Context) -> None:
+    def _handler(self, path: str) -> Handler | str:
+        """Return the handler of a path, or why there is none in the simulated version."""
+        name, slash, method = path.removeprefix("/").rpartition("/")
+        if not slash:
+            return f'malformed method name: "{path}"'
+        if SERVICES.get(name) != self.face:
+            return f"unknown service {name}"
+        handlers: dict[str, Handler] = {
+            "GetImportState": self._get_import_state,
+            "ListImportTasks": self._list_import_tasks,
+            "Import": self._import,
+        }
+        if self.face == "internal":
+            handlers = {
+                "GetImportProgress": self._get_import_progress,
+                "ListImports": self._list_imports,
+                "ImportV2": self._import_v2,
+            }
+        if self.face == "internal" and self._store.version == "2.3":
+            handlers = {}
+        return handlers.get(method, f"unknown method {method} for service {name}")
+
+    def _other_reply(self, path: str) -> bytes | None:
+        """Return the reply of a method that has nothing to do with imports."""
+        replies = {"/grpc.health.v1.Health/Check": b"\x08\x01"}  # SERVING
+        if self.face == "public":
+            version = _RELEASES.get(self._store.version, self._store.version).encode()
+            replies[_PUBLIC + "Connect"] = b""  # an empty message is a Status of Success
+            replies[_PUBLIC + "GetVersion"] = b"\x0a\x00\x12" + bytes([len(version)]) + version
+        return replies.get(path)
+
+    def token(self, received: Received) -> str | None:
+        """Return the credentials of a call; None if they are not base64."""
+        try:
+            return base64.b64decode(first(received, "authorization"), validate=True).decode()
+        except ValueError:
+            return None
+
+    def reply(self, received: Received, content: Any) -> Message | bytes:
+        """Return the reply of a message, of a Milvus Status, or of bytes."""
+        if not isinstance(content, common_pb2.Status):
+            return cast("Message | bytes", content)
+        return MESSAGES[received.method][1](status=content)
+
+    def authenticate(self, received: Received) -> None:
         """End a call with wrong credentials, or of the internal service with wrong routing."""
-        if self._service == "internal":
-            cluster, node = _first(received, "cluster"), _first(received, "serverid")
+        if self.face == "internal":
+            cluster, node = first(received, "cluster"), first(received, "serverid")
             if cluster not in {"", _CLUSTER}:
                 text = f"cross cluster routing[expectedCluster={_CLUSTER}][actualCluster={cluster}]"
-                await context.abort(grpc.StatusCode.UNKNOWN, text)
+                raise EndedError(grpc.StatusCode.UNKNOWN, text)
             if node not in {"", _NODE_ID}:
                 text = f"node not match[expectedNodeID={node}][actualNodeID={_NODE_ID}]"
-                await context.abort(grpc.StatusCode.UNKNOWN, text)
-        elif self._store.token is not None and not self._behavior.is_user(_token(received) or ""):
-            token = _token(received)
-            text = "auth check failure, please check username and password are correct"
-            if not received.values("authorization"):
-                text = "missing authorization in header"
-            elif token is None:
-                text = "invalid token format"
-            elif ":" not in token:
-                text = "auth check failure, please check api key is correct"
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, text)
-
-    def _status(self, error: StatusError) -> common_pb2.Status:
-        is_input_error = error.code != 2101 and self._store.is_at_least("2.6")
-        return common_pb2.Status(
-            error_code=_ERROR_CODES.get(error.code, 1),
-            code=error.code,
-            reason=error.reason,
-            detail=error.reason,
-            extra_info={"is_input_error": "true"} if is_input_error else {},
-        )
+                raise EndedError(grpc.StatusCode.UNKNOWN, text)
+            return
+        token = self.token(received)
+        if self._store.token is None or self.is_user(token or ""):
+            return
+        text = "auth check failure, please check username and password are correct"
+        if not received.values("authorization"):
+            text = "missing authorization in header"
+        elif token is None:
+            text = "invalid token format"
+        elif ":" not in token:
+            text = "auth check failure, please check api key is correct"
+        raise EndedError(grpc.StatusCode.UNAUTHENTICATED, text)
 
     # The internal service.
 
-    def _get_import_progress(self, request: Any, _: Received) -> Message:
-        return progress_reply(self._behavior.find(request.jobID))
+    def _get_import_progress(self, received: Received) -> Message:
+        return progress_reply(self.find(received.request.jobID))
 
-    def _list_imports(self, request: Any, _: Received) -> Message:
-        return list_reply(self._behavior.list_jobs(request.collection_name, request.db_name))
+    def _list_imports(self, received: Received) -> Message:
+        request = received.request
+        return list_reply(self.list_jobs(request.collection_name, request.db_name))
 
-    def _import_v2(self, request: Any, received: Received) -> Message:
-        groups = [list(file.paths) for file in request.files]
-        job = self._behavior.create(_new_import(groups, request.db_name, received))
-        return internal_pb2.ImportResponse(status=common_pb2.Status(), jobID=job.job_id)
+    def _import_v2(self, received: Received) -> Message:
+        groups = [list(file.paths) for file in received.request.files]
+        job_id = self.create(_new_import(groups, received.request.db_name, received))
+        return internal_pb2.ImportResponse(status=common_pb2.Status(), jobID=job_id)
 
     # The public service.
 
-    def _get_import_state(self, request: Any, _: Received) -> Message:
-        job = self._behavior.find(str(request.task))
+    def _get_import_state(self, received: Received) -> Message:
+        job = self.find(str(received.request.task))
         return old_state_reply(job) if self._store.version == "2.3" else state_reply(job)
 
-    def _list_import_tasks(self, request: Any, received: Received) -> Message:
+    def _list_import_tasks(self, received: Received) -> Message:
         """Milvus 2.3 lists by ascending id; its limit keeps the newest."""
-        db_name = request.db_name or _first(received, "dbname")
-        jobs = self._behavior.list_jobs(request.collection_name, db_name)
-        if self._store.version != "2.3":
-            tasks = [task_reply(job) for job in jobs]
-        else:
+        request = received.request
+        jobs = self.list_jobs(request.collection_name, _database(received))
+        if self._store.version == "2.3":
             jobs.sort(key=lambda job: int(job.job.job_id))
             tasks = [old_state_reply(job) for job in jobs[-max(request.limit, 0) :]]
+        else:
+            tasks = [state_reply(job, in_list=True) for job in jobs]
         return milvus_pb2.ListImportTasksResponse(status=common_pb2.Status(), tasks=tasks)
 
-    def _import(self, request: Any, received: Received) -> Message:
-        db_name = request.db_name or _first(received, "dbname")
-        token = None if self._store.token is None else _token(received)
-        self._behavior.require_import(token, request.collection_name, db_name)
-        job = self._behavior.create(_new_import([list(request.files)], db_name, received))
-        return milvus_pb2.ImportResponse(status=common_pb2.Status(), tasks=[int(job.job_id)])
+    def _import(self, received: Received) -> Message:
+        request, db_name = received.request, _database(received)
+        self.require_import(received, request.collection_name, db_name)
+        job_id = self.create(_new_import([list(request.files)], db_name, received))
+        return milvus_pb2.ImportResponse(status=common_pb2.Status(), tasks=[int(job_id)])
+
+
+def _database(received: Received) -> str:
+    return received.request.db_name or first(received, "dbname")
 
 
 def _new_import(groups: list[list[str]], db_name: str, received: Received) -> NewImport:
-    request = received.request
-    return NewImport(
-        request.collection_name,
-        db_name,
-        request.partition_name,
-        groups,
-        {option.key: option.value for option in request.options},
-        _first(received, "idempotency-key"),
-    )
-
-
-def _first(received: Received, key: str) -> str:
-    return next(map(str, received.values(key)), "")
-
-
-def _token(received: Received) -> str | None:
-    """Return the credentials of a call; None if they are not base64."""
-    try:
-        return base64.b64decode(_first(received, "authorization"), validate=True).decode()
-    except ValueError:
-        return None
-
-
-def _serialize(reply: Message | bytes) -> bytes:
-    return reply if isinstance(reply, bytes) else reply.SerializeToString()
+    request, key = received.request, first(received, "idempotency-key")
+    name, partition = request.collection_name, request.partition_name
+    options = {option.key: option.value for option in request.options}
+    return NewImport(name, db_name, partition, groups, options, key)

@@ -8,8 +8,6 @@ from typing import Final
 
 from milvus_import_pb import internal_pb2
 
-ABORTED: Final = "aborted by user"
-"""The reason of an aborted job."""
 _SIMULATED: Final = "simulated failure"
 
 # Each state with the percentage at which it ends, as Milvus' import engine weighs them.
@@ -84,8 +82,9 @@ class FakeJob:
     """Start time on the server's clock."""
     reply_count: int = 0
     """Number of replies that contained the job."""
+    committed: tuple[float, float] | None = field(default=None, init=False, repr=False)
+    """When it was committed on the server's clock, and the seconds until it is Completed."""
     _clock: Callable[[], float] | None = field(default=None, init=False, repr=False, compare=False)
-    _commit: tuple[float, float] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Stop the script and the clock if the state or the progress is assigned."""
@@ -95,41 +94,44 @@ class FakeJob:
 
     def stop(self) -> bool:
         """Keep the values of this moment; return whether a script or a clock determined them."""
-        is_driven = bool(self.script) or self.seconds is not None or self._commit is not None
+        is_driven = bool(self.script) or self.seconds is not None or self.committed is not None
         if self._clock is None or not is_driven:
             return False
-        values = self._values(self._clock(), max(self.reply_count, 1))
-        self.script, self.seconds, self._commit = (), None, None
-        self.__dict__["state"], self.__dict__["progress"], self.reason = values
+        now = self.peek()
+        self.script, self.seconds, self.committed = (), None, None
+        self.__dict__.update(state=now.state, progress=now.progress, reason=now.reason)
         return True
 
     def attach(self, clock: Callable[[], float]) -> None:
         """Start the job on the clock of a server."""
-        self._clock = clock
-        self.started = clock()
+        self._clock, self.started = clock, clock()
 
-    def peek(self, now: float) -> JobSnapshot:
-        """Return the job as of this moment."""
-        return JobSnapshot(self, *self._values(now, max(self.reply_count, 1)))
+    def peek(self) -> JobSnapshot:
+        """Return the job as of this moment, without counting a reply."""
+        state, progress, reason = self._values(max(self.reply_count, 1))
+        is_started, rows = state not in {"Pending", "Failed"}, sum(file.rows for file in self.files)
+        return JobSnapshot(
+            self,
+            state,
+            progress,
+            reason,
+            failed_reason=reason if state == "Failed" else "",
+            is_started=is_started,
+            rows=rows,
+            imported_rows=rows * min(max(progress - 10, 0), 60) // 60 if is_started else 0,
+        )
 
-    def at(self, now: float) -> JobSnapshot:
+    def count_reply(self) -> JobSnapshot:
         """Return the job as of this moment for a reply, and count the reply."""
         self.reply_count += 1
-        return JobSnapshot(self, *self._values(now, self.reply_count))
+        return self.peek()
 
-    def commit(self, now: float, seconds: float) -> None:
-        """Let an Uncommitted job complete within ``seconds``."""
-        self._commit = (now, seconds)
-
-    def abort(self) -> None:
-        """Let the job fail as aborted."""
-        self.state, self.progress, self.reason = "Failed", 0, ABORTED
-
-    def _values(self, now: float, reply: int) -> tuple[str, int, str]:
+    def _values(self, reply: int) -> tuple[str, int, str]:
         """Return state, progress and reason for reply number ``reply``."""
-        if self._commit is not None:
-            committed, seconds = self._commit
-            state = "Completed" if now - committed >= seconds else "Committing"
+        now = self.started if self._clock is None else self._clock()
+        if self.committed is not None:
+            since, seconds = self.committed
+            state = "Completed" if now - since >= seconds else "Committing"
             return state, _PROGRESS[state], ""
         if self.script:
             return *self.script[min(reply, len(self.script)) - 1], self.reason
@@ -156,38 +158,25 @@ class JobSnapshot:
     state: str
     progress: int
     reason: str
+    failed_reason: str
+    """Why the job failed, or ""."""
+    is_started: bool
+    """Whether Milvus reports files and total rows: from Importing on, and not if Failed."""
+    rows: int
+    """The rows of all files."""
+    imported_rows: int
+    """Rows written so far: all of them from 70 percent on."""
 
     @property
-    def ended(self) -> bool:
-        """Whether the job has completed or failed."""
-        return self.state in {"Completed", "Failed"}
-
-    @property
-    def failed_reason(self) -> str:
-        """Why the job failed, or ""."""
-        return self.reason if self.state == "Failed" else ""
-
-    @property
-    def is_started(self) -> bool:
-        """Whether Milvus reports files and total rows: from Importing on, and not if Failed."""
-        return self.state not in {"Pending", "Failed"}
-
-    @property
-    def rows(self) -> int:
-        """The rows of all files."""
-        return sum(file.rows for file in self.job.files)
-
-    @property
-    def imported_rows(self) -> int:
-        """Rows written so far: all of them from 70 percent on."""
-        return self.rows * min(max(self.progress - 10, 0), 60) // 60 if self.is_started else 0
+    def file_names(self) -> str:
+        """The names of all files."""
+        return ",".join(file.name for file in self.job.files)
 
 
 def state_number(name: str) -> int:
     """Return the number of a state; a number as text is returned as that number."""
-    if name.isdecimal():
-        return int(name)
-    if name not in internal_pb2.ImportJobState.keys():  # noqa: SIM118 - no dict, it has no `in`
-        known = ", ".join(internal_pb2.ImportJobState.keys())
+    states = internal_pb2.ImportJobState
+    if not name.isdecimal() and name not in states.keys():  # noqa: SIM118 - no dict, it has no `in`
+        known = ", ".join(states.keys())
         raise ValueError(f"state must be one of {known}, or a number as text, got {name!r}")
-    return internal_pb2.ImportJobState.Value(name)
+    return int(name) if name.isdecimal() else states.Value(name)

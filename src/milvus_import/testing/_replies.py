@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from google.protobuf.message import Message
@@ -13,13 +12,12 @@ from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 from ._behavior import StatusError
 from ._jobs import FakeFile, JobSnapshot, state_number
 
+_WORKING: Final = ("PreImporting", "Importing", "Sorting", "IndexBuilding")
+"""The states that Zilliz Cloud reports as InProgress."""
 # The states of GetImportState on Milvus 2.4+. Every other state is reported as ImportFailed.
 _PUBLIC_STATES: Final = {
     "Pending": common_pb2.ImportPending,
-    "PreImporting": common_pb2.ImportStarted,
-    "Importing": common_pb2.ImportStarted,
-    "Sorting": common_pb2.ImportStarted,
-    "IndexBuilding": common_pb2.ImportStarted,
+    **dict.fromkeys(_WORKING, common_pb2.ImportStarted),
     "Completed": common_pb2.ImportCompleted,
 }
 _PERSISTED_FROM: Final = 90
@@ -27,13 +25,17 @@ _PERSISTED_FROM: Final = 90
 _COMPLETE_TIME: Final = "2026-01-02T03:14:05Z"
 _FILE_COMPLETE_TIME: Final = "2026-01-02T03:13:05Z"
 _FORMAT: Final = "can only accept json format request"
-_NUMBERS: Final = {"progress", "importedRows", "totalRows", "fileSize"}
+_REQUIRED: Final = "Key: '{0}.{1}' Error:Field validation for '{1}' failed on the 'required' tag"
 _GO_NAMES: Final = {"jobId": "JobID", "collectionName": "CollectionName", "files": "Files"}
-_WORKING: Final = {"PreImporting", "Importing", "Sorting", "IndexBuilding"}
-"""The states that Zilliz Cloud reports as InProgress."""
-Shape = type | list[Any] | dict[str, Any]
-"""``str`` or ``int``, an array of one shape, or ``{}``: an object of strings."""
-Members = Mapping[str, Shape]
+_SHAPES: Final[Mapping[str, tuple[type, ...]]] = {
+    **dict.fromkeys(("jobId", "collectionName", "dbName", "partitionName"), (str,)),
+    **dict.fromkeys(("clusterId", "projectId", "regionId", "objectUrl", "volumeName"), (str,)),
+    **dict.fromkeys(("accessKey", "secretKey", "token"), (str,)),
+    **dict.fromkeys(("pageSize", "currentPage"), (int,)),
+    **dict.fromkeys(("files", "objectUrls", "dataPaths"), (list, list, str)),
+    "options": (dict, str),
+}
+"""The types of the members of requests, from the outside in."""
 
 
 # Messages.
@@ -41,6 +43,8 @@ Members = Mapping[str, Shape]
 
 def progress_reply(job: JobSnapshot) -> internal_pb2.GetImportProgressResponse:
     """Return the reply of GetImportProgress."""
+    percent = min(max(job.progress - 10, 0) * 100 // 60, 100)
+    files = job.job.files if job.is_started else []
     return internal_pb2.GetImportProgressResponse(
         status=common_pb2.Status(),
         state=state_number(job.state),
@@ -48,18 +52,11 @@ def progress_reply(job: JobSnapshot) -> internal_pb2.GetImportProgressResponse:
         progress=job.progress,
         collection_name=job.job.collection_name,
         complete_time=_COMPLETE_TIME if job.state == "Completed" else "",
-        task_progresses=_file_progresses(job),
+        task_progresses=[_file_progress(file, percent) for file in files],
         imported_rows=job.imported_rows,
         total_rows=job.rows if job.is_started else 0,
         create_time=job.job.create_time,
     )
-
-
-def _file_progresses(job: JobSnapshot) -> list[internal_pb2.ImportTaskProgress]:
-    if not job.is_started:
-        return []
-    percent = min(max(job.progress - 10, 0) * 100 // 60, 100)
-    return [_file_progress(file, percent) for file in job.job.files]
 
 
 def _file_progress(file: FakeFile, percent: int) -> internal_pb2.ImportTaskProgress:
@@ -88,106 +85,80 @@ def list_reply(jobs: list[JobSnapshot]) -> internal_pb2.ListImportsResponse:
     )
 
 
-def state_reply(job: JobSnapshot) -> milvus_pb2.GetImportStateResponse:
-    """Return the reply of GetImportState, Milvus 2.4+."""
-    reply = task_reply(job)
-    reply.row_count, reply.create_ts = job.imported_rows, job.job.create_ts
-    return reply
-
-
-def task_reply(job: JobSnapshot) -> milvus_pb2.GetImportStateResponse:
-    """Return an entry of ListImportTasks, Milvus 2.4+."""
-    waits_for_commit = job.state in {"Uncommitted", "Committing"}
+def state_reply(job: JobSnapshot, *, in_list: bool = False) -> milvus_pb2.GetImportStateResponse:
+    """Return the reply of GetImportState or an entry of ListImportTasks, Milvus 2.4+."""
+    percent = 99 if job.state in {"Uncommitted", "Committing"} else job.progress
     return milvus_pb2.GetImportStateResponse(
         status=common_pb2.Status(),
         state=_PUBLIC_STATES.get(job.state, common_pb2.ImportFailed),
-        infos=_infos(
-            failed_reason=job.failed_reason,
-            progress_percent="99" if waits_for_commit else str(job.progress),
-        ),
+        infos=_infos(failed_reason=job.failed_reason, progress_percent=str(percent)),
+        row_count=0 if in_list else job.imported_rows,
+        create_ts=0 if in_list else job.job.create_ts,
     )
 
 
 def old_state_reply(job: JobSnapshot) -> milvus_pb2.GetImportStateResponse:
     """Return the reply of GetImportState, Milvus 2.3: with the id, and with more infos."""
-    state = _old_state(job)
+    state = _PUBLIC_STATES.get(job.state, common_pb2.ImportStarted)
+    if job.state == "Failed":
+        state = common_pb2.ImportFailed
+    if job.state == "IndexBuilding" and job.progress >= _PERSISTED_FROM:
+        state = common_pb2.ImportPersisted
+    infos = {
+        "files": job.file_names,
+        "collection": job.job.collection_name,
+        "partition": "_default",
+        "failed_reason": job.failed_reason,
+    }
+    if job.progress or job.state == "Failed":
+        infos["progress_percent"] = str(job.progress)
     is_written = state in {common_pb2.ImportPersisted, common_pb2.ImportCompleted}
-    has_progress = job.progress or job.state == "Failed"
+    if is_written:
+        infos["persist_cost"] = "0.65"
     return milvus_pb2.GetImportStateResponse(
         status=common_pb2.Status(),
         state=state,
         row_count=job.imported_rows if is_written else 0,
-        infos=_infos(
-            files=",".join(file.name for file in job.job.files),
-            collection=job.job.collection_name,
-            partition="_default",
-            failed_reason=job.failed_reason,
-            progress_percent=str(job.progress) if has_progress else None,
-            persist_cost="0.65" if is_written else None,
-        ),
+        infos=_infos(**infos),
         id=int(job.job.job_id),
         create_ts=job.job.create_ts,
     )
 
 
-def _old_state(job: JobSnapshot) -> common_pb2.ImportState:
-    if job.state == "Failed":
-        return common_pb2.ImportFailed
-    if job.state == "IndexBuilding" and job.progress >= _PERSISTED_FROM:
-        return common_pb2.ImportPersisted
-    return _PUBLIC_STATES.get(job.state, common_pb2.ImportStarted)
-
-
-def _infos(**values: str | None) -> list[common_pb2.KeyValuePair]:
-    pairs = [(key, value) for key, value in values.items() if value is not None]
-    return [common_pb2.KeyValuePair(key=key, value=value) for key, value in pairs]
+def _infos(**values: str) -> list[common_pb2.KeyValuePair]:
+    return [common_pb2.KeyValuePair(key=key, value=value) for key, value in values.items()]
 
 
 # Bodies of JSON.
 
 
-def _fits(value: object, shape: Shape) -> bool:
-    """Return whether a member has a shape; null may be at each place, as in Go."""
-    if value is None or isinstance(shape, type):
-        return value is None or type(value) is shape
-    items: Iterable[object] = ()
-    if isinstance(value, type(shape)):
-        items = cast("list[object]", value)
-        if isinstance(value, dict):
-            items = cast("dict[str, object]", value).values()
-        return all(_fits(item, shape[0] if isinstance(shape, list) else str) for item in items)
-    return False
+def _fits(value: Any, kind: Any, *inner: Any) -> bool:
+    """Return whether a member has the types; null may be at each place, as in Go."""
+    if value is None or type(value) is not kind:
+        return value is None
+    items = value.values() if kind is dict else value
+    return not inner or all(_fits(item, *inner) for item in items)
 
 
-def decode(body: bytes, name: str, members: Members, required: tuple[str, ...]) -> dict[str, Any]:
-    """Return a request body; raise StatusError where Milvus does. ``name`` is its type in Go."""
-    if not body.strip():
+def decode(body: object, name: str, *required: str) -> dict[str, Any]:
+    """Return a request body; raise StatusError where Milvus does.
+
+    ``body``: parsed, or the bytes if they are not JSON. ``name`` is its type in Go.
+    """
+    if isinstance(body, bytes) and not body.strip():
         reason = f"{_FORMAT}, the request body should be nil, however {{}} is valid"
         raise StatusError(1801, reason)
-    try:
-        value: object = json.loads(body)
-    except (ValueError, RecursionError):
-        value = None
-    values = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-    is_valid = all(_fits(values.get(member), shape) for member, shape in members.items())
-    if values is not value or not is_valid:
+    values = cast("dict[str, Any]", body) if isinstance(body, dict) else None
+    if values is None or not all(_fits(values.get(key), *_SHAPES[key]) for key in _SHAPES):
         raise StatusError(1801, f"{_FORMAT}, error: the body is not a valid {name}")
-    missing = [
-        _GO_NAMES[member]
-        for member in required
-        if values.get(member) is None or values[member] == ""
-    ]
+    missing = [_GO_NAMES[key] for key in required if values.get(key) in (None, "")]
     if missing:
-        faults = [
-            f"Key: '{name}.{go_name}' Error:Field validation for '{go_name}' failed on the "
-            "'required' tag"
-            for go_name in missing
-        ]
-        raise StatusError(1802, "missing required parameters, error: " + "\n".join(faults))
+        faults = "\n".join(_REQUIRED.format(name, go_name) for go_name in missing)
+        raise StatusError(1802, f"missing required parameters, error: {faults}")
     return values
 
 
-def job_data(job: JobSnapshot, *, with_create_time: bool) -> dict[str, Any]:
+def job_data(job: JobSnapshot, *, with_create_time: bool = False) -> dict[str, Any]:
     """Return ``data`` of ``describe``: the fields of GetImportProgress, and the total size."""
     reply = progress_reply(job)
     data = _members(reply) | {
@@ -201,51 +172,20 @@ def job_data(job: JobSnapshot, *, with_create_time: bool) -> dict[str, Any]:
     return data
 
 
-def list_data(jobs: list[JobSnapshot]) -> dict[str, Any]:
-    """Return ``data`` of ``list``: a part of what ``describe`` returns."""
-    names = {"jobId", "collectionName", "state", "progress", "reason"}
-    rows = [job_data(job, with_create_time=False) for job in jobs]
-    return {"records": [{name: row[name] for name in names & row.keys()} for row in rows]}
-
-
 def cloud_job_data(job: JobSnapshot, *, with_rows: bool) -> dict[str, Any]:
     """Return ``data`` of ``describe`` on Zilliz Cloud: no rows by default, and nulls for times."""
-    data = job_data(job, with_create_time=False)
+    data = job_data(job)
     for part in (data, *data["details"]):
         part["completeTime"] = part["completeTime"] or None
         if not with_rows:
             del part["importedRows"], part["totalRows"]
-    name = ",".join(file.name for file in job.job.files)
-    return data | {"fileName": name, "state": _cloud_state(job)}
+    state = "InProgress" if job.state in _WORKING else job.state
+    return data | {"fileName": job.file_names, "state": state}
 
 
-def cloud_list_data(jobs: list[JobSnapshot], page: int, size: int) -> dict[str, Any]:
-    """Return ``data`` of ``list`` on Zilliz Cloud: one page of records, without progress."""
-    return {
-        "count": len(jobs),
-        "currentPage": page,
-        "pageSize": size,
-        "records": [
-            {
-                "collectionName": job.job.collection_name,
-                "jobId": job.job.job_id,
-                "state": _cloud_state(job),
-            }
-            for job in jobs[(page - 1) * size : page * size]
-        ],
-    }
-
-
-def with_numbers_as_text(data: dict[str, Any]) -> dict[str, Any]:
-    """Return data with progress, rows and sizes as strings, in its lists too."""
-    return {
-        name: [with_numbers_as_text(item) for item in value]
-        if isinstance(value, list)
-        else str(value)
-        if name in _NUMBERS
-        else value
-        for name, value in cast("dict[str, int | str | list[dict[str, Any]] | None]", data).items()
-    }
+def records(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    """Return ``records`` of ``list``: a part of what ``describe`` returns."""
+    return [{name: row[name] for name in names if name in row} for row in rows]
 
 
 def _members(message: Message) -> dict[str, Any]:
@@ -256,7 +196,3 @@ def _members(message: Message) -> dict[str, Any]:
         if field.type != field.TYPE_MESSAGE
     }
     return data if data["reason"] else {name: data[name] for name in data if name != "reason"}
-
-
-def _cloud_state(job: JobSnapshot) -> str:
-    return "InProgress" if job.state in _WORKING else job.state

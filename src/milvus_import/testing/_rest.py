@@ -1,156 +1,185 @@
-"""Milvus' REST API for import jobs, v2, and what Zilliz Cloud's shares with it."""
+"""The HTTP APIs for import jobs: Milvus' REST API v2, and that of Zilliz Cloud.
+
+aiohttp serves both. It is an extra, and is loaded at the first connection.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import contextlib
+import gzip
 import json
+import logging
+import re
 import secrets
-from abc import ABC, abstractmethod
+import ssl
+import tempfile
+import time
+from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final, cast
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from ._behavior import DeniedError, MilvusBehavior, NewImport, StatusError, int64_fault
-from ._faults import Face, Fault, HttpResponse, Received
-from ._http import HttpRequest
-from ._replies import Members, decode, job_data, list_data, with_numbers_as_text
+import grpc
+
+from milvus_import_pb import common_pb2
+
+from ._behavior import EndedError, Handler, NewImport, Service, StatusError, int64_fault, is_of
+from ._faults import FAULTS, HOST, Face, Fault, HttpResponse, Received, Tls, first
+from ._replies import cloud_job_data, decode, job_data, records
 from ._store import JobStore
 
+if TYPE_CHECKING:
+    from aiohttp import web
+
+Code = grpc.StatusCode
+
 _PREFIX: Final = "/v2/vectordb/jobs/import/"
+_CHUNK: Final = 65536
+_LIMITS: Final[dict[str, Any]] = dict.fromkeys(("max_line_size", "max_field_size"), 2**20)
+"""Bytes of the request line, and of a header."""
+_SHUTDOWN: Final = 10.0
+"""Seconds in which calls end that are cancelled; they take milliseconds."""
+_LOG: Final = logging.getLogger(__name__)
+_JSON: Final = {"Content-Type": "application/json; charset=utf-8"}
+_NUMBERS: Final = re.compile(rb'("(?:progress|importedRows|totalRows|fileSize)": )([0-9]+)')
 _NOT_FOUND: Final = HttpResponse(404, b"404 page not found", (("Content-Type", "text/plain"),))
-_UNAUTHENTICATED: Final = (1800, "user hasn't authenticated", 401)
-_TIMEOUT: Final = (10001, "request timeout", 408)
 _GRPC_ERRORS: Final = {
-    "UNAUTHENTICATED": _UNAUTHENTICATED,
-    "PERMISSION_DENIED": (65535, "", 403),
-    "DEADLINE_EXCEEDED": _TIMEOUT,
+    Code.UNAUTHENTICATED: (1800, "user hasn't authenticated", 401),
+    Code.PERMISSION_DENIED: (65535, "", 403),
+    Code.DEADLINE_EXCEEDED: (10001, "request timeout", 408),
 }
 """Code, message ("": the one of the gRPC status) and HTTP status. Others are 65535 and 200."""
-_CHALLENGE: Final = (("WWW-Authenticate", 'Basic realm="restricted", charset="UTF-8"'),)
-_MAX_TIMEOUT: Final = 9_223_372_036
-"""Seconds; Go counts in nanoseconds."""
-_LIST: Final[Members] = {"collectionName": str, "dbName": str}
-_CREATE: Final[Members] = {
-    **_LIST,
-    "files": [[str]],
-    "partitionName": str,
-    "options": {},
-}
 _STANDARD_STATUS: Final = {
     **dict.fromkeys((100, 200, 800, 1100, 1101, 1801, 1802, 2100), 400),
-    1400: 403,
-    1401: 403,
+    **dict.fromkeys((1400, 1401), 403),
     1807: 429,
     10000: 499,
 }
-Handler = Callable[[HttpRequest], dict[str, Any]]
+_CHALLENGE: Final = ("WWW-Authenticate", 'Basic realm="restricted", charset="UTF-8"')
+_MAX_TIMEOUT: Final = 9_223_372_036
+"""Seconds; Go counts in nanoseconds."""
 
 
-class HttpApi(ABC):
-    """Responds to HTTP requests."""
+class HttpApi(Service[HttpResponse]):
+    """Serves requests with aiohttp."""
 
-    face: Face
+    _listener: asyncio.Server | None = None
+    _server: web.Server | None = None
+    _busy: set[asyncio.Task[Any]]
 
-    def __init__(self, store: JobStore, behavior: MilvusBehavior) -> None:
-        self._store = store
-        self._behavior = behavior
+    async def start(self, port: int, tls: Tls | None) -> int:
+        """Listen; return the port, or 0 without aiohttp."""
+        if find_spec("aiohttp") is None:
+            return 0
+        self._busy = set()
+        context = None if tls is None else _server_context(*tls)
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(self._connect, HOST, port, ssl=context)
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    def _connect(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection."""
+        if self._server is None:
+            from aiohttp import web  # noqa: PLC0415 - an extra, and 0.3 s
+
+            self._server = web.Server(
+                self._serve, handler_cancellation=True, access_log=None, logger=_LOG, **_LIMITS
+            )
+        return self._server()
+
+    async def stop(self, grace: float | None) -> None:
+        """Close idle connections, and the others after at most ``grace`` seconds."""
+        listener, server, self._listener, self._server = self._listener, self._server, None, None
+        if listener is None:
+            return
+        listener.close()
+        if server is not None:
+            server.pre_shutdown()
+            if self._busy and grace:
+                await asyncio.wait(self._busy, timeout=grace)
+            for connection in server.connections:
+                if connection.transport is not None:
+                    connection.transport.abort()  # which cancels the call in flight
+            async with asyncio.timeout(_SHUTDOWN):
+                while server.connections:  # noqa: ASYNC110 - their ends are no events
+                    await asyncio.sleep(0)
+        await listener.wait_closed()
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._busy.add(task)
+        task.add_done_callback(self._busy.discard)
+        path = request.raw_path.partition("?")[0]
+        method = path.removeprefix(_PREFIX)
+        headers = tuple((name.lower(), value) for name, value in request.headers.items())
+        body: Any = await request.content.read()
+        with contextlib.suppress(ValueError, RecursionError):
+            body = json.loads(body)
+        seconds = request.headers.get("Request-Timeout", "")
+        timeout = float(seconds) if seconds.isdecimal() and seconds.isascii() else None
+        received = Received(self.face, method, body, headers, timeout)
+        is_route = request.method == "POST" and path != method
+        handler = self.handlers().get(method, "") if is_route else ""
+        fault = self._store.receive(received, is_unimplemented=handler == "")
+        return await _send(request, await self.respond(received, handler, fault))
 
     @abstractmethod
     def handlers(self) -> Mapping[str, Handler]:
-        """Return the methods that exist, with what returns ``data`` of their response."""
+        """Return the methods that exist."""
 
-    @abstractmethod
-    def reject(self, received: Received, request: HttpRequest) -> HttpResponse | None:
-        """Return the response to a request that is not executed: without credentials."""
-
-    @abstractmethod
-    def timeout(self, received: Received) -> float | None:
-        """Return the seconds after which the server itself ends the request."""
-
-    def success(self, data: dict[str, Any]) -> HttpResponse:
-        """Return the response with ``data``."""
-        return _envelope(200, {"code": 0, "data": data})
+    def reply(self, received: Received, content: Any) -> HttpResponse:
+        """Return the response with ``data``, of a Milvus Status, or of bytes."""
+        if isinstance(content, bytes):
+            return HttpResponse(200, content)
+        if isinstance(content, common_pb2.Status):
+            return self.error(content.code or 65535, content.reason)
+        settings = self._store.cloud if self.face == "cloud" else self._store.rest
+        envelope = {"code": getattr(settings, "success_code", 0), "data": content}
+        body = json.dumps(envelope, ensure_ascii=False).encode()
+        return HttpResponse(
+            200, _NUMBERS.sub(rb'\1"\2"', body) if settings.numbers_as_text else body
+        )
 
     def error(self, code: int, message: str, status: int = 200) -> HttpResponse:
         """Return the response of an error."""
-        return _envelope(status, {"code": code, "message": message})
+        if self._store.rest.standard_status and status == 200 and self.face == "rest":
+            status = _STANDARD_STATUS.get(code, 500)
+        envelope = {"code": code, "message": message}
+        return HttpResponse(status, json.dumps(envelope, ensure_ascii=False).encode())
 
-    async def respond(self, request: HttpRequest) -> HttpResponse:
-        """Return the response to a request."""
-        path = request.path.partition("?")[0]
-        method, handlers = path.removeprefix(_PREFIX), self.handlers()
-        is_route = request.method == "POST" and path != method and method in handlers
-        received = _received(self.face, method, request)
-        handler = handlers[method] if is_route else None
+    def outcome(self, received: Received, handler: Handler | str, fault: Fault) -> HttpResponse:
+        """Return the response to a request after the delay of its fault."""
+        http = fault.http or HttpResponse()
+        if http.body is not None:
+            return replace(http, status=http.status or 200)
         try:
-            return await self._with_faults(received, request, handler)
-        except asyncio.CancelledError:
-            received.reset = True
-            raise
+            normal = super().outcome(received, handler, fault)
+        except EndedError as error:
+            normal = self._ended(error)
+        status, headers = http.status or normal.status, normal.headers + http.headers
+        return replace(http, status=status, body=normal.body, headers=headers)
 
-    async def _with_faults(
-        self, received: Received, request: HttpRequest, handler: Handler | None
-    ) -> HttpResponse:
-        fault = self._store.receive(received, is_unimplemented=handler is None)
-        if fault is None:
-            return self._normal(received, request, handler)
-        if fault.http is not None:
-            await asyncio.sleep(fault.delay)
-            if fault.http.body is not None:
-                return fault.http
-            normal = self._normal(received, request, handler)
-            status = fault.http.status or normal.status
-            headers = normal.headers + fault.http.headers
-            return replace(fault.http, status=status, body=normal.body, headers=headers)
-        try:
-            async with asyncio.timeout(self.timeout(received)):
-                await asyncio.sleep(fault.delay)
-        except TimeoutError:
-            return self.error(*_TIMEOUT)
-        return self._of_fault(fault) or self._normal(received, request, handler)
-
-    def _of_fault(self, fault: Fault) -> HttpResponse | None:
+    def _ended(self, error: EndedError) -> HttpResponse:
         """Return what Milvus sends over REST where gRPC sends a status."""
-        if fault.reply is not None:
-            return HttpResponse(200, fault.reply)
-        if fault.status is not None:
-            return self.error(fault.status.code or 65535, fault.status.reason)
-        if fault.code is None:
-            return None
-        if fault.code.name == "UNIMPLEMENTED":
+        if error.code is Code.UNIMPLEMENTED:
             return _NOT_FOUND
-        name = "".join(part.capitalize() for part in fault.code.name.split("_"))
+        if "Proxy is not ready" in error.details:
+            return self.error(2, error.details)
+        name = "".join(part.capitalize() for part in error.code.name.split("_"))
         name = name.replace("Cancelled", "Canceled")  # as Go spells it
-        if "Proxy is not ready" in fault.details:
-            return self.error(2, fault.details)
-        code, message, status = _GRPC_ERRORS.get(fault.code.name, (65535, "", 200))
-        return self.error(
-            code, message or f"rpc error: code = {name} desc = {fault.details}", status
-        )
-
-    def _normal(
-        self, received: Received, request: HttpRequest, handler: Handler | None
-    ) -> HttpResponse:
-        """Return the response without a fault: credentials first, then the route."""
-        rejection = self.reject(received, request)
-        if rejection is not None:
-            return rejection
-        if handler is None:
-            return _NOT_FOUND
-        try:
-            return self.success(handler(request))
-        except StatusError as error:
-            return self.error(error.code, error.reason)
-        except DeniedError as error:
-            return self.error(65535, f"rpc error: code = PermissionDenied desc = {error}", 403)
+        code, message, status = _GRPC_ERRORS.get(error.code, (65535, "", 200))
+        text = message or f"rpc error: code = {name} desc = {error.details}"
+        return self.error(code, text, status)
 
 
 class RestApi(HttpApi):
     """The REST API on the public port of a Milvus."""
-
-    face = "rest"
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the methods of the simulated version."""
@@ -159,154 +188,227 @@ class RestApi(HttpApi):
             return {}
         handlers: dict[str, Handler] = {"create": self._create, "list": self._list}
         handlers["get_progress"] = self._describe
-        if store.rest_has("describe"):
+        if store.rest_has("describe", "2.5"):
             handlers["describe"] = self._describe
-        if store.rest_has("two_phase"):
-            handlers |= {"commit": self._commit, "abort": self._abort}
+        if store.rest_has("two_phase", "3.0"):
+            handlers["commit"] = partial(self._end, self.commit)
+            handlers["abort"] = partial(self._end, self.abort)
         return handlers
 
-    async def respond(self, request: HttpRequest) -> HttpResponse:
-        """Return the response to a request."""
-        response = await super().respond(request)
-        if ":" in _basic(request):
-            response = replace(response, headers=response.headers + _CHALLENGE)
-        if not self._store.rest_has("trace_id"):
-            return response
-        parts = request.header("traceparent").split("-")
-        trace_id = parts[1] if len(parts) == 4 and len(parts[1]) == 32 else secrets.token_hex(16)
-        return replace(response, headers=(*response.headers, ("X-Milvus-Trace-Id", trace_id)))
+    def outcome(self, received: Received, handler: Handler | str, fault: Fault) -> HttpResponse:
+        """Return the response to a request after the delay of its fault."""
+        response = super().outcome(received, handler, fault)
+        headers = [*response.headers]
+        if ":" in _basic(received):
+            headers.append(_CHALLENGE)
+        if self._store.rest_has("trace_id", "3.0"):
+            parts = first(received, "traceparent").split("-")
+            is_trace = len(parts) == 4 and len(parts[1]) == 32
+            trace_id = parts[1] if is_trace else secrets.token_hex(16)
+            headers.append(("X-Milvus-Trace-Id", trace_id))
+        return replace(response, headers=tuple(headers))
 
-    def timeout(self, received: Received) -> float | None:
-        """Return the seconds after which Milvus responds with HTTP 408."""
-        return received.time_remaining or self._store.rest.request_timeout
+    def token(self, received: Received) -> str | None:
+        """Return the credentials of a request."""
+        return _basic(received) or super().token(received)
 
-    def success(self, data: dict[str, Any]) -> HttpResponse:
-        """Return the response with ``data``."""
-        if self._store.rest.numbers_as_text:
-            data = with_numbers_as_text(data)
-        return _envelope(200, {"code": self._store.rest.success_code, "data": data})
-
-    def error(self, code: int, message: str, status: int = 200) -> HttpResponse:
-        """Return the response of an error."""
-        if self._store.rest.standard_status and status == 200:
-            status = _STANDARD_STATUS.get(code, 500)
-        return super().error(code, message, status)
-
-    def reject(self, received: Received, request: HttpRequest) -> HttpResponse | None:
-        """Return the response to a request without credentials, or that has timed out."""
-        if self._store.token is not None and not self._behavior.is_user(_token(request)):
-            return self.error(*_UNAUTHENTICATED)
-        value = request.header("request-timeout")
+    def authenticate(self, received: Received) -> None:
+        """End a request without credentials, or that has timed out."""
+        if self._store.token is not None and not self.is_user(self.token(received) or ""):
+            raise EndedError(Code.UNAUTHENTICATED)
+        value = first(received, "request-timeout")
         fault = int64_fault(value) if value else ""
         if fault and self._store.is_at_least("3.0"):
-            return self.error(
-                1100, f"Request-Timeout parse failed, err: {fault}: invalid parameter"
-            )
+            text = f"Request-Timeout parse failed, err: {fault}: invalid parameter"
+            raise StatusError(1100, text)
         if value and not fault and not 0 < int(value) <= _MAX_TIMEOUT:
-            return self.error(*_TIMEOUT)
-        return None
+            raise EndedError(Code.DEADLINE_EXCEEDED)
 
-    def _user(self, request: HttpRequest) -> str | None:
-        return None if self._store.token is None else _token(request)
-
-    def _create(self, request: HttpRequest) -> dict[str, Any]:
-        body = decode(request.body, "ImportReq", _CREATE, ("collectionName", "files"))
+    def _create(self, received: Received) -> dict[str, Any]:
+        body = decode(received.request, "ImportReq", "collectionName", "files")
         values: dict[str, str | None] = body.get("options") or {}
         options = {key: value or "" for key, value in values.items()}
-        if self._store.is_at_least("3.0") and options.get("auto_commit", "true") not in {
-            "true",
-            "false",
-        }:
-            raise StatusError(
-                1801,
-                "can only accept json format request, error: options.auto_commit must be one of "
-                '"true" or "false": invalid parameter',
-            )
-        db_name = body.get("dbName") or request.header("db-name")
-        self._behavior.require_import(self._user(request), body["collectionName"], db_name)
-        job = self._behavior.create(
-            NewImport(
-                body["collectionName"],
-                db_name,
-                body.get("partitionName") or "",
-                [group or [] for group in body["files"]],
-                options,
-                request.header("idempotency-key"),
-            )
-        )
-        return {"jobId": job.job_id}
+        auto_commit = options.get("auto_commit", "true")
+        if self._store.is_at_least("3.0") and auto_commit not in {"true", "false"}:
+            text = 'options.auto_commit must be one of "true" or "false": invalid parameter'
+            raise StatusError(1801, f"can only accept json format request, error: {text}")
+        name, db_name = body["collectionName"], body.get("dbName") or first(received, "db-name")
+        self.require_import(received, name, db_name)
+        groups: list[list[str]] = [group or [] for group in body["files"]]
+        key, partition = first(received, "idempotency-key"), body.get("partitionName") or ""
+        new = NewImport(name, db_name, partition, groups, options, key)
+        return {"jobId": self.create(new)}
 
-    def _describe(self, request: HttpRequest) -> dict[str, Any]:
-        job_id, db_name = self._job_id(request), request.header("db-name")
-        user = self._user(request)
+    def _describe(self, received: Received) -> dict[str, Any]:
+        job_id, db_name = _job(received)
         if not self._store.is_at_least("2.6"):
-            self._behavior.require_admin(user, "PrivilegeGetImportProgress", db_name)
-        job = self._behavior.find(job_id)
-        self._behavior.require_import(user, job.job.collection_name, db_name)
-        return job_data(job, with_create_time=self._store.rest_has("create_time"))
+            self.require_admin(received, "PrivilegeGetImportProgress", db_name)
+        job = self.find(job_id)
+        self.require_import(received, job.job.collection_name, db_name)
+        return job_data(job, with_create_time=self._store.rest_has("create_time", "2.6"))
 
-    def _list(self, request: HttpRequest) -> dict[str, Any]:
-        body = decode(request.body, "OptionalCollectionNameReq", _LIST, ())
-        header = request.header("db-name")
-        db_name, user = body.get("dbName") or header, self._user(request)
+    def _list(self, received: Received) -> dict[str, Any]:
+        body = decode(received.request, "OptionalCollectionNameReq")
+        header = first(received, "db-name")
+        db_name = body.get("dbName") or header
         if not self._store.is_at_least("2.6"):
-            self._behavior.require_admin(user, "PrivilegeListImport", db_name)
-        jobs = self._behavior.list_jobs(body.get("collectionName") or "", db_name)
-        return list_data(
-            [
-                job
-                for job in jobs
-                if self._behavior.may_import(user, job.job.collection_name, header)
-            ]
-        )
+            self.require_admin(received, "PrivilegeListImport", db_name)
+        jobs = [
+            job_data(job)
+            for job in self.list_jobs(body.get("collectionName") or "", db_name)
+            if self.may_import(received, job.job.collection_name, header)
+        ]
+        return {"records": records(jobs, "jobId", "collectionName", "state", "progress", "reason")}
 
-    def _commit(self, request: HttpRequest) -> dict[str, Any]:
-        self._behavior.commit(self._permitted(request))
-        return {}
-
-    def _abort(self, request: HttpRequest) -> dict[str, Any]:
-        self._behavior.abort(self._permitted(request))
-        return {}
-
-    def _permitted(self, request: HttpRequest) -> str:
-        """Return the id of the job; a user needs the privilege to import into its collection."""
-        job_id = self._job_id(request)
+    def _end(self, execute: Callable[[str], None], received: Received) -> dict[str, Any]:
+        """Commit or abort a job; a user needs the privilege to import into its collection."""
+        job_id, db_name = _job(received)
         job = self._store.jobs.get(job_id)
         if job is not None:
-            db_name = request.header("db-name")
-            self._behavior.require_import(self._user(request), job.collection_name, db_name)
-        return job_id
-
-    def _job_id(self, request: HttpRequest) -> str:
-        return str(decode(request.body, "JobIDReq", {"jobId": str}, ("jobId",))["jobId"])
+            self.require_import(received, job.collection_name, db_name)
+        execute(job_id)
+        return {}
 
 
-def _token(request: HttpRequest) -> str:
-    """Return the credentials of a request, or ""."""
-    return _basic(request) or request.header("authorization").removeprefix("Bearer ")
+class CloudApi(HttpApi):
+    """The import API at ``https://api.cloud.zilliz.com``.
+
+    Written from its documentation and its clients: Milvus' paths, with other bodies, ids, pages and
+    errors. The texts of errors are made up, except that of a wrong key; the codes are from its
+    documentation where it has one.
+    """
+
+    def __init__(self, store: JobStore, face: Face) -> None:
+        super().__init__(store, face)
+        self._times: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the methods of Zilliz Cloud."""
+        reads = dict.fromkeys(("describe", "get_progress"), self._describe)
+        return {"create": self._create, "list": self._list, **reads}
+
+    def authenticate(self, received: Received) -> None:
+        """Raise StatusError for a wrong key."""
+        key, token = self.token(received), self._store.token
+        if not key or (token is not None and not self.is_user(key)):
+            raise StatusError(21119, "The apikey is illegal.")
+
+    def execute(self, received: Received, handler: Handler | str) -> HttpResponse:
+        """Return the response to a request, or that of a gateway above the rate limit."""
+        key, now = (self.token(received) or "", received.method), time.monotonic()
+        limit, page = self._store.cloud.requests_per_second, FAULTS["http-429"].http
+        recent = self._times[key] = [past for past in self._times[key] if past > now - 1]
+        if limit is not None and page is not None and len(recent) >= limit:
+            return replace(page, headers=(("Retry-After", "1"),))
+        recent.append(now)
+        return super().execute(received, handler)
+
+    def _body(self, received: Received, *required: str) -> dict[str, Any]:
+        """Return the body of a request for one known cluster, or for a project and its region."""
+        body = decode(received.request, "ImportReq", *required)
+        cluster, project = body.get("clusterId"), body.get("projectId")
+        if bool(cluster) is bool(project and body.get("regionId")):
+            reason = "The request needs clusterId, or projectId and regionId."
+            raise StatusError(1100 if project else 90104, reason)
+        known = self._store.cloud.clusters
+        if known is not None and (cluster or project) not in known:
+            raise StatusError(80020, "Cluster not exist or you don't have permission.")
+        return body
+
+    def _create(self, received: Received) -> dict[str, Any]:
+        body = self._body(received, "collectionName")
+        one: list[str] = [body["objectUrl"]] if body.get("objectUrl") else []
+        urls: list[list[str] | None] = body.get("objectUrls") or ([one] if one else [])
+        paths: list[list[str] | None] = body.get("dataPaths") or []
+        if bool(urls) is bool(paths) or bool(paths) is not bool(body.get("volumeName")):
+            raise StatusError(1100, "Give objectUrls, or volumeName and dataPaths.")
+        if bool(body.get("accessKey")) is not bool(body.get("secretKey")):
+            raise StatusError(1100, "Give accessKey and secretKey, or neither.")
+        db_name = body.get("dbName") or ""
+        self.check_collection(body["collectionName"], db_name, creating=True)
+        self.check_limit()
+        groups = [[path.partition("?")[0] for path in group or []] for group in urls or paths]
+        new = NewImport(body["collectionName"], db_name, "", groups, {}, "")
+        return {"jobId": self.add(new, f"job-{self._store.free_id():0>21}")}
+
+    def _describe(self, received: Received) -> dict[str, Any]:
+        body = self._body(received, "jobId")
+        job = self._store.jobs.get(body["jobId"])
+        if job is None:
+            raise StatusError(2100, f"import job does not exist, jobID={body['jobId']}")
+        rows = self._store.cloud.imported_rows
+        return cloud_job_data(job.count_reply(), with_rows=rows)
+
+    def _list(self, received: Received) -> dict[str, Any]:
+        body = self._body(received)
+        page, size = body.get("currentPage", 1), body.get("pageSize", 10)
+        if page < 1 or size < 1:
+            raise StatusError(1100, "currentPage and pageSize must be positive.")
+        name, db_name = body.get("collectionName"), body.get("dbName") or ""
+        jobs = [j for j in self._store.jobs.values() if not name or is_of(j, name, db_name)]
+        rows = [
+            cloud_job_data(job.count_reply(), with_rows=False)
+            for job in jobs[(page - 1) * size :][:size]
+        ]
+        found = records(rows, "collectionName", "jobId", "state")
+        return {"count": len(jobs), "currentPage": page, "pageSize": size, "records": found}
 
 
-def _basic(request: HttpRequest) -> str:
+async def _send(request: web.BaseRequest, response: HttpResponse) -> web.StreamResponse:
+    """Send a response, unless the client has closed the connection."""
+    from aiohttp import web  # noqa: PLC0415 - an extra, which is loaded by now
+
+    body = response.body or b""
+    stream = web.StreamResponse(status=response.status or 200, headers=_JSON)
+    stream.headers.update(response.headers)
+    if response.gzip:
+        body = gzip.compress(body)
+        stream.headers["Content-Encoding"] = "gzip"
+    stream.content_length = size = max(len(body), response.size)
+    sent = 0 if request.method == "HEAD" else size // 2 if response.close == "within" else size
+    with contextlib.suppress(ConnectionError):
+        if response.close == "before" and request.transport is not None:
+            request.transport.close()
+        await stream.prepare(request)
+        for start in range(0, sent, _CHUNK):
+            end = min(start + _CHUNK, sent)
+            await stream.write(body[start:end].ljust(end - start))
+        if response.close == "within" and request.transport is not None:
+            request.transport.close()
+        await stream.write_eof()
+    return stream
+
+
+def _is_own_error(record: logging.LogRecord) -> bool:
+    """Return whether a record is not about bytes that are no HTTP, as a gRPC client sends."""
+    return not record.exc_info or "aiohttp" not in type(record.exc_info[1]).__module__
+
+
+_LOG.addFilter(_is_own_error)
+
+
+def _server_context(key: bytes, certificate: bytes, client_ca: bytes | None) -> ssl.SSLContext:
+    """Return the TLS settings of a server; ``client_ca`` requires a certificate of the client."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as folder:  # ssl reads them from files only
+        path = Path(folder, "both.pem")
+        path.write_bytes(key + b"\n" + certificate)
+        context.load_cert_chain(path)
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=client_ca.decode())
+    return context
+
+
+def _job(received: Received) -> tuple[str, str]:
+    """Return the id of the job that a request is about, and the database of its header."""
+    body = decode(received.request, "JobIDReq", "jobId")
+    return str(body["jobId"]), first(received, "db-name")
+
+
+def _basic(received: Received) -> str:
     """Return the credentials of HTTP Basic, or ""."""
-    scheme, _, value = request.header("authorization").partition(" ")
-    if scheme != "Basic":
-        return ""
-    try:
-        return base64.b64decode(value, validate=True).decode()
-    except ValueError:
-        return ""
-
-
-def _envelope(status: int, value: dict[str, Any]) -> HttpResponse:
-    """Return a response with a JSON body."""
-    return HttpResponse(status, json.dumps(value, ensure_ascii=False).encode())
-
-
-def _received(face: Face, method: str, request: HttpRequest) -> Received:
-    body: Any = request.body
-    with contextlib.suppress(ValueError, RecursionError):
-        body = json.loads(request.body)
-    seconds = request.header("request-timeout")
-    timeout = float(seconds) if seconds.isdecimal() and seconds.isascii() else None
-    headers = cast("tuple[tuple[str, str | bytes], ...]", request.headers)
-    return Received(face, method, body, headers, timeout)
+    scheme, _, value = first(received, "authorization").partition(" ")
+    with contextlib.suppress(ValueError):
+        return base64.b64decode(value, validate=True).decode() if scheme == "Basic" else ""
+    return ""

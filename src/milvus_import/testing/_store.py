@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final, Literal, get_args
 
 from ._faults import FAULTS, MESSAGES, METHODS, Fault, Metadata, Received
@@ -14,12 +16,6 @@ from ._jobs import FakeFile, FakeJob, state_number
 Version = Literal["2.3", "2.4", "2.5", "2.6", "3.0"]
 
 _JOB_ID: Final = re.compile(r"[0-9]{1,19}|job-[0-9A-Za-z]{21}", re.ASCII)
-_REST_SINCE: Final[Mapping[str, Version]] = {
-    "describe": "2.5",
-    "create_time": "2.6",
-    "two_phase": "3.0",
-    "trace_id": "3.0",
-}
 _FIRST_JOB_ID: Final = 450_000_000_000_000_001
 
 
@@ -66,7 +62,7 @@ class ZillizBehavior:
 @dataclass(slots=True)
 class _Injection:
     fault: Fault
-    times: int | None
+    times: float
     method: str | None
     job_id: str | None
 
@@ -77,7 +73,7 @@ class _Injection:
         """
         if self.fault.http is not None and received.service not in {"rest", "cloud"}:
             return False
-        if self.job_id is not None and self.job_id != received.job_id:
+        if self.job_id not in {None, received.job_id}:
             return False
         return self.method == received.method or (self.method is None and not is_unimplemented)
 
@@ -86,10 +82,8 @@ class JobStore:
     """The jobs and the settings of a simulated Milvus. FakeMilvus documents the constructor."""
 
     def __init__(
-        self, *, version: Version, token: str | None, clock: Callable[[], float], max_received: int
+        self, version: Version, token: str | None, clock: Callable[[], float], max_received: int
     ) -> None:
-        if max_received < 1:
-            raise ValueError(f"max_received must be at least 1, got {max_received}")
         self.received: list[Received] = []
         """The calls that arrived, in order; beyond ``max_received`` the oldest are dropped."""
         self.unimplemented: list[Received] = []
@@ -108,6 +102,8 @@ class JobStore:
         database "shop". None is an administrator."""
         self.jobs: dict[str, FakeJob] = {}
         """The jobs by id. After ``del server.jobs[job_id]`` the job no longer exists."""
+        self.ids_by_key: dict[str | bool, str] = {}
+        """The ids of the newest jobs by idempotency key."""
         self.collections: Collection[str] | None = None
         """Names of the collections that exist, in every database; None accepts every name."""
         self.partitions: Mapping[str, Collection[str]] | None = None
@@ -139,7 +135,7 @@ class JobStore:
         """The metadata that the gRPC services send before each reply."""
         self.trailing_metadata: Metadata = ()
         """The metadata that the gRPC services send after each reply."""
-        self._next_id = _FIRST_JOB_ID
+        self._free_ids = map(str, count(_FIRST_JOB_ID))
 
     @property
     def version(self) -> Version:
@@ -153,10 +149,10 @@ class JobStore:
             raise ValueError(f"version must be one of {known}, got {version!r}")
         self._version: Version = version
 
-    def rest_has(self, name: str) -> bool:
+    def rest_has(self, name: str, since: Version) -> bool:
         """Return a switch of ``rest``, or whether the simulated version has it."""
         value: bool | None = getattr(self.rest, name)
-        return self.is_at_least(_REST_SINCE[name]) if value is None else value
+        return self.is_at_least(since) if value is None else value
 
     def is_at_least(self, version: Version) -> bool:
         """Return whether the simulated version is this one or newer."""
@@ -172,24 +168,19 @@ class JobStore:
         if job is not None and fields:
             raise TypeError("add_job takes a FakeJob or its fields, not both")
         if not isinstance(job, FakeJob | None):
-            raise TypeError(
-                f"add_job takes a FakeJob or keyword arguments, got {job!r}. Pass the collection "
-                "as collection_name=, the id as job_id=."
-            )
+            hint = "Pass the collection as collection_name=, the id as job_id=."
+            raise TypeError(f"add_job takes a FakeJob or keyword arguments, got {job!r}. {hint}")
         job = job or FakeJob(**fields)
-        if not job.job_id:
-            job.job_id = self.free_id()
-        if not _JOB_ID.fullmatch(job.job_id) or (
-            job.job_id.isdecimal() and int(job.job_id) >= 2**63
-        ):
+        job.job_id = job.job_id or self.free_id()
+        is_number = job.job_id.isdecimal()
+        if not _JOB_ID.fullmatch(job.job_id) or (is_number and int(job.job_id) >= 2**63):
             raise ValueError(
                 "job_id must be a decimal integer of at most 2**63-1, or as on Zilliz Cloud 'job-' "
                 f"and 21 letters or digits, got {job.job_id!r}"
             )
         if job.job_id in self.jobs:
-            raise ValueError(
-                f"job_id must be new, got {job.job_id!r}. Delete the other job from `jobs` first."
-            )
+            hint = "Delete the other job from `jobs` first."
+            raise ValueError(f"job_id must be new, got {job.job_id!r}. {hint}")
         for file in job.files:
             if not isinstance(file, FakeFile):
                 raise TypeError(f"files must contain FakeFile objects, got {file!r}")
@@ -219,21 +210,20 @@ class JobStore:
             raise ValueError(f"times must be at least 1, or None for all calls, got {times}")
         if method is not None and method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-        if isinstance(fault, str):
-            if fault not in FAULTS:
-                raise ValueError(f"fault must be one of {', '.join(FAULTS)}, got {fault!r}")
-            fault = FAULTS[fault]
+        if isinstance(fault, str) and fault not in FAULTS:
+            raise ValueError(f"fault must be one of {', '.join(FAULTS)}, got {fault!r}")
+        fault = FAULTS[fault] if isinstance(fault, str) else fault
         if not isinstance(fault, Fault):
             raise TypeError(f"fault must be a Fault or a name in FAULTS, got {fault!r}")
         if fault.http is not None and method in MESSAGES:
             raise ValueError(f"method must be a REST method for an HTTP fault, got {method!r}")
-        self._injections.append(_Injection(fault, times, method, job_id))
+        self._injections.append(_Injection(fault, times or math.inf, method, job_id))
 
     def clear_faults(self) -> None:
         """Remove every injected fault."""
         self._injections.clear()
 
-    def receive(self, received: Received, *, is_unimplemented: bool) -> Fault | None:
+    def receive(self, received: Received, *, is_unimplemented: bool) -> Fault:
         """Record a call, drop the oldest beyond the limit, and return the fault for it.
 
         Calls for a job that hangs do so too.
@@ -243,20 +233,16 @@ class JobStore:
         del calls[: -self._max_received]
         for injection in self._injections:
             if injection.matches(received, is_unimplemented=is_unimplemented):
-                if injection.times is not None:
-                    injection.times -= 1
-                    if injection.times <= 0:
-                        self._injections.remove(injection)
+                injection.times -= 1
+                if injection.times <= 0:
+                    self._injections.remove(injection)
                 return injection.fault
-        fault = None
-        if self.choose_fault is not None and not is_unimplemented:
-            fault = self.choose_fault(received)
         job = self.jobs.get(received.job_id)
-        return FAULTS["hang"] if fault is None and job is not None and job.hangs else fault
+        fault = FAULTS["hang"] if job is not None and job.hangs else Fault()
+        if self.choose_fault is not None and not is_unimplemented:
+            return self.choose_fault(received) or fault
+        return fault
 
     def free_id(self) -> str:
         """Return the next free job id of a Milvus."""
-        while str(self._next_id) in self.jobs:
-            self._next_id += 1
-        self._next_id += 1
-        return str(self._next_id - 1)
+        return next(job_id for job_id in self._free_ids if job_id not in self.jobs)
