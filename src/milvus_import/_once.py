@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Unpack, cast
+from dataclasses import KW_ONLY, dataclass, field, fields
+from typing import Any, Unpack, cast
 
 from ._address import TLSConfig, parse_uri
 from ._client import ImportClient
@@ -51,19 +51,10 @@ async def get_import_progress(
     """
     if not isinstance(option, GetImportProgressOption):
         raise TypeError(f"option must be a GetImportProgressOption, got {type(option).__name__}")
-    client = ImportClient(
-        option.uri,
-        token=option.token,
-        user=option.user,
-        password=option.password,
-        db_name=option.db_name,
-        tls=option.tls,
-        service=option.service,
-        cluster_id=option.cluster_id,
-        project_id=option.project_id,
-        region_id=option.region_id,
-    )
-    progress = client.get_import_progress(option.job_id, **call)
+    arguments: dict[str, Any] = {each.name: getattr(option, each.name) for each in fields(option)}
+    job_id = arguments.pop("job_id")
+    client = ImportClient(**arguments)
+    progress = client.get_import_progress(job_id, **call)
     cast("dict[str, object]", call).clear()  # error reporters show the variables of frames
     async with client:
         return await progress

@@ -54,7 +54,7 @@ _SECRET_HEADERS = frozenset(
 _PROXY = r"(?:((?i:https?))://)?(?:[^@/\s]*@)?(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?/?"
 
 
-class _Response(NamedTuple):
+class HttpReply(NamedTuple):
     """A complete HTTP response."""
 
     status: int
@@ -62,21 +62,14 @@ class _Response(NamedTuple):
     headers: Headers
     """The names are in lower case."""
     body: bytes
-
-
-class HttpReply(NamedTuple):
-    """A complete HTTP response, and the record of its call."""
-
-    status: int
-    reason: str
-    headers: Headers
-    body: bytes
-    record: CallRecord
+    record: CallRecord | None = None
+    """The record of its call, once that has ended."""
 
     @property
     def text(self) -> str:
         """Status, reason phrase and the beginning of the body, for messages."""
-        return _text(self)
+        content_type = str(dict(self.headers).get("content-type", ""))
+        return response_text(self.status, self.reason, content_type, self.body)
 
 
 class _Failure(NamedTuple):
@@ -181,7 +174,7 @@ class HttpConnection(LazyConnection):
 
     async def _exchange(
         self, path: str, body: bytes, headers: list[tuple[str, Any]]
-    ) -> _Response | _Failure:
+    ) -> HttpReply | _Failure:
         """Send the request and read the response. Never raises: an error would hold the token."""
         session = self._session
         assert session is not None, "the connection is open"  # noqa: S101 - for the type checkers
@@ -194,7 +187,7 @@ class HttpConnection(LazyConnection):
         except Exception as error:  # noqa: BLE001 - an error of a library, classified by its type
             return _Failure(*transport_failure(error, proxy=self._proxy_name))
 
-    async def _read(self, response: aiohttp.ClientResponse) -> _Response | _Failure:
+    async def _read(self, response: aiohttp.ClientResponse) -> HttpReply | _Failure:
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"", "identity"}:
             text = f"{COMPRESSED} ({encoding[:20]}), which was not requested"
@@ -217,7 +210,7 @@ class HttpConnection(LazyConnection):
             for name, value in response.headers.items()
             if name.lower() not in _SECRET_HEADERS
         )
-        return _Response(response.status, response.reason or "", headers, b"".join(chunks))
+        return HttpReply(response.status, response.reason or "", headers, b"".join(chunks))
 
 
 class _HttpRequest(Request):
@@ -226,7 +219,7 @@ class _HttpRequest(Request):
     __slots__ = ()
 
     prefix = PREFIX
-    runner: asyncio.Task[_Response | _Failure]
+    runner: asyncio.Task[HttpReply | _Failure]
 
     async def outcome(self, *, overdue: bool) -> HttpReply | MilvusImportError:
         """Return the response, whatever its status, or the error of a request without one."""
@@ -235,19 +228,14 @@ class _HttpRequest(Request):
             code, details = grpc.StatusCode.DEADLINE_EXCEEDED, DEADLINE_TEXT
         elif not self.runner.cancelled():
             ended = self.runner.result()
-            if isinstance(ended, _Response):
+            if isinstance(ended, HttpReply):
                 code, details = grpc.StatusCode.OK, ""
                 if not 200 <= ended.status < 300:
-                    code, details = http_code(ended.status), _text(ended)
-                return HttpReply(*ended, self.report(code, details, ended.headers))
+                    code, details = http_code(ended.status), ended.text
+                return ended._replace(record=self.report(code, details, ended.headers))
             code, details = ended
         record = self.report(code, details)
         return self.closed_error(code) or transport_error(code, details, record)
-
-
-def _text(response: _Response | HttpReply) -> str:
-    content_type = str(dict(response.headers).get("content-type", ""))
-    return response_text(response.status, response.reason, content_type, response.body)
 
 
 def _load_aiohttp() -> Any:

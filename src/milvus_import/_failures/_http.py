@@ -51,7 +51,7 @@ _TRANSPORT: Final = (
 
 
 def http_status_error(
-    status: int, text: str, record: CallRecord, *, by_milvus: bool = False
+    status: int, text: str, record: CallRecord | None, *, by_milvus: bool = False
 ) -> CallError:
     """Return the error of an HTTP response, chosen by its status.
 
@@ -113,7 +113,7 @@ def is_missing_route(status: int, body: bytes) -> bool:
     return status == 404 and body.strip() == MISSING_ROUTE.encode()
 
 
-def missing_route_error(text: str, record: CallRecord, hint: Hint) -> UnsupportedServerError:
+def missing_route_error(text: str, record: CallRecord | None, hint: Hint) -> UnsupportedServerError:
     """Return the error of a path that this version of Milvus does not have."""
     error = call_error(Code.UNIMPLEMENTED, text, record, http_status=404, hint=hint)
     return cast("UnsupportedServerError", error)
