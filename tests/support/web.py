@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+import pytest
+
+from milvus_import import ImportClient, MilvusImportError
+
+JOB = "450000000000000001"
 CLOSE = b""
 """A reply: close the connection without one."""
 HANG = b"hang"
@@ -27,6 +32,15 @@ class WebRequest:
     @property
     def path(self) -> str:
         return self.head.split(b" ", 2)[1].decode()
+
+    @property
+    def method(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
 
     def header(self, name: str) -> str | None:
         """Return a header, or None if it was not sent."""
@@ -83,16 +97,25 @@ def reply(
     return f"{head}{extra}\r\n".encode() + content
 
 
+def success(data: object) -> bytes:
+    """Return a successful response of Milvus."""
+    return reply({"code": 0, "data": data})
+
+
+IMPORTING = success({"state": "Importing", "progress": 40})
+COMPLETED = success({"state": "Completed", "progress": 100})
+CREATED = success({"jobId": JOB})
+NO_ROUTE = reply(b"404 page not found", 404, "content-type: text/plain")
+"""What Milvus responds to a path that it does not have."""
+
+
 @asynccontextmanager
-async def serving(
-    *replies: bytes, path: str | None = None, context: ssl.SSLContext | None = None
-) -> AsyncGenerator[Web, None]:
+async def serving(*replies: bytes, path: str | None = None) -> AsyncGenerator[Web, None]:
     """Serve on a free port, or on the socket ``path``."""
     web = Web(list(replies))
     if path is None:
-        server = await asyncio.start_server(web.serve, "127.0.0.1", 0, ssl=context)
-        port = server.sockets[0].getsockname()[1]
-        web.uri = f"{'http' if context is None else 'https'}://127.0.0.1:{port}"
+        server = await asyncio.start_server(web.serve, "127.0.0.1", 0)
+        web.uri = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     else:
         server = await asyncio.start_unix_server(web.serve, path)
         web.uri = f"unix:{path}"
@@ -100,3 +123,22 @@ async def serving(
         yield web
     finally:
         server.close()
+
+
+@asynccontextmanager
+async def connected(
+    *replies: bytes, **options: Any
+) -> AsyncGenerator[tuple[ImportClient, Web], None]:
+    """Serve the replies to a client of REST."""
+    options = {"service": "rest"} | options
+    async with serving(*replies) as server, ImportClient(server.uri, **options) as client:
+        yield client, server
+
+
+async def error_of(
+    call: Awaitable[object], kind: type[Exception] = MilvusImportError, match: str | None = None
+) -> Any:
+    """Return the error that a call raises."""
+    with pytest.raises(kind, match=match) as caught:
+        await call
+    return caught.value
