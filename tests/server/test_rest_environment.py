@@ -12,10 +12,11 @@ from typing import Any
 import anyio.to_thread
 import pytest
 import web
-from certificates import Certificates, make_certificates
+from certificates import make_certificates
 from command_line import invoke
 from network import closed_port
 from times import GUARD
+from web import IMPORTING, JOB, error_of
 
 from milvus_import import ArgumentError, ImportClient, TLSConfig, UnavailableError
 from milvus_import._errors import hint_of
@@ -25,7 +26,7 @@ from milvus_import.testing import FakeMilvus
 pytestmark = pytest.mark.anyio
 
 ELSEWHERE = "milvus.invalid"
-JOB = "450000000000000001"
+CERTIFICATES = make_certificates()
 PROXY_VARIABLES = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
 ROOTS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
 
@@ -34,11 +35,6 @@ ROOTS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*PROXY_VARIABLES, *map(str.upper, PROXY_VARIABLES), *ROOTS):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module")
-def certificates() -> Certificates:
-    return make_certificates()
 
 
 # Proxies over REST.
@@ -113,27 +109,31 @@ def test_proxy_variable_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("scheme", ["http://", "HTTP://", ""])
 async def test_proxy_with_a_user_is_used(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    reply = web.reply({"code": 0, "data": {"state": "Importing", "progress": 40}})
-    async with web.serving(reply) as proxy:
+    async with web.serving(IMPORTING) as proxy:
         address = proxy.uri.removeprefix("http://")
         monkeypatch.setenv("HTTP_PROXY", f"{scheme}user:p%40ss@{address}/")
         async with rest() as client:
-            await client.get_import_progress(JOB)
-    assert proxy.requests[0].path.startswith(f"http://{ELSEWHERE}:19530/")
+            assert (await client.get_import_progress(JOB)).data.progress == 40
+    assert proxy.requests[0].path.startswith(f"http://{ELSEWHERE}:19530/v2/vectordb/")
     assert proxy.requests[0].header("proxy-authorization") == "Basic dXNlcjpwQHNz"
 
 
+async def test_proxy_is_not_used_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with web.connected(IMPORTING) as (client, _):
+        assert (await client.get_import_progress(JOB)).data.progress == 40
+
+
 @pytest.mark.parametrize(
-    ("variables", "named"),
-    [
-        ({"ALL_PROXY": "socks://127.0.0.1:1080/"}, "ALL_PROXY must be an HTTP proxy"),
-        ({"http_proxy": "http://proxy:port"}, "http_proxy must be an HTTP proxy"),
-    ],
+    ("variable", "proxy"),
+    [("ALL_PROXY", "socks://127.0.0.1:1080/"), ("http_proxy", "http://proxy:port")],
 )
-def test_command_line_names_the_proxy_variable(variables: dict[str, str], named: str) -> None:
-    ended = invoke(*("list", "--uri", f"http://{ELSEWHERE}", "--service", "rest"), **variables)
-    assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith(f"milvus-import: the environment variable {named}")
+def test_command_line_names_the_proxy_variable(variable: str, proxy: str) -> None:
+    uri = f"http://{ELSEWHERE}"
+    ended = invoke("list", "--uri", uri, "--service", "rest", **{variable: proxy})
+    named = f"milvus-import: the environment variable {variable} must be an HTTP proxy"
+    assert (ended.code, ended.out, ended.err[: len(named)]) == (2, "", named)
     assert len(ended.err.splitlines()) == 2  # the other one names --help
 
 
@@ -143,11 +143,13 @@ async def test_proxy_that_fails_is_named(
     scheme: str, reply: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with web.serving(reply) as proxy:
-        monkeypatch.setenv("ALL_PROXY", proxy.uri)
+        monkeypatch.setenv("HTTPS_PROXY" if scheme == "https" else "ALL_PROXY", proxy.uri)
         async with ImportClient(f"{scheme}://{ELSEWHERE}", service="rest") as client:
-            with pytest.raises(Exception, match="proxy") as caught:
-                await client.get_import_progress(JOB)
-    assert getattr(caught.value, "hint", None) == Hint.REST_PROXY.python
+            error = await error_of(client.get_import_progress(JOB), match="proxy")
+            created = await error_of(client.create_import("books", ["a.json"]))
+    assert error.hint == Hint.REST_PROXY.python
+    if scheme == "https" and reply:  # the request was not sent
+        assert ("proxy" in created.hint, created.may_have_run) == (True, False)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "nobody.invalid"])
@@ -157,11 +159,10 @@ async def test_proxy_that_cannot_be_reached_is_named(
     with closed_port() as port:
         monkeypatch.setenv("ALL_PROXY", f"http://user:S3cret@{host}:{port}")
         async with rest() as client:
-            with pytest.raises(UnavailableError) as caught:
-                await client.get_import_progress(JOB)
-    assert f"through the proxy {host}:{port} (ALL_PROXY)" in str(caught.value)
-    assert hint_of(caught.value) is Hint.REST_PROXY
-    assert "S3cret" not in str(caught.value)
+            error = await error_of(client.get_import_progress(JOB), UnavailableError)
+    assert f"through the proxy {host}:{port} (ALL_PROXY)" in str(error)
+    assert hint_of(error) is Hint.REST_PROXY
+    assert "S3cret" not in str(error)
 
 
 # Proxies over gRPC.
@@ -174,9 +175,8 @@ async def test_proxy_of_grpc_that_cannot_be_reached_is_named(
 ) -> None:
     monkeypatch.setenv(variable, proxy)
     async with ImportClient(f"http://{ELSEWHERE}:19530") as client:
-        with pytest.raises(UnavailableError) as caught:
-            await client.get_import_progress(JOB)
-    assert hint_of(caught.value) is Hint.UNSET_PROXY, caught.value.details
+        error = await error_of(client.get_import_progress(JOB), UnavailableError)
+    assert hint_of(error) is Hint.UNSET_PROXY, error.details
 
 
 @pytest.mark.parametrize("reply", [web.reply(b"", 403), web.reply(b"", 407), web.CLOSE])
@@ -186,9 +186,8 @@ async def test_proxy_of_grpc_that_refuses_is_named(
     async with web.serving(reply) as proxy:
         monkeypatch.setenv("http_proxy", proxy.uri)
         async with ImportClient(f"http://{ELSEWHERE}:19530") as client:
-            with pytest.raises(UnavailableError) as caught:
-                await client.get_import_progress(JOB)
-    assert hint_of(caught.value) is Hint.UNSET_PROXY, caught.value.details
+            error = await error_of(client.get_import_progress(JOB), UnavailableError)
+    assert hint_of(error) is Hint.UNSET_PROXY, error.details
 
 
 # Root CAs.
@@ -199,26 +198,31 @@ each_service = pytest.mark.parametrize(
 )
 
 
+CONTENTS = {
+    "missing": None,
+    "no certificate": "text\n",
+    "broken": "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n",
+    "folder": None,
+}
+
+
 @each_service
-@pytest.mark.parametrize("fault", ["missing", "folder", "no certificate", "broken"])
+@pytest.mark.parametrize("fault", CONTENTS)
 def test_root_certificates_that_cannot_be_read_are_named(
     service: Any, variable: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "roots.pem"
-    if fault == "folder":
+    path, content = tmp_path / "roots.pem", CONTENTS[fault]
+    if content is not None:
+        path.write_text(content)
+    elif fault == "folder":
         path.mkdir()
-    elif fault == "no certificate":
-        path.write_text("text\n")
-    elif fault == "broken":
-        path.write_text("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
     monkeypatch.setenv(variable, str(path))
-    with pytest.raises(ArgumentError) as caught:
-        ImportClient(f"https://{ELSEWHERE}", service=service)
-    assert str(caught.value).startswith(f"the environment variable {variable} names '{path}'")
     address = f"https://{ELSEWHERE}"
+    with pytest.raises(ArgumentError) as caught:
+        ImportClient(address, service=service)
+    assert str(caught.value).startswith(f"the environment variable {variable} names '{path}'")
     ended = invoke("list", "--uri", address, "--service", service, **{variable: str(path)})
-    assert ended.code == 2
-    assert f"variable {variable} names" in ended.err
+    assert (ended.code, f"variable {variable} names" in ended.err) == (2, True)
     ImportClient(f"http://{ELSEWHERE}", service=service)  # without TLS it is not read
 
 
@@ -226,12 +230,11 @@ def test_root_certificates_that_cannot_be_read_are_named(
 async def test_root_certificates_of_a_variable_are_used(
     service: Any,
     variable: str,
-    certificates: Certificates,
     tmp_path: Path,
 ) -> None:
     """In a process of its own: gRPC reads its variable once."""
     path = tmp_path / "roots.pem"
-    path.write_bytes(certificates.ca)
+    path.write_bytes(CERTIFICATES.ca)
     program = (
         "import asyncio, sys\nfrom milvus_import import ImportClient\n"
         "async def main():\n"
@@ -239,7 +242,7 @@ async def test_root_certificates_of_a_variable_are_used(
         "        print(await client.check())\n"
         "asyncio.run(main())\n"
     )
-    async with FakeMilvus(version="3.0", tls=certificates.server) as fake:
+    async with FakeMilvus(version="3.0", tls=CERTIFICATES.server) as fake:
         uri = fake.rest_uri if service == "rest" else fake.internal_uri
         assert (await run_program(program, uri, service, **{variable: str(path)})) in {
             "rest\n",
@@ -251,11 +254,10 @@ async def test_root_certificates_of_a_variable_are_used(
 def test_ca_of_the_client_replaces_the_variable(
     service: Any,
     variable: str,
-    certificates: Certificates,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(variable, "/missing")
-    ImportClient(f"https://{ELSEWHERE}", service=service, tls=TLSConfig(ca=certificates.ca))
+    ImportClient(f"https://{ELSEWHERE}", service=service, tls=TLSConfig(ca=CERTIFICATES.ca))
 
 
 def test_folders_of_root_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
