@@ -5,7 +5,6 @@ The texts differ between versions of grpcio: these tests run with the lowest and
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,8 @@ import pytest
 from frames import Connection, frame_port
 from h2_server import grpc_status, h2_server
 from interceptors import Pass
+from network import closed_port
+from web import error_of
 
 from milvus_import import CallError, CallRecord, ImportClient, UnavailableError
 from milvus_import._errors import hint_of
@@ -37,9 +38,8 @@ async def failure(
             if write
             else client.get_import_progress("7", on_finish=records.append, **options)
         )
-        with pytest.raises(CallError) as caught:
-            await call
-    return caught.value, records, port.requests
+        error = await error_of(call, CallError)
+    return error, records, port.requests
 
 
 BREAKS: dict[str, Respond] = {
@@ -70,12 +70,9 @@ async def test_write_is_sent_once_when_its_connection_breaks(respond: Respond) -
 
 async def test_refused_connection_is_not_retried() -> None:
     records: list[CallRecord] = []
-    with socket.socket() as bound:  # it does not listen
-        bound.bind(("127.0.0.1", 0))
-        async with ImportClient(f"http://127.0.0.1:{bound.getsockname()[1]}") as client:
-            with pytest.raises(UnavailableError) as caught:
-                await client.get_import_progress("7", on_finish=records.append)
-    error = caught.value
+    with closed_port() as port:
+        async with ImportClient(f"http://127.0.0.1:{port}", on_finish=records.append) as client:
+            error = await error_of(client.get_import_progress("7"), UnavailableError)
     assert not connection_broke(error), error.details
     assert (error.transient, error.may_have_run) == (True, False)
     assert hint_of(error) is Hint.CHECK_ADDRESS
@@ -100,22 +97,6 @@ async def test_empty_http_200_has_no_grpc_status(respond: Respond) -> None:
     error, _, requests = await failure(respond, "auto", write=True)
     assert requests == 1
     assert hint_of(error) is Hint.REPEAT_WITH_KEY
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "hint"),
-    [
-        (302, Code.UNKNOWN, Hint.GATEWAY_HTTPS),
-        (404, Code.UNIMPLEMENTED, Hint.GATEWAY_ROUTE),
-        (429, Code.UNAVAILABLE, Hint.GATEWAY_RATE_LIMIT),
-        (500, Code.UNKNOWN, Hint.GATEWAY_ERROR),
-        (503, Code.UNAVAILABLE, Hint.GATEWAY_UNAVAILABLE),
-    ],
-)
-async def test_http_status_is_not_retried(status: int, code: grpc.StatusCode, hint: Hint) -> None:
-    error, records, requests = await failure(lambda connection: connection.http(status))
-    assert (error.code, error.http_status, hint_of(error)) == (code, status, hint)
-    assert (len(records), requests) == (1, 1)
 
 
 @pytest.mark.parametrize(
