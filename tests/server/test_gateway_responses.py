@@ -6,6 +6,7 @@ nginx and HAProxy run in tests/gateways.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import grpc
 import pytest
@@ -102,6 +103,7 @@ ROWS: dict[str, tuple[Response, grpc.StatusCode, Hint]] = {
     "a web page": (PAGE, Code.UNKNOWN, Hint.NO_GRPC_STATUS),
     "caddy: backend refuses connections": (http(502), Code.UNAVAILABLE, Hint.GATEWAY_BACKEND),
     "HTTP 302": (http(302), Code.UNKNOWN, Hint.GATEWAY_HTTPS),
+    "HTTP 403": (http(403), Code.PERMISSION_DENIED, Hint.GATEWAY_ACCESS),
     "HTTP 404": (http(404), Code.UNIMPLEMENTED, Hint.GATEWAY_ROUTE),
     "HTTP 429": (http(429), Code.UNAVAILABLE, Hint.GATEWAY_RATE_LIMIT),
     "HTTP 500": (http(500), Code.UNKNOWN, Hint.GATEWAY_ERROR),
@@ -114,18 +116,21 @@ TRANSIENT = [
 ]
 
 
+@pytest.mark.parametrize("service", ["internal", "auto"])
 @pytest.mark.parametrize("name", ROWS)
-async def test_response_of_a_gateway(name: str) -> None:
+async def test_response_of_a_gateway(name: str, service: Any) -> None:
     response, code, hint = ROWS[name]
+    both = service == "auto" and (code is Code.UNIMPLEMENTED or hint is Hint.NO_GRPC_STATUS)
     records: list[CallRecord] = []
     async with (
         h2_server(lambda _: response) as server,
-        ImportClient(server.uri, service="internal", on_finish=records.append) as client,
+        ImportClient(server.uri, service=service, on_finish=records.append) as client,
     ):
         error = await error_of(client.get_import_progress(JOB))
-        assert len(server.paths) == len(records) == 1  # not retried
+        assert len(server.paths) == len(records) == (2 if both else 1)  # not retried
     assert (type(error), error.code) == (CLASSES.get(code, CallError), code)
-    assert (hint_of(error), error.transient) == (hint, hint not in LASTING)
+    if not both:  # otherwise the hint names both services
+        assert (hint_of(error), error.transient) == (hint, hint not in LASTING)
     assert error.http_status == (int(name[5:]) if name.startswith("HTTP ") else error.http_status)
 
 
