@@ -65,10 +65,12 @@ class Replay(grpc.GenericRpcHandler):
     replies: Table
     received: list[Received] = field(default_factory=list[Received])
     port: int = 0
+    compression: grpc.Compression | None = None
 
     async def __aenter__(self) -> Self:
         self._server = grpc.aio.server(
-            options=[("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1)]
+            options=[("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1)],
+            compression=self.compression,
         )
         self._server.add_generic_rpc_handlers((self,))
         self.port = self._server.add_insecure_port("127.0.0.1:0")
