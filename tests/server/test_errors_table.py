@@ -333,6 +333,7 @@ class Case:
 LATE = {"rpc_timeout": TIMEOUT}
 OWN_CONNECTION = {"channel_options": [("grpc.use_local_subchannel_pool", 1)]}
 """Otherwise gRPC may give a new channel the connection that is about to end."""
+USERS = {f"bob:{SECRET}1": {"books"}}
 OVER_REST: dict[str, Any] = {"service": "rest", "metadata": {}}
 PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 NOT_LOOPBACK = "http://0.0.0.0:{place.internal_port}"
@@ -543,7 +544,7 @@ CASES: dict[str, Case] = {
     ),
     "several-servers": Case(alternating_servers, Attempt(call=wait)),
     "progress-denied-over-rest": Case(
-        partial(milvus, version="2.5", token=TOKEN, users={f"bob:{SECRET}1": {"books"}}),
+        partial(milvus, version="2.5", token=TOKEN, users=USERS, requests=2),  # no fallback
         Attempt(REST, OVER_REST | {"token": f"bob:{SECRET}1"}),
         Attempt(REST, OVER_REST),
     ),

@@ -20,7 +20,6 @@ from watching import changes, uri_of
 from web import JOB, error_of
 
 from milvus_import import (
-    AccessDeniedError,
     CallRecord,
     GetImportProgressOption,
     ImportClient,
@@ -30,7 +29,6 @@ from milvus_import import (
     JobNotFoundError,
     MilvusImportError,
     MilvusStatusError,
-    UnauthenticatedError,
     UnsupportedServerError,
     get_import_progress,
 )
@@ -93,13 +91,6 @@ async def test_every_field_on_each_service(milvus: FakeMilvus) -> None:
     for name in same:
         assert getattr(public, name) == getattr(rest, name), name
     assert not any(getattr(public, name) for name in empty)
-
-
-async def test_unknown_job_raises_job_not_found(client: ImportClient) -> None:
-    error = await error_of(client.get_import_progress(JOB), JobNotFoundError)
-    assert (error.code, error.http_status, error.service) == (2101, 200, "rest")
-    assert (error.job_id, error.transient, error.may_have_run) == (JOB, False, False)
-    assert error.to_dict()["http_status"] == 200
 
 
 @pytest.mark.parametrize("aborted", [False, True], ids=["committed", "aborted"])
@@ -211,27 +202,7 @@ async def test_milvus_2_3_has_no_rest_api_for_imports() -> None:
         assert not error.may_have_run
 
 
-# Errors.
-
-
-@pytest.mark.parametrize(
-    ("version", "token", "status", "hints"),
-    [
-        ("2.5", "bob:Secret1", 403, ("administrator", "service='public'")),
-        ("3.0", None, 401, ("Pass token=",)),
-        ("3.0", "root:wrong", 401, ("Check the user",)),
-    ],
-)
-async def test_credentials_that_do_not_suffice(
-    milvus: FakeMilvus, version: Any, token: str | None, status: int, hints: tuple[str, ...]
-) -> None:
-    milvus.version, milvus.users = version, {"bob:Secret1": {"books"}}
-    async with connect(milvus.rest_uri, token=token) as client:
-        error = await error_of(client.get_import_progress(JOB))
-    assert type(error) is (AccessDeniedError if status == 403 else UnauthenticatedError)
-    assert [hint for hint in hints if hint not in error.hint] == []
-    assert (error.http_status, error.transient) == (status, False)
-    assert methods(milvus) == ["describe"]  # no silent fallback
+# Errors: the recorded ones are in test_recordings.py.
 
 
 @pytest.mark.parametrize("standard_status", [False, True])

@@ -137,57 +137,54 @@ def test_command_line_names_the_proxy_variable(variable: str, proxy: str) -> Non
     assert len(ended.err.splitlines()) == 2  # the other one names --help
 
 
-@pytest.mark.parametrize("reply", [web.CLOSE, web.reply(b"no", 407)], ids=["closes", "407"])
-@pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_proxy_that_fails_is_named(
-    scheme: str, reply: bytes, monkeypatch: pytest.MonkeyPatch
+# Proxies that fail, over REST and over gRPC.
+
+REFUSALS = {"closes": web.CLOSE, "407": web.reply(b"no", 407), "403": web.reply(b"", 403)}
+"""The last one is also a response of the server, where a proxy of HTTP forwards requests."""
+
+
+@pytest.mark.parametrize(
+    ("service", "scheme", "variable", "refusal"),
+    [
+        *(("rest", "http", "ALL_PROXY", refusal) for refusal in ("closes", "407")),
+        *(("rest", "https", "HTTPS_PROXY", refusal) for refusal in REFUSALS),
+        *(("auto", "http", "http_proxy", refusal) for refusal in REFUSALS),
+    ],
+)
+async def test_proxy_that_refuses_is_named(
+    monkeypatch: pytest.MonkeyPatch, service: Any, scheme: str, variable: str, refusal: str
 ) -> None:
-    async with web.serving(reply) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY" if scheme == "https" else "ALL_PROXY", proxy.uri)
-        async with ImportClient(f"{scheme}://{ELSEWHERE}", service="rest") as client:
-            error = await error_of(client.get_import_progress(JOB), match="proxy")
+    async with web.serving(REFUSALS[refusal]) as proxy:
+        monkeypatch.setenv(variable, proxy.uri)
+        async with ImportClient(f"{scheme}://{ELSEWHERE}", service=service) as client:
+            error = await error_of(client.get_import_progress(JOB))
             created = await error_of(client.create_import("books", ["a.json"]))
-    assert error.hint == Hint.REST_PROXY.python
-    if scheme == "https" and reply:  # the request was not sent
+    expected = Hint.REST_PROXY if service == "rest" else Hint.UNSET_PROXY
+    assert hint_of(error) is expected, error.details
+    assert "proxy" in str(error) or service == "auto"
+    if scheme == "https" and refusal == "407":  # the request was not sent
         assert ("proxy" in created.hint, created.may_have_run) == (True, False)
 
 
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "grpc_proxy", "https_proxy", "http_proxy"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "nobody.invalid"])
 async def test_proxy_that_cannot_be_reached_is_named(
-    host: str, monkeypatch: pytest.MonkeyPatch
+    variable: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    service: Any = "rest" if variable == "ALL_PROXY" else "auto"
     with closed_port() as port:
-        monkeypatch.setenv("ALL_PROXY", f"http://user:S3cret@{host}:{port}")
-        async with rest() as client:
+        monkeypatch.setenv(variable, f"http://user:S3cret@{host}:{port}")
+        async with ImportClient(f"http://{ELSEWHERE}:19530", service=service) as client:
             error = await error_of(client.get_import_progress(JOB), UnavailableError)
-    assert f"through the proxy {host}:{port} (ALL_PROXY)" in str(error)
-    assert hint_of(error) is Hint.REST_PROXY
+            if service == "auto":  # REST rejects such a variable
+                monkeypatch.setenv(variable, "http://proxy:port")
+                async with ImportClient(f"http://{ELSEWHERE}:19530") as other:
+                    invalid = await error_of(other.get_import_progress(JOB), UnavailableError)
+                assert hint_of(invalid) is Hint.UNSET_PROXY, invalid.details
+    named = f"through the proxy {host}:{port} (ALL_PROXY)"
+    assert (named in str(error)) == (service == "rest")
+    assert hint_of(error) is (Hint.REST_PROXY if service == "rest" else Hint.UNSET_PROXY)
     assert "S3cret" not in str(error)
-
-
-# Proxies over gRPC.
-
-
-@pytest.mark.parametrize("variable", ["grpc_proxy", "https_proxy", "http_proxy"])
-@pytest.mark.parametrize("proxy", ["http://nobody.invalid:19530", "http://proxy:port"])
-async def test_proxy_of_grpc_that_cannot_be_reached_is_named(
-    variable: str, proxy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(variable, proxy)
-    async with ImportClient(f"http://{ELSEWHERE}:19530") as client:
-        error = await error_of(client.get_import_progress(JOB), UnavailableError)
-    assert hint_of(error) is Hint.UNSET_PROXY, error.details
-
-
-@pytest.mark.parametrize("reply", [web.reply(b"", 403), web.reply(b"", 407), web.CLOSE])
-async def test_proxy_of_grpc_that_refuses_is_named(
-    reply: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with web.serving(reply) as proxy:
-        monkeypatch.setenv("http_proxy", proxy.uri)
-        async with ImportClient(f"http://{ELSEWHERE}:19530") as client:
-            error = await error_of(client.get_import_progress(JOB), UnavailableError)
-    assert hint_of(error) is Hint.UNSET_PROXY, error.details
 
 
 # Root CAs.
