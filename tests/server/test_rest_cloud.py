@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -13,8 +12,6 @@ import interceptors
 import pytest
 import web
 from command_line import FAST, Ended, run, screen
-from hypothesis import given
-from hypothesis import strategies as st
 from traces import frames
 from watching import changes
 from web import error_of, success
@@ -35,12 +32,9 @@ from milvus_import import (
     Volume,
     get_import_progress,
 )
-from milvus_import._connection._method import NextPage
 from milvus_import._errors import hint_of
 from milvus_import._failures._complete import cloud_hint
 from milvus_import._hints import Hint
-from milvus_import._services import _cloud
-from milvus_import._services._requests import ListParams
 from milvus_import._text import without_queries
 from milvus_import.testing import FAULTS, FakeFile, FakeMilvus
 
@@ -90,12 +84,12 @@ def methods(fake: FakeMilvus) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("storage", "files", "body"),
+    ("files", "arguments", "body"),
     [
-        (None, [SIGNED], {"objectUrls": [[SIGNED]]}),
+        ([SIGNED], {}, {"objectUrls": [[SIGNED]]}),
         (
-            BUCKET,
             [URL, ["s3://b/id.npy", "s3://b/v.npy"], "s3://b/folder/"],
+            {"storage": BUCKET},
             {
                 "objectUrls": [[URL], ["s3://b/id.npy", "s3://b/v.npy"], ["s3://b/folder/"]],
                 "accessKey": "acc3ss-key",
@@ -103,32 +97,31 @@ def methods(fake: FakeMilvus) -> list[str]:
                 "token": "s3ssion-token",
             },
         ),
-        (BucketCredentials("a", "s"), [URL], URLS | {"accessKey": "a", "secretKey": "s"}),
-        (Volume("v"), ["1/", "b.json"], {"volumeName": "v", "dataPaths": [["1/"], ["b.json"]]}),
+        (
+            [URL],
+            {"storage": BucketCredentials("a", "s")},
+            URLS | {"accessKey": "a", "secretKey": "s"},
+        ),
+        (
+            ["1/", "b.json"],
+            {"storage": Volume("v")},
+            {"volumeName": "v", "dataPaths": [["1/"], ["b.json"]]},
+        ),
+        (
+            [URL],
+            {"db_name": "shop", "partition_name": "p", "options": {"timeout": 300}},
+            URLS | {"dbName": "shop", "partitionName": "p", "options": {"timeout": "300s"}},
+        ),
     ],
+    ids=["URL", "credentials", "no session token", "volume", "database, partition and options"],
 )
-async def test_create_sends_the_storage(
-    fake: FakeMilvus, cloud: ImportClient, storage: Any, files: Any, body: dict[str, Any]
+async def test_create_sends(
+    fake: FakeMilvus, cloud: ImportClient, files: Any, arguments: Any, body: dict[str, Any]
 ) -> None:
-    job_id = await cloud.create_import("books", files, storage=storage)
+    job_id = await cloud.create_import("books", files, **arguments)
     assert list(fake.jobs) == [job_id]
     assert job_id.startswith("job-")
     assert sent(fake) == {"collectionName": "books"} | body
-
-
-async def test_create_sends_database_partition_and_options(
-    fake: FakeMilvus, cloud: ImportClient
-) -> None:
-    await cloud.create_import(
-        "books", [URL], db_name="shop", partition_name="p", options={"timeout": 300}
-    )
-    assert sent(fake) == {
-        "collectionName": "books",
-        "objectUrls": [[URL]],
-        "dbName": "shop",
-        "partitionName": "p",
-        "options": {"timeout": "300s"},
-    }
 
 
 async def test_project_and_region_instead_of_the_cluster(
@@ -312,6 +305,8 @@ async def test_list_over_three_pages(fake: FakeMilvus, cloud: ImportClient) -> N
         ([page("a", "b", count=9), page("a", "b", count=9)], "ab", 2),  # nothing new
         ([page("a", count=9), page(count=9)], "a", 2),
         ([page(count=0)], "", 1),
+        ([page(*"abcd", count=8), page("e", count=8), page(*"fgh", count=8)], "abcdefgh", 3),
+        ([page(*"abcd"), page("e"), page(*"fgh"), page()], "abcdefgh", 4),
         ([success({"records": None, "count": None})], "", 1),
     ],
 )
@@ -347,31 +342,6 @@ async def test_error_of_a_later_page(fake: FakeMilvus, cloud: ImportClient) -> N
     fault = FAULTS["http-502-html"]
     fake.choose_fault = lambda received: fault if received.request["currentPage"] == 2 else None
     await error_of(cloud.list_imports(), UnavailableError, r"^list at .*HTTP 502")
-
-
-@given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4), with_count=st.booleans())
-def test_every_job_is_listed_once_whatever_the_pages(sizes: list[int], with_count: bool) -> None:
-    """The reader of pages, without a connection."""
-
-    class Reply:
-        status, headers, record = 200, (), None
-
-        def __init__(self, records: list[dict[str, str]]) -> None:
-            data = {"records": records} | ({"count": sum(sizes)} if with_count else {})
-            self.body = json.dumps({"code": 0, "data": data}).encode()
-
-    ids = iter(range(sum(sizes)))
-    read: Any = _cloud._list_page  # pyright: ignore[reportPrivateUsage]
-    result: Any = ListParams("", "")
-    requests = 0
-    for size in [*sizes, 0]:
-        records = [{"jobId": f"job-{next(ids)}", "state": "Pending"} for _ in range(size)]
-        result, requests = read(Reply(records), result), requests + 1
-        if not isinstance(result, NextPage):
-            break
-    jobs: Any = result
-    assert [job.job_id for job in jobs.jobs()] == [f"job-{n}" for n in range(sum(sizes))]
-    assert jobs.pages == requests == len(sizes) + (not with_count)
 
 
 # ------------------------------------------------------------------------------ following
@@ -444,19 +414,16 @@ each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
 @each_call
-async def test_wrong_key(fake: FakeMilvus, cloud: ImportClient, call: Call) -> None:
+async def test_wrong_key_and_unknown_cluster(fake: FakeMilvus, call: Call) -> None:
+    fake.token, fake.cloud.clusters = KEY, {CLUSTER}
     async with connect(fake.cloud_uri, token="wr0ng-key") as client:
         error = await error_of(call(client), UnauthenticatedError, "code 21119: The apikey")
     assert hint_of(error) is Hint.CLOUD_API_KEY
     assert (error.transient, error.may_have_run) == (False, False)
-
-
-@each_call
-async def test_unknown_cluster(fake: FakeMilvus, cloud: ImportClient, call: Call) -> None:
     async with connect(fake.cloud_uri, cluster_id="in01-2") as client:
         error = await error_of(call(client), MilvusStatusError)
-    assert (error.code, error.transient, error.may_have_run) == (80020, False, False)
     assert hint_of(error) is Hint.CLOUD_CLUSTER
+    assert (error.code, error.transient, error.may_have_run) == (80020, False, False)
     assert ".." not in str(error)
 
 
