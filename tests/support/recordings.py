@@ -274,11 +274,8 @@ class Recording:
             return oracle.jobs(self.reply)
         jobs = [
             ImportJob(
-                record["jobId"],
-                record["collectionName"],
-                ImportState(record["state"]),
-                record["progress"],
-                record.get("reason", ""),
+                *(record["jobId"], record["collectionName"], ImportState(record["state"])),
+                *(record["progress"], record.get("reason", "")),
             )
             for record in self.reply["data"]["records"]
         ]
@@ -296,14 +293,7 @@ class Recording:
         """Why the listed jobs failed."""
         if self.failure is not None and self.failure.kind != "no ids":
             return set()
-        if self.rest:
-            reasons = [job.reason for job in self.jobs]
-        elif self.service == "internal":
-            reasons = list(self.reply.reasons)
-        else:
-            infos = [info for task in self.reply.tasks for info in task.infos]
-            reasons = [info.value for info in infos if info.key == "failed_reason"]
-        return {reason for reason in reasons if reason}
+        return {job.reason for job in self.jobs if job.reason}
 
 
 def _id_in(body: Any) -> object:
