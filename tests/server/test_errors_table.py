@@ -19,7 +19,6 @@ from contextlib import (
 )
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
@@ -33,6 +32,7 @@ from frames import frame_port
 from gateways import scripted_gateway
 from interceptors import HoldBack
 from network import Relay
+from pages import table
 from processes import FakeProcess
 from times import SCALE, until
 
@@ -50,7 +50,6 @@ from milvus_import_pb import common_pb2
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_delays]
 
-PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 TIME_TO_ERROR = 3.0
 """Seconds within which an error is raised."""
 TIMEOUT = 0.3 * SCALE
@@ -82,20 +81,15 @@ class Row(NamedTuple):
 BOOLEANS = {"yes": True, "maybe": True, "no": False, "": None}
 
 
-def read_table() -> list[Row]:
-    rows: list[Row] = []
-    for line in PAGE.read_text(encoding="utf-8").partition("| Row |")[2].splitlines()[2:]:
-        if not line.startswith("|"):
-            break
-        name, _, seen, seconds, ran, transient = (c.strip() for c in line.strip("|").split("|"))
-        error = re.match(r"`(\w+)`: ", seen)
-        words = tuple(re.findall(r'"(.*?)"', seen))
-        flags = BOOLEANS[ran], BOOLEANS[transient]
-        rows.append(Row(name.strip("`"), error and error[1], words, seconds, *flags))
-    return rows
+def read_row(cells: list[str]) -> Row:
+    name, _, seen, seconds, ran, transient = cells
+    error = re.match(r"`(\w+)`: ", seen)
+    words = tuple(re.findall(r'"(.*?)"', seen))
+    flags = BOOLEANS[ran], BOOLEANS[transient]
+    return Row(name.strip("`"), error and error[1], words, seconds, *flags)
 
 
-ROWS = read_table()
+ROWS = list(map(read_row, table("errors.md", "Faults")))
 
 # -------------------------------------------------------------------------- what is called
 

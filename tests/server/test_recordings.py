@@ -351,11 +351,15 @@ async def test_older_recording(recording: Recording) -> None:
             await error_of(older_call(client, recording), ArgumentError, argument)
             assert not server.received
             return
-        if expected := older_error(recording):
-            error = await error_of(older_call(client, recording))
-            check_older_error(error, expected, recording)
-        else:
-            check_older_result(await older_call(client, recording), recording)
+        calls = [older_call(client, recording)]
+        if recording.call == "get_import_progress" and not recording.pairs:
+            option = GetImportProgressOption(server.uri, older_job_id(recording), db_name=database)
+            calls.append(get_import_progress(option))
+        for pending in calls:
+            if expected := older_error(recording):
+                check_older_error(await error_of(pending), expected, recording)
+            else:
+                check_older_result(await pending, recording)
         received = [sent for sent in server.received if sent.method == recording.path]
         assert received
         for sent in received:
@@ -390,34 +394,3 @@ def check_older_error(
             check_origin(error, recording)
     for _, secret in recording.pairs:
         assert secret.removeprefix("Bearer ") not in f"{error} {error!r}"
-
-
-FUNCTION = [
-    next(
-        recording
-        for recording in OLDER_CALLS
-        if recording.call == "get_import_progress"
-        and not (rejected(recording) or recording.pairs)
-        and bool(older_error(recording)) == fails
-    )
-    for fails in (False, True)
-]
-
-
-@pytest.mark.parametrize("recording", FUNCTION, ids=["succeeds", "fails"])
-async def test_the_function_get_import_progress_gives_the_same_as_the_method(
-    recording: Recording,
-) -> None:
-    job_id = older_job_id(recording)
-    outcomes: list[Any] = []
-    async with (
-        Replay({recording.path: recording.grpc_reply}) as server,
-        ImportClient(server.uri) as client,
-    ):
-        option = GetImportProgressOption(server.uri, job_id)
-        for pending in (get_import_progress(option), client.get_import_progress(job_id)):
-            try:
-                outcomes.append(await pending)
-            except MilvusImportError as error:
-                outcomes.append((type(error), str(error)))
-    assert outcomes[0] == outcomes[1]
