@@ -10,19 +10,15 @@ from typing import Any
 
 import grpc
 import pytest
+from expectations import CLASSES
 from h2_server import Response, grpc_status, h2_server, http, reply
-from web import error_of
+from web import JOB, error_of
 
 from milvus_import import (
-    AccessDeniedError,
     CallError,
     CallRecord,
-    DeadlineExceededError,
     ImportClient,
     MilvusImportError,
-    UnauthenticatedError,
-    UnavailableError,
-    UnsupportedServerError,
 )
 from milvus_import._errors import hint_of
 from milvus_import._hints import Hint
@@ -31,7 +27,6 @@ from milvus_import_pb import internal_pb2, milvus_pb2
 pytestmark = pytest.mark.anyio
 
 Code = grpc.StatusCode
-JOB = "450000000000000001"
 
 RESET = "upstream connect error or disconnect/reset before headers. reset reason: "
 REFUSED = (
@@ -41,13 +36,6 @@ NO_USER = "User authentication failed. Missing username and password."
 PAGE = http(200, b"<html>A page.</html>", ("content-type", "text/html"))
 COMPLETED = reply(internal_pb2.GetImportProgressResponse(state=5, progress=100))
 
-CLASSES: dict[grpc.StatusCode, type[CallError]] = {
-    Code.DEADLINE_EXCEEDED: DeadlineExceededError,
-    Code.PERMISSION_DENIED: AccessDeniedError,
-    Code.UNAUTHENTICATED: UnauthenticatedError,
-    Code.UNAVAILABLE: UnavailableError,
-    Code.UNIMPLEMENTED: UnsupportedServerError,
-}
 LASTING = {
     *(Hint.GATEWAY_RBAC, Hint.GATEWAY_ACCESS, Hint.GATEWAY_ROUTE),
     *(Hint.GATEWAY_NO_TEXT, Hint.GATEWAY_HTTPS),

@@ -17,7 +17,15 @@ from typing import Any
 import grpc
 import oracle
 import pytest
-from expectations import FAILURES, REASONS, Expected, expected_hint, expected_of, reason_pattern
+from expectations import (
+    CLASSES,
+    FAILURES,
+    REASONS,
+    Expected,
+    expected_hint,
+    expected_of,
+    reason_pattern,
+)
 from hint_keys import hint_key
 from recordings import LEFT_OUT, OLDER, PAGE_404, PREFIX, Recording, load, names
 from replay import METHODS, Replay
@@ -26,18 +34,14 @@ from times import GUARD
 from web import error_of
 
 from milvus_import import (
-    AccessDeniedError,
     ArgumentError,
     CallError,
-    DeadlineExceededError,
     GetImportProgressOption,
     ImportClient,
     ImportFailedError,
     ImportProgressData,
     MilvusImportError,
     MilvusStatusError,
-    UnauthenticatedError,
-    UnavailableError,
     UnsupportedServerError,
     WaitTimeoutError,
     get_import_progress,
@@ -50,14 +54,6 @@ RECORDINGS = [recording for recording in ALL if recording.replayed]
 FAILED = [recording for recording in RECORDINGS if recording.failure]
 SUCCEEDED = [recording for recording in RECORDINGS if not recording.failure]
 PROGRESS = [recording for recording in SUCCEEDED if recording.call == "get_import_progress"]
-
-CODES: dict[type[MilvusImportError], grpc.StatusCode] = {
-    AccessDeniedError: grpc.StatusCode.PERMISSION_DENIED,
-    DeadlineExceededError: grpc.StatusCode.DEADLINE_EXCEEDED,
-    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
-    UnavailableError: grpc.StatusCode.UNAVAILABLE,
-    UnsupportedServerError: grpc.StatusCode.UNIMPLEMENTED,
-}
 
 
 def each(recordings: list[Recording]) -> pytest.MarkDecorator:
@@ -274,7 +270,7 @@ def check_call_error(error: CallError, recording: Recording) -> None:
     elif failure.kind == "no ids":
         assert error.record is None  # gRPC reported OK
     else:
-        assert error.code == CODES[type(error)]
+        assert CLASSES[error.code] is type(error)
     assert error.http_status == (int(number) if kind == "http" else None)
     if kind == "http":
         assert failure.text in error.details
@@ -321,8 +317,7 @@ def older_call(client: ImportClient, recording: Recording) -> Awaitable[Any]:
 
 def older_error(recording: Recording) -> type[MilvusImportError] | None:
     if recording.code is not grpc.StatusCode.OK:
-        classes = {code: kind for kind, code in CODES.items()}
-        return classes.get(recording.code, CallError)
+        return CLASSES.get(recording.code, CallError)
     return oracle.failure(recording.reply)
 
 

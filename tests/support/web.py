@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,7 +83,7 @@ class Web:
 
 
 def reply(
-    body: bytes | dict[str, object],
+    body: bytes | Mapping[str, object],
     status: int = 200,
     headers: str = "",
     *,
