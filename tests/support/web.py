@@ -57,6 +57,7 @@ class Web:
     """The replies in order; the last one repeats."""
     requests: list[WebRequest] = field(default_factory=list[WebRequest])
     open: int = 0
+    """The number of connections so far."""
     uri: str = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
