@@ -33,7 +33,6 @@ from milvus_import import (
     get_import_progress,
 )
 from milvus_import._errors import hint_of
-from milvus_import._failures._complete import cloud_hint
 from milvus_import._hints import Hint
 from milvus_import.testing import FAULTS, FakeFile, FakeMilvus
 
@@ -446,25 +445,6 @@ async def test_create_whose_response_is_lost_hints_at_the_list(
     fake.inject("http-close")
     error = await error_of(cloud.create_import("books", [URL]), UnavailableError)
     assert (error.may_have_run, hint_of(error)) == (True, Hint.CLOUD_REPEAT)
-
-
-@pytest.mark.parametrize(
-    ("service", "target", "hint", "expected"),
-    [
-        ("rest", "api.cloud.zilliz.com:443", Hint.REST_ROUTE, Hint.SWITCH_TO_CLOUD),
-        ("public", "api.cloud.zilliz.com.cn:443", None, Hint.SWITCH_TO_CLOUD),
-        ("internal", "notcloud.zilliz.com:443", None, None),
-        ("rest", "milvus:19530", Hint.REST_ROUTE, Hint.REST_ROUTE),
-        ("cloud", "api.cloud.zilliz.com:443", None, None),
-        ("cloud", "milvus:19530", None, Hint.CLOUD_ADDRESS),
-        ("cloud", "milvus:19530", Hint.REST_CHECK_ADDRESS, Hint.CLOUD_ADDRESS),
-        ("cloud", "milvus:19530", Hint.TRUST_CA, Hint.TRUST_CA),
-    ],
-)
-def test_hint_at_the_other_service_or_the_other_address(
-    service: Any, target: str, hint: Hint | None, expected: Hint | None
-) -> None:
-    assert cloud_hint(hint, service, target) is expected
 
 
 async def test_address_of_something_else(fake: FakeMilvus) -> None:

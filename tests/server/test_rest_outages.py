@@ -216,18 +216,6 @@ async def test_next_poll_waits_for_retry_after(name: str, method: str) -> None:
     assert [error.retry_after for error, _ in faults] == [1.0]
 
 
-@on_each_transport
-async def test_retry_after_holds_for_every_watch_of_the_client(transport: str) -> None:
-    limited = LIMITS["rest 429" if transport == "rest" else "grpc trailing"][1]
-    script = ("importing", "importing", limited, "completed")
-    async with scripted(transport, *script) as (client, times):
-        await client.get_import_progress(JOB)
-        await asyncio.gather(follow(client, "wait"), follow(client, "wait", rpc_timeout=GUARD))
-    # The poll of the other watch may have been sent before the response arrived.
-    late = [later for later in times if later > times[2] + 0.5]
-    assert late[0] - times[2] >= 0.9
-
-
 @on_each_method
 async def test_retry_after_does_not_extend_the_timeout(method: str) -> None:
     limited = web.reply(PAGE, 429, "retry-after: 3600")
