@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import grpc
 import pytest
 import web
@@ -273,6 +272,8 @@ async def test_tls_to_a_server_without_tls(server: web.Web) -> None:
 
 
 async def test_token_is_in_no_error() -> None:
+    import aiohttp
+
     async with connected(web.reply(b"no", 500), token="root:S3cret") as (client, _):
         found = await error_of(client.get_import_progress(JOB), CallError)
     assert "S3cret" not in "".join(frames(found, milvus_import, aiohttp, asyncio))

@@ -90,8 +90,7 @@ async def test_no_output_of_a_call_contains_a_secret(
         fake.inject(fault, times=None)
     records: list[CallRecord] = []
     shown: list[str] = []
-    client = ImportClient(fake.internal_uri, token=TOKEN, metadata=METADATA)
-    async with client:
+    async with ImportClient(fake.internal_uri, token=TOKEN, metadata=METADATA) as client:
         try:
             result = await method(client, {"metadata": METADATA, "on_finish": records.append})
         except MilvusImportError as error:
