@@ -46,6 +46,11 @@ _GRPC_CREDENTIALS = {
     "not base64": "???",
 }
 _LISTED = (None, Failure("no ids", ""))
+_FAULTS = {
+    "proxy-not-ready": "Proxy is not ready",
+    "not-ready": "Abnormal",
+    "rate-limit": "error_code: RateLimit",
+}
 _WORK_DONE = {"importedRows", "totalRows", "rowCount"}
 """How far a job is: not compared, as the steps of the percentages are not simulated."""
 _FILE_PROGRESS = {*_WORK_DONE, "progress", "completeTime", "state", "fileSize"}
@@ -78,7 +83,9 @@ class Replay:
             recorded = _comparable(entry["status"], entry["headers"], entry["body"])
             answer = await self._send(entry)
         else:
-            recorded, answer = _grpc(recording), await self._call(recording)
+            status = {"code": recording.code.name, "details": masked(entry["details"])}
+            recorded = status if recording.reply is None else _fields(recording.reply)
+            answer = await self._call(recording)
         for job_id, job in self.fake.jobs.items():
             now = job.peek(self.fake.clock())
             self.jobs.setdefault(job_id, {}).update(
@@ -101,12 +108,9 @@ class Replay:
         if not recording.rest:
             text += str(recording.reply or "")
         fake.max_jobs = 0 if "number of jobs has reached the limit" in text else None
-        if "Proxy is not ready" in text:
-            fake.inject("proxy-not-ready")
-        if "Abnormal" in text:
-            fake.inject("not-ready")
-        if "error_code: RateLimit" in text:
-            fake.inject("rate-limit")
+        for fault, words in _FAULTS.items():
+            if words in text:
+                fake.inject(fault)
         for job in _jobs_of(recording):
             job_id = str(job.pop("job_id"))
             self.jobs.setdefault(job_id, {}).update(job)
@@ -244,13 +248,9 @@ def _comparable(status: int, headers: dict[str, str], body: str) -> dict[str, An
 def _shape(data: dict[str, Any]) -> dict[str, Any]:
     """Return the names of all members, and the values that do not depend on time."""
     records = [_shape(row) for row in data.get("records", [])]
-    return {
+    names = {"collectionName", "state", "progress", "reason"} & data.keys()
+    return {name: masked(data[name]) for name in names} | {
         "members": sorted(data),
-        **{
-            name: masked(data[name])
-            for name in ("collectionName", "state", "progress", "reason")
-            if name in data
-        },
         "records": sorted(records, key=str),
         "details": _details(data, data.get("details", []), data.get("state", "")),
     }
@@ -266,25 +266,12 @@ def _details(job: dict[str, Any], files: list[dict[str, Any]], state: str) -> An
     return sorted(str((file["fileName"], sorted({*file} - _FILE_PROGRESS))) for file in files)
 
 
-def _grpc(recording: Recording) -> dict[str, Any]:
-    if recording.reply is None:
-        return {"code": recording.code.name, "details": masked(recording.entry["details"])}
-    return _fields(recording.reply)
-
-
 def _fields(reply: Message) -> dict[str, Any]:
     """Return the fields that a reply sets, and the values that do not depend on time."""
     row = MessageToDict(reply)
-    rows = [
-        (*map(masked, values[:3]), values[3])
-        for values in zip(
-            row.get("states", []),
-            row.get("reasons", []),
-            row.get("collectionNames", []),
-            row.get("progresses", []),
-            strict=True,
-        )
-    ]
+    names = ("states", "reasons", "collectionNames", "progresses")
+    columns = zip(*(row.get(name, []) for name in names), strict=True)
+    rows = [(*map(masked, values[:3]), values[3]) for values in columns]
     return {
         "fields": sorted({*row} - _WORK_DONE - {"taskProgresses"}),
         "status": {name: masked(value) for name, value in row.get("status", {}).items()},
