@@ -89,8 +89,9 @@ async def test_empty_http_200_has_no_grpc_status(respond: Respond) -> None:
     assert not connection_broke(error)
     assert (error.code, error.transient, error.may_have_run) == (Code.UNKNOWN, True, True)
     assert (len(records), requests) == (1, 1)
-    _, _, requests = await failure(respond, "auto")
-    assert requests == 2  # both services
+    error, _, requests = await failure(respond, "auto")
+    assert lacks_grpc_status(error), error.details
+    assert (error.service, requests) == ("public", 2)  # both services
     error, _, requests = await failure(respond, "auto", write=True)
     assert requests == 1
     assert hint_of(error) is Hint.REPEAT_WITH_KEY

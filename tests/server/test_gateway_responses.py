@@ -104,7 +104,7 @@ TRANSIENT = [
 ]
 
 
-@pytest.mark.parametrize("service", ["internal", "auto"])
+@pytest.mark.parametrize("service", ["internal", "public", "auto"])
 @pytest.mark.parametrize("name", ROWS)
 async def test_response_of_a_gateway(name: str, service: Any) -> None:
     response, code, hint = ROWS[name]
@@ -117,6 +117,8 @@ async def test_response_of_a_gateway(name: str, service: Any) -> None:
         error = await error_of(client.get_import_progress(JOB))
         assert len(server.paths) == len(records) == (2 if both else 1)  # not retried
     assert (type(error), error.code) == (CLASSES.get(code, CallError), code)
+    tried = "public" if both else service.replace("auto", "internal")
+    assert error.service == tried or code is Code.UNIMPLEMENTED
     if not both:  # otherwise the hint names both services
         assert (hint_of(error), error.transient) == (hint, hint not in LASTING)
     assert error.http_status == (int(name[5:]) if name.startswith("HTTP ") else error.http_status)

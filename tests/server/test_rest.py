@@ -18,6 +18,7 @@ from leaks import alive
 from times import GUARD
 from watching import changes, uri_of
 from web import JOB, error_of
+from web import rest_client as connect
 
 from milvus_import import (
     CallRecord,
@@ -40,10 +41,6 @@ pytestmark = pytest.mark.anyio
 TOKEN = "root:Milvus"
 NOBODY = "http://127.0.0.1:9"
 SOON: dict[str, Any] = {"interval": 0.05, "timeout": GUARD}
-
-
-def connect(uri: str, **options: Any) -> ImportClient:
-    return ImportClient(uri, service="rest", **options)
 
 
 @asynccontextmanager

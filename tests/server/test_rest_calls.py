@@ -18,6 +18,7 @@ import pytest
 import web
 from times import GUARD, SCALE, until
 from web import HANG, IMPORTING, JOB, connected, error_of
+from web import rest_client as connect
 
 from milvus_import import (
     CallError,
@@ -57,10 +58,6 @@ async def fake() -> AsyncGenerator[FakeMilvus, None]:
 async def client(fake: FakeMilvus) -> AsyncGenerator[ImportClient, None]:
     async with connect(fake.rest_uri) as rest:
         yield rest
-
-
-def connect(uri: str, **options: Any) -> ImportClient:
-    return ImportClient(uri, service="rest", **options)
 
 
 # Cancellation.

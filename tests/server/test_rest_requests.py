@@ -16,13 +16,13 @@ from certificates import ELSEWHERE, make_certificates
 from interceptors import Pass
 from traces import frames
 from web import CREATED, IMPORTING, JOB, connected, error_of, success
+from web import rest_client as connect
 
 import milvus_import
 from milvus_import import (
     ArgumentError,
     CallError,
     CallRecord,
-    ImportClient,
     TLSConfig,
     UnavailableError,
 )
@@ -38,10 +38,6 @@ CA, (KEY, CERT) = CERTIFICATES.ca, CERTIFICATES.client
 async def server() -> AsyncGenerator[web.Web, None]:
     async with web.serving(IMPORTING) as running:
         yield running
-
-
-def connect(uri: str, **options: Any) -> ImportClient:
-    return ImportClient(uri, service="rest", **options)
 
 
 # Bytes on the wire.

@@ -265,26 +265,6 @@ async def test_a_read_falls_back_to_the_public_service_after_an_empty_http_200()
     ]
 
 
-async def test_a_read_that_gets_no_grpc_status_from_either_service_raises() -> None:
-    async with scripted_gateway(None) as gateway, ImportClient(gateway.uri) as client:
-        error = await error_of(client.get_import_progress(JOB), CallError)
-        assert gateway.requests == 2
-    assert (type(error), error.service) == (CallError, "public")
-    assert error.details == "No status received"
-
-
-@pytest.mark.parametrize("service", ["internal", "public"])
-async def test_a_read_of_an_explicit_service_does_not_fall_back(service: ServiceChoice) -> None:
-    async with (
-        scripted_gateway(None, IMPORTING) as gateway,
-        ImportClient(gateway.uri, service=service) as client,
-    ):
-        error = await error_of(client.get_import_progress(JOB), CallError)
-        assert gateway.requests == 1
-    assert type(error) is CallError
-    assert error.hint.startswith("Check host and port: the response has no gRPC status")
-
-
 async def test_create_import_whose_trailers_are_lost_starts_one_job_and_may_have_run() -> None:
     started: list[str] = []
 

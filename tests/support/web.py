@@ -126,6 +126,10 @@ async def serving(*replies: bytes, path: str | None = None) -> AsyncGenerator[We
         server.close()
 
 
+def rest_client(uri: str, **options: Any) -> ImportClient:
+    return ImportClient(uri, service="rest", **options)
+
+
 @asynccontextmanager
 async def connected(
     *replies: bytes, **options: Any
