@@ -117,7 +117,7 @@ async def test_result_of(stage: Stage, recording: Recording) -> None:
         else:
             assert result is None
     if recording.rest:
-        assert (await stage.paths())[-1] == recording.path
+        assert stage.last_path() == recording.path
 
 
 @each(PROGRESS)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
 import web
-from recordings import PAGE_404, Recording, Service
+from network import closed_port
+from recordings import Recording, Service
 from replay import PROXY, PUBLIC, Replay, ok
 from times import GUARD, SCALE
 
@@ -21,17 +21,16 @@ _SILENCE = 0.2 * SCALE
 """The timeout of a call that receives no response."""
 _NO_CONNECTION = frozenset({"refused", "reset", "silent"})
 _WITH_OWN_CLIENT = _NO_CONNECTION | {"http 404", "grpc UNIMPLEMENTED"}
-_PAGE_404 = web.reply(PAGE_404.encode(), 404, "Content-Type: text/plain")
 _COMPLETED: dict[Service, Any] = {
     "internal": ok(internal_pb2.GetImportProgressResponse(state=internal_pb2.Completed)),
     "public": ok(milvus_pb2.GetImportStateResponse(row_count=1)),
-    "rest": web.reply({"code": 0, "data": {"jobId": "1", "state": "Completed"}}),
+    "rest": web.COMPLETED,
 }
 _PROGRESS = {"internal": PROXY + "GetImportProgress", "public": PUBLIC + "GetImportState"}
 
 
 class Stage:
-    """``async with Stage() as stage``; servers and clients are started when they are needed.
+    """``async with Stage() as stage``; clients are created when they are needed.
 
     Each client has had a successful response, so that no result depends on the order of the calls.
     Where a client that has had one would not be in that situation, ``client()`` returns a new one.
@@ -40,10 +39,10 @@ class Stage:
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
         self._clients: dict[tuple[Service, bool], ImportClient] = {}
-        self._grpc: Replay | None = None
-        self._web: web.Web | None = None
 
     async def __aenter__(self) -> Self:
+        self._grpc = await self._stack.enter_async_context(Replay({}))
+        self._web = await self._stack.enter_async_context(web.serving(web.NO_ROUTE))
         return self
 
     async def __aexit__(
@@ -62,59 +61,40 @@ class Stage:
             async with _no_response(kind) as uri, _connect(uri, recording) as client:
                 yield client
         elif kind in _WITH_OWN_CLIENT or recording.path.endswith("get_progress"):
-            uri = await self._serve(recording)
-            async with _connect(uri, recording) as client:
+            async with _connect(self._serve(recording), recording) as client:
                 yield client
         else:
             client = await self._shared_client(recording)
-            await self._serve(recording)
+            self._serve(recording)
             yield client
 
-    async def paths(self) -> list[str]:
-        """Return the paths of the requests to REST since the last call of this method."""
-        server = await self._rest_server()
-        paths = [request.path for request in server.requests]
-        server.requests.clear()
-        return paths
+    def last_path(self) -> str:
+        """Return the path of the last request to REST."""
+        return self._web.requests[-1].path
 
     async def _shared_client(self, recording: Recording) -> ImportClient:
         key = (recording.service, recording.authorized)
         if key not in self._clients:
             response = _COMPLETED[recording.service]
             if recording.rest:
-                rest = await self._rest_server()
-                rest.replies[:] = [response]
-                uri = rest.uri
+                self._web.replies[:] = [response]
             else:
-                server = await self._grpc_server()
-                server.replies = {_PROGRESS[recording.service]: response}
-                uri = server.uri
+                self._grpc.replies = {_PROGRESS[recording.service]: response}
+            uri = self._web.uri if recording.rest else self._grpc.uri
             client = await self._stack.enter_async_context(_connect(uri, recording))
             await client.get_import_progress("1", timeout=GUARD)
             self._clients[key] = client
         return self._clients[key]
 
-    async def _serve(self, recording: Recording) -> str:
+    def _serve(self, recording: Recording) -> str:
         """Make a server respond as recorded; return its URI."""
         if recording.rest:
-            rest = await self._rest_server()
             older = recording.path.endswith("get_progress")
-            rest.replies[:] = [_PAGE_404] * older + [recording.http_response]
-            rest.requests.clear()
-            return rest.uri
-        server = await self._grpc_server()
-        server.replies = {recording.path: recording.grpc_reply}
-        return server.uri
-
-    async def _grpc_server(self) -> Replay:
-        if self._grpc is None:
-            self._grpc = await self._stack.enter_async_context(Replay({}))
-        return self._grpc
-
-    async def _rest_server(self) -> web.Web:
-        if self._web is None:
-            self._web = await self._stack.enter_async_context(web.serving(_PAGE_404))
-        return self._web
+            self._web.replies[:] = [web.NO_ROUTE] * older + [recording.http_response]
+            self._web.requests.clear()
+            return self._web.uri
+        self._grpc.replies = {recording.path: recording.grpc_reply}
+        return self._grpc.uri
 
 
 async def call(client: ImportClient, recording: Recording) -> Any:
@@ -143,9 +123,8 @@ def _connect(uri: str, recording: Recording) -> ImportClient:
 async def _no_response(kind: str) -> AsyncGenerator[str, None]:
     """Yield the URI of a port that refuses, resets, or accepts and sends nothing."""
     if kind == "refused":
-        with socket.socket() as bound:  # reserves the port and does not listen
-            bound.bind(("127.0.0.1", 0))
-            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        with closed_port() as port:
+            yield f"http://127.0.0.1:{port}"
         return
     async with web.serving(web.CLOSE if kind == "reset" else web.HANG) as server:
         yield server.uri
