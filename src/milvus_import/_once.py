@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field, fields
-from typing import Any, Unpack, cast
+from typing import Unpack, cast
 
 from ._address import TLSConfig, parse_uri
 from ._client import ImportClient
@@ -51,10 +51,9 @@ async def get_import_progress(
     """
     if not isinstance(option, GetImportProgressOption):
         raise TypeError(f"option must be a GetImportProgressOption, got {type(option).__name__}")
-    arguments: dict[str, Any] = {each.name: getattr(option, each.name) for each in fields(option)}
-    job_id = arguments.pop("job_id")
-    client = ImportClient(**arguments)
-    progress = client.get_import_progress(job_id, **call)
+    names = [each.name for each in fields(option) if each.name != "job_id"]
+    client = ImportClient(**{name: getattr(option, name) for name in names})
+    progress = client.get_import_progress(option.job_id, **call)
     cast("dict[str, object]", call).clear()  # error reporters show the variables of frames
     async with client:
         return await progress
