@@ -1,0 +1,36 @@
+"""A job, and a client of a service that a test may choose: ``parametrize("service", ...)``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import pytest
+from watching import connect
+
+from milvus_import import ImportClient
+from milvus_import.testing import FakeJob, FakeMilvus
+
+
+@pytest.fixture
+def service() -> str:
+    return "internal"
+
+
+@pytest.fixture
+async def client(fake: FakeMilvus, service: str) -> AsyncGenerator[ImportClient, None]:
+    """A client without a successful response yet."""
+    async with connect(fake, service) as client:
+        yield client
+
+
+@pytest.fixture
+async def known(client: ImportClient) -> ImportClient:
+    """The same client after a successful response."""
+    await client.check()
+    return client
+
+
+@pytest.fixture
+def job(fake: FakeMilvus) -> FakeJob:
+    """A job that runs until the test ends it."""
+    return fake.add_job(state="Importing", progress=40)
