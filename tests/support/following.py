@@ -379,11 +379,11 @@ class Crowd:
             self.ends[end] = self.ends.get(end, 0) + 1
 
 
-def cancel_one_request(rng: random.Random) -> None:
+def cancel_one_request(rng: random.Random | None = None) -> bool:
     """Cancel the task of one poll, as asyncio.run does with all tasks at its end."""
     polls = [task for task in asyncio.all_tasks() if "Services.call" in repr(task.get_coro())]
-    if polls:
-        rng.choice(sorted(polls, key=lambda task: task.get_name())).cancel()
+    chosen = sorted(polls, key=lambda task: task.get_name())
+    return bool(chosen) and (rng or random).choice(chosen).cancel()
 
 
 def left_behind(client: ImportClient, runs: Sequence[Run] = ()) -> dict[str, Any]:
