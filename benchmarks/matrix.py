@@ -29,9 +29,9 @@ import grpc.aio
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
 import leaving
+from cancelling import cancel_at_random
 from gate import Gate
 from instrumenting import installed, instrument
-from random_cancellation import cancel_at_random
 from times import until
 
 from milvus_import import CallError, ImportClient

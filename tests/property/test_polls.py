@@ -17,7 +17,7 @@ import pytest
 from following import Crowd, World, left_behind
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from virtual_time import run_virtually
+from loops import run_virtually
 
 from milvus_import import (
     AccessDeniedError,

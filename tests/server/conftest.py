@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Generator
 
 import pytest
+from processes import FakeProcess
 from watching import connect
 
 from milvus_import import ImportClient
@@ -34,3 +36,12 @@ async def known(client: ImportClient) -> ImportClient:
 def job(fake: FakeMilvus) -> FakeJob:
     """A job that runs until the test ends it."""
     return fake.add_job(state="Importing", progress=40)
+
+
+@pytest.fixture
+def process() -> Generator[FakeProcess, None, None]:
+    """A server with the job "7" in a process of its own, for several event loops or processes."""
+    server = FakeProcess({"job_id": "7", "state": "Importing", "progress": 40})
+    asyncio.run(server.start())
+    yield server
+    asyncio.run(server.kill())

@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import STDOUT, CompletedProcess
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -22,8 +21,6 @@ from network import closed_port
 from processes import FakeProcess
 
 pytestmark = pytest.mark.anyio
-
-JOB: dict[str, Any] = {"job_id": "7", "state": "Importing", "progress": 40}
 
 SHARED = r"""
 import asyncio, concurrent.futures, multiprocessing, os, sys, time
@@ -96,9 +93,8 @@ REMEDY = "Close the client before the fork, or start the process with spawn or f
 
 
 @pytest.fixture
-async def uri() -> AsyncGenerator[str, None]:
-    async with FakeProcess(JOB) as server:
-        yield server.internal_uri
+def uri(process: FakeProcess) -> str:
+    return process.internal_uri
 
 
 async def run_script(

@@ -248,27 +248,22 @@ async def test_a_cancelled_wait_all_leaves_no_task_and_resets_no_call(
 
 @both_services
 @on_each_watch
-def test_a_watch_belongs_to_its_event_loop(service: str, method: str) -> None:
+def test_a_watch_belongs_to_its_event_loop(process: FakeProcess, service: str, method: str) -> None:
     """The client itself serves the next loop, with new watches."""
-    process = FakeProcess({"job_id": "7", "state": "Importing", "progress": 40})
-    asyncio.run(process.start())
-    try:
-        client = ImportClient(getattr(process, f"{service}_uri"))
-        first = start_watch(client, method, "7")
+    client = ImportClient(getattr(process, f"{service}_uri"))
+    first = start_watch(client, method, "7")
 
-        async def first_loop() -> None:
-            assert (await anext(first)).job_id == "7"
+    async def first_loop() -> None:
+        assert (await anext(first)).job_id == "7"
 
-        async def second_loop() -> None:
-            async with client:
-                with pytest.raises(RuntimeError, match="this watch belongs to another event loop"):
-                    await anext(first)
-                assert (await anext(start_watch(client, method, "7"))).job_id == "7"
+    async def second_loop() -> None:
+        async with client:
+            with pytest.raises(RuntimeError, match="this watch belongs to another event loop"):
+                await anext(first)
+            assert (await anext(start_watch(client, method, "7"))).job_id == "7"
 
-        asyncio.run(first_loop())
-        asyncio.run(second_loop())
-    finally:
-        asyncio.run(process.kill())
+    asyncio.run(first_loop())
+    asyncio.run(second_loop())
 
 
 # Outages, and errors of all jobs.

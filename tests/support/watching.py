@@ -48,8 +48,8 @@ def uri_of(fake: FakeMilvus, service: str) -> str:
 
 def connect(fake: FakeMilvus, service: str, **options: Any) -> ImportClient:
     """Return a client that the port leads to this service."""
-    chosen: Any = {"service": "rest"} if service == "rest" else {}
-    return ImportClient(uri_of(fake, service), **chosen, **options)
+    chosen: Any = {"service": "rest" if service == "rest" else "auto"} | options
+    return ImportClient(uri_of(fake, service), **chosen)
 
 
 def start_watch(client: ImportClient, method: str, *job_ids: str, **options: Any) -> Any:
@@ -60,17 +60,18 @@ def start_watch(client: ImportClient, method: str, *job_ids: str, **options: Any
     return client.watch_all(job_ids, **chosen)
 
 
-async def run(client: ImportClient, method: str, job_id: str, **options: Any) -> list[Any]:
+async def run(client: ImportClient, method: str, *job_ids: str, **options: Any) -> list[Any]:
     """Run one of the four methods to its end; return what it yields or returns."""
     chosen: Any = QUICK | options
-    if method in {"watch", "watch_all"}:
-        return [job async for job in start_watch(client, method, job_id, **chosen)]
     if method == "wait":
-        return [await client.wait(job_id, **chosen)]
-    outcome = (await client.wait_all([job_id], **chosen))[job_id]
-    if isinstance(outcome, MilvusImportError):
-        raise outcome
-    return [outcome]
+        return [await client.wait(job_ids[0], **chosen)]
+    if method != "wait_all":
+        return [job async for job in start_watch(client, method, *job_ids, **chosen)]
+    outcomes = list((await client.wait_all(job_ids, **chosen)).values())
+    for outcome in outcomes:
+        if isinstance(outcome, MilvusImportError):
+            raise outcome
+    return outcomes
 
 
 class FaultLog(list[tuple[MilvusImportError, float]]):
