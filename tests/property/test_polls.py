@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging.handlers
+import logging
 import random
 import sys
 from collections import Counter
@@ -14,10 +14,11 @@ from typing import Any
 
 import grpc
 import pytest
-from following import Crowd, World, left_behind
+from following import Crowd, World, cancel_one_request, left_behind
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from loops import run_virtually
+from watching import FaultLog
 
 from milvus_import import (
     AccessDeniedError,
@@ -221,6 +222,7 @@ class ScriptedServices(MemoryServices):
         self.answer: Callable[[str, int], Any] = lambda _job_id, _number: None
         for _ in range(jobs):
             self.states[self.add()] = state, 1
+        self.client = client_of(self)
 
     def _delay(self) -> float:
         return 0.01
@@ -240,6 +242,15 @@ class ScriptedServices(MemoryServices):
             at >= since and (sent == job_id if job_id is not None else sent != "")
             for at, sent in self.sent
         )
+
+    def waits(self, **options: Any) -> list[asyncio.Task[Any]]:
+        """Wait for each job."""
+        return [*map(asyncio.create_task, (self.client.wait(i, **options) for i in self.states))]
+
+    async def finish(self, waits: Iterable[asyncio.Task[Any]]) -> None:
+        """End all jobs; then all waits must end."""
+        self.end(self.live)
+        await asyncio.gather(*waits)
 
 
 def away() -> UnavailableError:
@@ -262,39 +273,10 @@ def virtually(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Non
     return run
 
 
-def tasks_of(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> list[asyncio.Task[Any]]:
-    return [asyncio.create_task(coroutine) for coroutine in coroutines]
-
-
-@virtually
-async def test_fifty_waits_and_watches_of_one_job_make_one_poll_per_interval() -> None:
-    services = ScriptedServices()
-    client = client_of(services)
-    paused = client.watch("1")
-    assert (await anext(paused)).progress == 1
-
-    async def last_of(watch: Any) -> Any:
-        return [progress async for progress in watch][-1]
-
-    tasks = tasks_of(client.wait("1") for _ in range(50))
-    tasks += tasks_of(last_of(client.watch("1")) for _ in range(50))
-    await asyncio.sleep(99)
-    assert services.count() == 50
-    services.end(["1"])
-    ends = await asyncio.gather(*tasks)
-    assert {end.state for end in ends} == {ImportState.COMPLETED}
-    assert len({id(end) for end in ends}) == 100  # each belongs to its caller
-    count = services.count()
-    await asyncio.sleep(60)
-    assert services.count() == count
-    assert (await anext(paused)).progress == 2
-
-
 @virtually
 async def test_lists_serve_waits_from_sixteen_jobs_on_and_no_longer_below_eight() -> None:
     services = ScriptedServices(40)
-    client = client_of(services)
-    waits = tasks_of(client.wait(job_id) for job_id in services.states)
+    waits = services.waits()
     await asyncio.sleep(20)
     assert services.count("") == 10
     assert services.count(since=2.0) == 0
@@ -305,8 +287,7 @@ async def test_lists_serve_waits_from_sixteen_jobs_on_and_no_longer_below_eight(
     assert polls in range(10, 16)  # five jobs, each once per interval
     await asyncio.sleep(10)
     assert services.count("") == lists
-    services.end(services.live)
-    await asyncio.gather(*waits)
+    await services.finish(waits)
 
 
 @virtually
@@ -314,16 +295,14 @@ async def test_lists_are_requested_again_300_s_after_one_that_was_denied() -> No
     services = ScriptedServices(20)
     denied = AccessDeniedError("denied", code=grpc.StatusCode.PERMISSION_DENIED)
     services.answer = lambda job_id, number: denied if (job_id, number) == ("", 1) else None
-    client = client_of(services)
-    waits = tasks_of(client.wait(job_id) for job_id in services.states)
+    waits = services.waits()
     await asyncio.sleep(290)
     assert services.count("") == 1
     assert services.count(since=280.0) in range(90, 121)
     await asyncio.sleep(20)
     assert services.count("") in range(2, 8)
     assert services.count(since=305.0) == 0
-    services.end(services.live)
-    await asyncio.gather(*waits)
+    await services.finish(waits)
 
 
 @virtually
@@ -331,16 +310,14 @@ async def test_good_lists_do_not_end_the_outage_of_the_poll_of_an_ended_job() ->
     services = ScriptedServices(20)
     services.answer = lambda job_id, _: away() if job_id == "1" else None
     services.responded = True
-    client = client_of(services)
-    waits = tasks_of(client.wait(job_id, max_outage=30) for job_id in services.states)
-    every = asyncio.create_task(client.wait_all(list(services.states), max_outage=30))
+    waits = services.waits(max_outage=30)
+    every = asyncio.create_task(services.client.wait_all(list(services.states), max_outage=30))
     await asyncio.sleep(10)
     services.end(["1"])
     with pytest.raises(UnavailableError) as raised:
         await waits[0]
     assert raised.value.outage == pytest.approx(30, abs=3)
-    services.end(services.live)
-    await asyncio.gather(*waits[1:])
+    await services.finish(waits[1:])
     assert isinstance((await every)["1"], UnavailableError)
 
 
@@ -348,18 +325,15 @@ async def test_good_lists_do_not_end_the_outage_of_the_poll_of_an_ended_job() ->
 async def test_the_outage_of_a_follower_starts_when_it_began_to_wait() -> None:
     services = ScriptedServices()
     services.responded = True
-    client = client_of(services)
-    first = asyncio.create_task(client.wait("1", max_outage=100))
+    [first] = services.waits(max_outage=100)
     await asyncio.sleep(1)
     services.answer = lambda _id, _number: away()
     await asyncio.sleep(60)
-    outages: list[float] = []
-    second = asyncio.create_task(
-        client.wait("1", max_outage=5, on_retry=lambda _, outage: outages.append(outage))
-    )
+    faults = FaultLog()
+    [second] = services.waits(max_outage=5, on_retry=faults)
     with pytest.raises(UnavailableError) as raised:
         await second
-    assert outages[0] < 0.1
+    assert faults.outages[0] < 0.1
     assert raised.value.outage == pytest.approx(6, abs=1.1)
     with pytest.raises(UnavailableError) as raised:
         await first
@@ -369,61 +343,54 @@ async def test_the_outage_of_a_follower_starts_when_it_began_to_wait() -> None:
 @virtually
 async def test_a_watch_that_was_created_before_a_commit_takes_no_reply_from_before_it() -> None:
     services = ScriptedServices(state="Uncommitted")
-    client = client_of(services)
+    client = services.client
     before = client.watch("1")
     assert (await client.wait("1", until="uncommitted")).progress == 1
     await client.commit_import("1")
     assert (await anext(before)).progress == 1 + (services.states["1"][1] - 1)
 
 
-@virtually
-async def test_a_wait_that_a_list_serves_warns_once_of_a_job_to_commit() -> None:
-    services = ScriptedServices(20, state="Uncommitted")
-    client = client_of(services)
-    handler = logging.handlers.BufferingHandler(10_000)
-    logger = logging.getLogger("milvus_import")
-    logger.addHandler(handler)
-    try:
-        waits = tasks_of(client.wait(job_id) for job_id in services.states)
+def test_a_wait_that_a_list_serves_warns_once_of_a_job_to_commit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        services = ScriptedServices(20, state="Uncommitted")
+        waits = services.waits()
         await asyncio.sleep(60)
-    finally:
-        logger.removeHandler(handler)
-    services.end(services.live)
-    await asyncio.gather(*waits)
-    assert services.count("") > 20
-    assert len(handler.buffer) <= 2 * 20  # of the first single poll, and of the list
+        await services.finish(waits)
+        assert services.count("") > 20
+
+    caplog.set_level(logging.WARNING)
+    run_virtually(main())
+    assert len(caplog.records) <= 2 * 20  # of the first single poll, and of the list
 
 
 @virtually
 async def test_a_new_follower_does_not_poll_earlier_than_the_rate_limit_allows() -> None:
     services = ScriptedServices()
     services.answer = lambda _id, _number: limited()
-    client = client_of(services)
     waits: list[asyncio.Task[Any]] = []
     for _ in range(100):
-        waits += tasks_of([client.wait("1", max_outage=1000)])
+        waits += services.waits(max_outage=1000)
         await asyncio.sleep(0.1)
     assert services.count() <= 5
     services.answer = lambda _id, _number: None
-    services.end(["1"])
-    await asyncio.gather(*waits)
+    await services.finish(waits)
 
 
 @virtually
 async def test_retry_after_delays_every_poll_of_the_client_but_no_timeout() -> None:
     services = ScriptedServices(10)
-    client = client_of(services)
     services.answer = lambda job_id, number: limited(8.0) if (job_id, number) == ("1", 1) else None
-    waits = tasks_of(client.wait(job_id) for job_id in services.states)
+    waits = services.waits()
     loop, started = asyncio.get_running_loop(), asyncio.get_running_loop().time()
     with pytest.raises(WaitTimeoutError):
-        await client.wait("2", timeout=5)
+        await services.client.wait("2", timeout=5)
     assert loop.time() == pytest.approx(started + 5)
     assert services.count(since=0.5) == 0
     await asyncio.sleep(3.2)
     assert services.count(since=8.0) > 0
-    services.end(services.live)
-    await asyncio.gather(*waits)
+    await services.finish(waits)
 
 
 @virtually
@@ -442,13 +409,11 @@ async def test_five_hundred_followers_end_behind_a_limit_of_ten_requests_per_sec
         return None
 
     services.answer = answer
-    client = client_of(services)
-    waits = tasks_of(client.wait(job_id, max_outage=10_000) for job_id in services.states)
+    waits = services.waits(max_outage=10_000)
     await asyncio.sleep(600)
     assert not any(task.done() for task in waits)
-    services.end(services.live)
     start = asyncio.get_running_loop().time()
-    await asyncio.wait_for(asyncio.gather(*waits), 200)
+    await asyncio.wait_for(services.finish(waits), 200)
     seconds = asyncio.get_running_loop().time() - start
     sent = services.count(since=start)
     print(f"{sent / seconds:.1f} requests per second, {500 / seconds:.1f} accepted")
@@ -459,10 +424,10 @@ async def test_five_hundred_followers_end_behind_a_limit_of_ten_requests_per_sec
 
 def test_a_client_is_used_again_in_another_run() -> None:
     services = ScriptedServices()
-    client = client_of(services)
+    client = services.client
 
     async def first() -> None:
-        tasks_of([client.wait("1")])
+        services.waits()
         await anext(client.watch("1"))
 
     async def second() -> None:
@@ -475,58 +440,64 @@ def test_a_client_is_used_again_in_another_run() -> None:
     run_virtually(second())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks exist since Python 3.12")
-def test_polls_run_in_eager_tasks() -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - since 3.12
-        services = ScriptedServices(20)
-        services.lists = False
-        client = client_of(services)
-        waits = tasks_of(client.wait(job_id) for job_id in services.states)
-        await asyncio.sleep(10)
-        assert services.count() in range(80, 141)
-        services.end(services.live)
-        await asyncio.gather(*waits)
-        assert left_behind(client) == {}
-
-    run_virtually(main())
-
-
 def old_factory(loop: Any, coroutine: Any) -> asyncio.Task[Any]:
+    """A task factory without keywords."""
     return asyncio.Task(coroutine, loop=loop)
 
 
-@virtually
-async def test_polls_run_with_a_task_factory_without_keywords() -> None:
-    loop = asyncio.get_running_loop()
-    factory: Any = old_factory
-    loop.set_task_factory(factory)
-    services = ScriptedServices(state="Completed")
-    assert (await client_of(services).wait("1")).progress == 1
+FACTORIES: dict[str, Any] = {"no keywords": old_factory}
+if sys.version_info >= (3, 12):
+    FACTORIES["eager tasks"] = asyncio.eager_task_factory
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_polls_run_in_the_tasks_of_any_factory(factory: str) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(FACTORIES[factory])
+        services = ScriptedServices(20)
+        services.lists = False
+        waits = services.waits()
+        await asyncio.sleep(10)
+        assert services.count() in range(80, 141)
+        await services.finish(waits)
+        assert left_behind(services.client) == {}
+
+    run_virtually(main())
 
 
 @virtually
 async def test_close_ends_every_follower_and_leaves_nothing() -> None:
     services = ScriptedServices(30)
-    client = client_of(services)
-    ids = list(services.states)
-    waits = tasks_of(client.wait(job_id) for job_id in ids)
-    waits += tasks_of([client.wait("1", on_progress=bool), anext_after(client.watch_all(), 30)])
-    waits += tasks_of([client.wait_all(ids)])
+    client = services.client
+    waits = [*services.waits(), *services.waits(on_progress=bool)]
+    every = asyncio.create_task(client.wait_all(list(services.states)))
+    watches = [client.watch_all(), client.watch_all(list(services.states)), client.watch("1")]
+    waits += [asyncio.create_task(states_of(watch)) for watch in watches]
     await asyncio.sleep(3)
     await client.close()
-    outcomes = await asyncio.gather(*waits[:-1], return_exceptions=True)
+    outcomes = await asyncio.gather(*waits, return_exceptions=True)
+    outcomes += (await every).values()
     assert {type(outcome) for outcome in outcomes} == {ClientClosedError}
-    assert {type(outcome) for outcome in (await waits[-1]).values()} == {ClientClosedError}
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def anext_after(watch: Any, steps: int) -> Any:
-    for _ in range(steps):
-        await anext(watch)
-    return await anext(watch)
+async def states_of(watch: Any) -> list[tuple[str, int]]:
+    return [(str(job.state), job.progress) async for job in watch]
+
+
+@virtually
+async def test_a_poll_that_is_cancelled_from_outside_is_sent_again_at_the_next_interval() -> None:
+    services = ScriptedServices()
+    [wait] = services.waits()
+    await asyncio.sleep(0)
+    for moment in (0.0, 0.001):  # before its first step, and while it waits for the reply
+        await asyncio.sleep(moment)
+        assert cancel_one_request()
+        await asyncio.sleep(2.0 - moment)
+    services.end(["1"])
+    assert (await wait).progress == 2
+    assert services.count() in {3, 4}
 
 
 # What one watch yields for any replies.
@@ -576,7 +547,7 @@ def test_watch_yields_each_change_once_up_to_the_first_end(script: list[Reply], 
         seen = list[tuple[str, int]]()
         lost: JobNotFoundError | None = None
         try:
-            async for progress in client_of(services).watch("1"):
+            async for progress in services.client.watch("1"):
                 seen.append((str(progress.state), progress.progress))
         except JobNotFoundError as error:
             lost = error
@@ -598,7 +569,7 @@ def test_watch_all_yields_any_distribution_of_ends_over_intervals(
         for job_id, at in ends.items():
             asyncio.get_running_loop().call_at(at, services.end, [job_id])
         seen: dict[str, list[int]] = {job_id: [] for job_id in ends}
-        async for job in client_of(services).watch_all(list(ends)):
+        async for job in services.client.watch_all(list(ends)):
             seen[job.job_id].append(job.progress)
         assert all(versions in ([1, 2], [2]) for versions in seen.values())
         assert len(services.in_flight) <= CONCURRENT_POLLS
@@ -607,18 +578,3 @@ def test_watch_all_yields_any_distribution_of_ends_over_intervals(
             assert services.count() == 0
 
     run_virtually(follow_all())
-
-
-@virtually
-async def test_a_poll_that_is_cancelled_from_outside_is_sent_again_at_the_next_interval() -> None:
-    services = ScriptedServices()
-    wait = asyncio.create_task(client_of(services).wait("1"))
-    await asyncio.sleep(0)
-    for moment in (0.0, 0.001):  # before its first step, and while it waits for the reply
-        await asyncio.sleep(moment)
-        [request] = asyncio.all_tasks() - {wait, asyncio.current_task()}
-        request.cancel()
-        await asyncio.sleep(2.0 - moment)
-    services.end(["1"])
-    assert (await wait).progress == 2
-    assert services.count() in {3, 4}
