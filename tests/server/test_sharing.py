@@ -1,4 +1,4 @@
-"""Followers share polls: requests that a server counts, limits, restarts, and isolation."""
+"""Followers share polls: requests that a server counts, restarts, and isolation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Collection
 from typing import Any
 
 import anyio
-import grpc
 import pytest
 from following import Crowd, World, left_behind
 from interceptors import Raise
@@ -31,7 +30,7 @@ from milvus_import import (
     JobNotFoundError,
     WaitTimeoutError,
 )
-from milvus_import.testing import FakeJob, FakeMilvus, Fault, HttpResponse, Received
+from milvus_import.testing import FakeJob, FakeMilvus, Fault
 
 pytestmark = pytest.mark.anyio
 
@@ -187,32 +186,7 @@ async def test_an_exception_of_an_interceptor_keeps_its_traceback(
     assert "intercept_unary_unary" in [entry.name for entry in raised.traceback]
 
 
-# Limits and outages.
-
-
-@pytest.mark.parametrize("service", ["internal", "rest"])
-async def test_retry_after_delays_the_next_poll(
-    fake: FakeMilvus, client: ImportClient, service: str
-) -> None:
-    jobs = [fake.add_job(script=[("Importing", 10), ("Completed", 100)]) for _ in range(2)]
-    limited: list[float] = []
-
-    def limit(received: Received) -> Fault | None:
-        fake.trailing_metadata = ()
-        if limited or len(fake.received) < 3:
-            return None
-        limited.append(received.arrived)
-        if service == "rest":
-            return Fault(http=HttpResponse(429, b"slow down", (("Retry-After", "1"),)))
-        fake.trailing_metadata = (("retry-after", "1"),)
-        return Fault(code=grpc.StatusCode.RESOURCE_EXHAUSTED, details="too many requests")
-
-    fake.choose_fault = limit
-    with anyio.fail_after(GUARD):
-        await asyncio.gather(*(client.wait(i, interval=TICK * 5) for i in ids(jobs)))
-    later = [received.arrived for received in fake.received if received.arrived > limited[0]]
-    assert later[0] - limited[0] < 5
-    assert all(arrived - limited[0] > 0.9 for arrived in later if arrived - limited[0] > 0.05)
+# Outages.
 
 
 async def test_a_crowd_survives_a_restart_of_the_server(
