@@ -11,9 +11,7 @@ from collections.abc import Callable
 import pytest
 
 import milvus_import
-from milvus_import import (
-    ImportClient,
-)
+from milvus_import import ImportClient
 from milvus_import.testing import FakeMilvus
 
 pytestmark = pytest.mark.anyio

@@ -20,7 +20,7 @@ import leaks
 import pytest
 import trio
 from cancelling import GRPC_PATHS, on_each_path
-from interceptors import Pass
+from interceptors import Around, Pass
 from loops import on_each_loop
 from processes import FakeProcess
 from times import GUARD, SCALE, until
@@ -301,41 +301,31 @@ async def test_close_cancels_a_call_that_hangs_after_one_second(
         assert [record.code.name for record in records] == ["CANCELLED"]
 
 
-class Stubborn(Pass):
-    """Ignores its cancellation until it is released."""
-
-    def __init__(self) -> None:
-        self.started = False
-        self.released = asyncio.Event()
-
-    async def intercept_unary_unary(
-        self, continuation: Any, client_call_details: Any, request: Any
-    ) -> Any:
-        self.started = True
-        while not self.released.is_set():
-            with suppress(asyncio.CancelledError):
-                await self.released.wait()
-        raise LookupError
-
-
 @pytest.mark.parametrize("timeout", [10 * GUARD, None])
 async def test_close_ends_a_call_whose_interceptor_ignores_its_cancellation(
     timeout: float | None, server: FakeMilvus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_lazy, "CLOSE_GRACE", 0.05)
-    stubborn = Stubborn()
+    started, released = asyncio.Event(), asyncio.Event()
+
+    async def stubborn(_: object) -> None:
+        started.set()
+        while not released.is_set():
+            with suppress(asyncio.CancelledError):
+                await released.wait()
+        raise LookupError
+
     records: list[CallRecord] = []
-    client = ImportClient(
-        server.internal_uri, interceptors=[stubborn], on_finish=records.append, rpc_timeout=timeout
-    )
+    options: Any = {"interceptors": [Around(stubborn)], "on_finish": records.append}
+    client = ImportClient(server.internal_uri, rpc_timeout=timeout, **options)
     async with leaks.nothing_left():
         call = asyncio.create_task(client.get_import_progress(JOB_ID))
-        await until(lambda: stubborn.started)
+        await started.wait()
         await client.close()
         try:
             done, _ = await asyncio.wait({call}, timeout=GUARD)
         finally:
-            stubborn.released.set()
+            released.set()
         assert done
         with pytest.raises(ClientClosedError) as caught:
             await call

@@ -8,10 +8,10 @@ from typing import Any
 
 import anyio
 import grpc
-import grpc.aio
 import pytest
 from following import cancel_one_request
 from google.protobuf.message import Message
+from interceptors import Around, Proceed
 from processes import FakeProcess
 from servers import CountingServer
 from times import GUARD, SCALE, TICK, until
@@ -377,27 +377,20 @@ async def test_watch_all_raises_what_is_not_transient_immediately(
     assert len(faults) <= 1
 
 
-class Broken(grpc.aio.UnaryUnaryClientInterceptor):
-    """Raises an exception that is not the package's, once."""
-
-    raised = 0
-
-    async def intercept_unary_unary(
-        self, continuation: Any, client_call_details: Any, request: Any
-    ) -> Any:
-        if not self.raised:
-            self.raised += 1
-            raise ZeroDivisionError("a bug")
-        return await continuation(client_call_details, request)
-
-
 @both_services
 async def test_an_exception_of_an_interceptor_propagates_once(
     fake: FakeMilvus, service: str, job: FakeJob
 ) -> None:
+    bugs = [ZeroDivisionError("a bug")]
+
+    async def raise_once(proceed: Proceed) -> Any:
+        if bugs:
+            raise bugs.pop()
+        return await proceed()
+
     complete(job)
-    async with connect(fake, service, interceptors=[Broken()]) as broken:
-        watch = broken.watch_all([job.job_id], **QUICK)
+    async with connect(fake, service, interceptors=[Around(raise_once)]) as client:
+        watch = client.watch_all([job.job_id], **QUICK)
         with pytest.raises(ZeroDivisionError, match="a bug"):
             await anext(watch)
         assert (await anext(watch)).done
@@ -554,24 +547,19 @@ async def test_at_most_64_missing_jobs_are_polled_at_once(
     in_flight = most = 0
     fake.inject(Fault(delay=TICK), times=None, method="GetImportProgress")
 
-    class Count(grpc.aio.UnaryUnaryClientInterceptor):
-        async def intercept_unary_unary(
-            self, continuation: Any, client_call_details: Any, request: Any
-        ) -> Any:
-            nonlocal in_flight, most
-            if b"ListImports" in client_call_details.method:
-                return await continuation(client_call_details, request)
-            in_flight += 1
-            most = max(most, in_flight)
-            try:
-                call = await continuation(client_call_details, request)
-                await call
-                return call
-            finally:
-                in_flight -= 1
+    async def count(proceed: Proceed) -> Any:
+        nonlocal in_flight, most
+        in_flight += 1
+        most = max(most, in_flight)
+        try:
+            call = await proceed()
+            await call
+            return call
+        finally:
+            in_flight -= 1
 
     unknown = [str(n) for n in range(1, 201)]
-    async with ImportClient(fake.internal_uri, interceptors=[Count()]) as counted:
+    async with ImportClient(fake.internal_uri, interceptors=[Around(count)]) as counted:
         with pytest.raises(JobNotFoundError):
             await job_changes(counted.watch_all(unknown, timeout=0, interval=GUARD))
     assert most == 64
