@@ -41,6 +41,9 @@ from milvus_import._watch._polls import CONCURRENT_POLLS, MAX_IN_FLIGHT, Polls
 
 SEED = 26
 FOLLOWERS = 200
+NEVER = 1e9
+REQUEST = 1 / 128
+"""Seconds of a scripted request."""
 JOBS = 60
 
 
@@ -67,6 +70,8 @@ class MemoryServices(World):
         self.loop = None
         self.faults: Collection[str] = ()
         self.in_flight: dict[tuple[int, str], asyncio.Task[Any]] = {}
+        self.most = 0
+        """The largest number of requests in flight."""
         self.sent: list[tuple[float, str]] = []
         """The time and the job of each request; "" for a list."""
         self.lists = True
@@ -101,10 +106,11 @@ class MemoryServices(World):
         other = self.in_flight.get(key)
         assert other is None or other.cancelling(), f"two requests for {key} at a time"
         self.in_flight[key] = task
-        assert len(self.in_flight) <= MAX_IN_FLIGHT
+        self.most = max(self.most, len(self.in_flight))
+        assert self.most <= MAX_IN_FLIGHT
         outcome = self._outcome(operation, job_id)
         try:
-            await asyncio.sleep(self._delay())
+            await asyncio.sleep(self._delay(job_id))
         finally:
             if self.in_flight.get(key) is task:
                 del self.in_flight[key]
@@ -119,7 +125,7 @@ class MemoryServices(World):
             self.change(job_id, "Importing")
         self.committed[job_id] = self.states[job_id][1]
 
-    def _delay(self) -> float:
+    def _delay(self, job_id: str) -> float:
         if "slow" in self.faults and self.rng.random() < 0.3:
             return self.rng.uniform(0.0, 12.0)
         return self.rng.choice([0.001, 0.01, 0.3, 1.0]) * self.rng.random() + 1e-6
@@ -215,17 +221,18 @@ def test_random_followers_receive_the_last_state_and_the_right_end(lists: bool) 
 
 
 class ScriptedServices(MemoryServices):
-    """Every request takes 0.01 s; ``answer`` returns or raises what it returns, if not None."""
+    """Every request takes the same time; ``answer`` returns or raises what it returns, if not None."""
 
     def __init__(self, jobs: int = 1, state: str = "Importing") -> None:
         super().__init__(random.Random(0))
         self.answer: Callable[[str, int], Any] = lambda _job_id, _number: None
         for _ in range(jobs):
             self.states[self.add()] = state, 1
+        self.hanging: Collection[str] = ()
         self.client = client_of(self)
 
-    def _delay(self) -> float:
-        return 0.01
+    def _delay(self, job_id: str) -> float:
+        return NEVER if job_id in self.hanging else REQUEST
 
     def _outcome(self, operation: Any, job_id: str) -> Any:
         number = sum(sent == job_id for _, sent in self.sent)
@@ -420,6 +427,35 @@ async def test_five_hundred_followers_end_behind_a_limit_of_ten_requests_per_sec
     assert sent / seconds < 14
     assert 500 / seconds > 5
     assert max(Counter(job_id for at, job_id in services.sent if at > 300).values()) < 40
+
+
+@pytest.mark.parametrize("hanging", [0, 10, 100])
+def test_three_hundred_jobs_are_polled_64_at_a_time_and_once_per_interval(hanging: int) -> None:
+    """Jobs that hang do not delay the others: each gives up its place after one interval."""
+
+    async def main() -> None:
+        services = ScriptedServices(300)
+        services.lists = False
+        ids = list(services.states)
+        services.hanging, responding = ids[:hanging], ids[hanging:]
+        following = asyncio.create_task(states_of(services.client.watch_all(ids)))
+        await asyncio.sleep(20.5)
+        assert 64 <= services.most <= 64 + hanging
+        assert {services.count(job_id) for job_id in services.hanging} <= {1}
+        # Of 11 intervals, less the two in which more hang than there are places.
+        counts = {services.count(job_id) for job_id in responding}
+        assert counts <= ({9, 10} if hanging > 64 else {10, 11})
+        following.cancel()
+
+    run_virtually(main())
+
+
+@virtually
+async def test_at_most_64_missing_jobs_are_polled_at_once() -> None:
+    services = ScriptedServices(0)
+    with pytest.raises(JobNotFoundError):
+        await states_of(services.client.watch_all([str(n) for n in range(1, 201)], timeout=0))
+    assert (services.most, services.count()) == (64, 200)
 
 
 def test_a_client_is_used_again_in_another_run() -> None:

@@ -13,7 +13,6 @@ from following import cancel_one_request
 from google.protobuf.message import Message
 from interceptors import Around, Proceed
 from processes import FakeProcess
-from servers import CountingServer
 from times import GUARD, SCALE, TICK, until
 from watching import (
     QUICK,
@@ -541,31 +540,6 @@ async def test_a_job_that_is_missing_from_the_list_is_polled_by_itself(
     assert singles(fake) == [other.job_id]
 
 
-async def test_at_most_64_missing_jobs_are_polled_at_once(
-    fake: FakeMilvus, known: ImportClient
-) -> None:
-    in_flight = most = 0
-    fake.inject(Fault(delay=TICK), times=None, method="GetImportProgress")
-
-    async def count(proceed: Proceed) -> Any:
-        nonlocal in_flight, most
-        in_flight += 1
-        most = max(most, in_flight)
-        try:
-            call = await proceed()
-            await call
-            return call
-        finally:
-            in_flight -= 1
-
-    unknown = [str(n) for n in range(1, 201)]
-    async with ImportClient(fake.internal_uri, interceptors=[Around(count)]) as counted:
-        with pytest.raises(JobNotFoundError):
-            await job_changes(counted.watch_all(unknown, timeout=0, interval=GUARD))
-    assert most == 64
-    assert calls(fake, "GetImportProgress") == 200 + 1  # and the check
-
-
 # Time limits.
 
 
@@ -603,65 +577,3 @@ async def test_watch_all_with_timeout_0_ends_after_a_list_that_failed(
     with anyio.fail_after(GUARD), pytest.raises(WaitTimeoutError, match="service unavailable"):
         await job_changes(known.watch_all(ids(add_running(fake, LISTED)), timeout=0))
     assert calls(fake, "ListImports") == 1
-
-
-# Many jobs.
-
-
-async def counted_polls(
-    server: CountingServer, job_ids: list[str], interval: float, intervals: float
-) -> tuple[set[str], dict[int, int], set[str]]:
-    """The jobs of the first round, the number of polls of each job, and the jobs that ended."""
-    async with ImportClient(server.uri, service="public", rpc_timeout=None) as client:
-        watch = client.watch_all(job_ids, interval=interval, timeout=2 * GUARD)
-        respond = len(job_ids) - len(server.hanging)
-        first = {(await anext(watch)).job_id for _ in range(respond)}
-        with anyio.move_on_after(intervals * interval):
-            await anext(watch)  # nothing changes
-        await anyio.sleep(interval / 2)  # polls in flight end by themselves
-        polls = {job_id: len(times) for job_id, times in server.polls.items()}
-        server.released = True
-        ended: set[str] = set()
-        while len(ended) < respond:
-            ended.add((await anext(watch)).job_id)
-    return first, polls, ended
-
-
-async def test_three_hundred_jobs_are_polled_64_at_a_time() -> None:
-    """Within one interval; a poll that takes longer gives up its place."""
-    job_ids = [str(n) for n in range(1, 301)]
-    async with (
-        CountingServer(delay=0.1) as server,
-        ImportClient(server.uri, service="public") as client,
-    ):
-        watch = client.watch_all(job_ids, interval=GUARD, timeout=2 * GUARD)
-        assert {(await anext(watch)).job_id for _ in job_ids} == set(job_ids)
-        assert 32 < server.most <= 64
-
-
-async def test_three_hundred_jobs_are_polled_once_per_interval() -> None:
-    interval = 0.8 * SCALE
-    job_ids = [str(n) for n in range(1, 301)]
-    async with CountingServer(delay=0.02) as server:
-        started = time.monotonic()
-        first, polls, ended = await counted_polls(server, job_ids, interval, 2)
-        passed = (time.monotonic() - started) / interval
-    assert first == ended == set(job_ids)
-    assert set(polls) == set(map(int, job_ids))
-    assert max(polls.values()) <= 2 + passed  # the first round, then one per interval
-    assert min(polls.values()) >= 2
-
-
-@pytest.mark.parametrize("hanging", [10, 100])
-async def test_jobs_that_hang_do_not_delay_the_others(hanging: int) -> None:
-    """More hang than there are places (64): each gives up its place after one interval."""
-    interval, jobs = 0.8 * SCALE, 300
-    job_ids = [str(n) for n in range(1, jobs + 1)]
-    async with CountingServer(delay=0.0) as server:
-        server.hanging = set(range(1, hanging + 1))
-        first, polls, ended = await counted_polls(server, job_ids, interval, 4)
-    responding = {n: count for n, count in polls.items() if n not in server.hanging}
-    assert first == ended == {str(n) for n in range(hanging + 1, jobs + 1)}
-    assert all(polls[n] == 1 for n in server.hanging)
-    assert min(responding.values()) >= 3  # 4 intervals and a half, less the second of 100
-    assert len(responding) == jobs - hanging
