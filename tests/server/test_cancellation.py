@@ -346,8 +346,8 @@ async def by_scope(client: ImportClient, moment: float) -> None:
 
 
 async def by_both(client: ImportClient, moment: float) -> None:
-    with anyio.move_on_after(moment), suppress(DeadlineExceededError):
-        await client.get_import_progress(JOB_ID, timeout=moment)
+    with anyio.move_on_after(moment):
+        await by_deadline(client, moment)
 
 
 async def by_timeout(client: ImportClient, moment: float) -> None:

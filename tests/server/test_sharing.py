@@ -20,6 +20,7 @@ from watching import (
     changes,
     complete,
     ids,
+    job_changes,
     on_each_method,
     run,
 )
@@ -193,10 +194,11 @@ async def test_a_crowd_survives_a_restart_of_the_server(
     client: ImportClient, fake: FakeMilvus, service: str
 ) -> None:
     jobs = ids(add_running(fake, 30))
-    waits = [asyncio.create_task(client.wait(i, interval=0.1 * SCALE)) for i in jobs * 3]
-    watches = [
-        asyncio.create_task(changes(client.watch(i, interval=0.1 * SCALE))) for i in jobs * 3
-    ]
+    options: Any = {"interval": 0.1 * SCALE}
+    waits = [asyncio.create_task(client.wait(i, **options)) for i in jobs * 3]
+    watches = [asyncio.create_task(changes(client.watch(i, **options))) for i in jobs * 3]
+    every_wait = asyncio.create_task(client.wait_all(jobs, **options))
+    every_watch = asyncio.create_task(job_changes(client.watch_all(jobs, **options)))
     await until(lambda: len(fake.received) > 60)
     fake.inject("unavailable" if service != "rest" else "http-503-html", times=None)
     await asyncio.sleep(0.5 * SCALE)
@@ -206,9 +208,10 @@ async def test_a_crowd_survives_a_restart_of_the_server(
         await asyncio.sleep(0.3 * SCALE)
         await fake.start()
         complete(*fake.jobs.values())
-        assert {progress.progress for progress in await asyncio.gather(*waits)} == {100}
-        seen = await asyncio.gather(*watches)
-    assert seen == [[("Importing", 40), ("Completed", 100)]] * len(watches)
+        results = [*await asyncio.gather(*waits), *(await every_wait).values()]
+        seen = [*await asyncio.gather(*watches), *(await every_watch).values()]
+    assert all(isinstance(result, ImportProgressData) for result in results)
+    assert seen == [[("Importing", 40), ("Completed", 100)]] * len(jobs) * 4
     assert left_behind(client) == {}
 
 

@@ -269,30 +269,6 @@ def test_a_watch_belongs_to_its_event_loop(process: FakeProcess, service: str, m
 
 
 @both_services
-async def test_watch_all_survives_a_restart_without_losing_a_job(
-    fake: FakeMilvus, client: ImportClient
-) -> None:
-    jobs = add_scripted(fake, 20)
-    faults = FaultLog()
-
-    async def restart() -> None:
-        await fake.stop()
-        while UnavailableError not in faults.kinds:
-            await faults.reach(len(faults) + 1)
-        await fake.start()
-
-    watch = client.watch_all(ids(jobs), on_retry=faults, **QUICK)
-    first = await anext(watch)
-    restarting = asyncio.create_task(restart())
-    seen = await job_changes(watch, first)
-    await restarting
-    # A reply that was lost with the server took its script entry with it.
-    for job_id, changes in expected(jobs).items():
-        assert seen[job_id][-1] == changes[-1]
-        assert seen[job_id] == [change for change in changes if change in seen[job_id]]
-
-
-@both_services
 async def test_a_successful_response_ends_an_outage(fake: FakeMilvus, client: ImportClient) -> None:
     limit = 0.3 * SCALE
     job = fake.add_job(script=[("Importing", n) for n in range(1000)])

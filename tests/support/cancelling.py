@@ -74,13 +74,6 @@ async def fail_after(request: Request, seconds: float) -> None:
     assert type(caught.value) is TimeoutError
 
 
-async def scope_cancelled(request: Request, seconds: float) -> None:
-    with anyio.CancelScope() as scope:
-        asyncio.get_running_loop().call_later(seconds, scope.cancel)
-        await request()
-    assert scope.cancelled_caught
-
-
 async def scope_cancelled_before(request: Request, seconds: float) -> None:
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -92,12 +85,6 @@ async def scope_without_time(request: Request, seconds: float) -> None:
     with anyio.move_on_after(0) as scope:
         await request()
     assert scope.cancelled_caught
-
-
-async def outer_scope(request: Request, seconds: float) -> None:
-    with anyio.move_on_after(seconds) as outer, anyio.move_on_after(FOREVER) as inner:
-        await request()
-    assert (outer.cancelled_caught, inner.cancelled_caught) == (True, False)
 
 
 async def inner_scope(request: Request, seconds: float) -> None:
@@ -169,16 +156,6 @@ async def asyncio_wait_for(request: Request, seconds: float) -> None:
     assert type(caught.value) is TimeoutError
 
 
-async def task_cancelled(request: Request, seconds: float) -> None:
-    task = asyncio.create_task(request())
-    await asyncio.sleep(seconds)
-    assert task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert task.cancelled()
-    assert task.cancelling() == 1
-
-
 async def task_cancelled_twice(request: Request, seconds: float) -> None:
     task = asyncio.create_task(request())
     await asyncio.sleep(seconds)
@@ -186,6 +163,8 @@ async def task_cancelled_twice(request: Request, seconds: float) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert task.cancelled()
+    assert task.cancelling() == 2
 
 
 async def own_task_cancelled_and_caught(request: Request, seconds: float) -> None:
@@ -244,10 +223,10 @@ async def limits_never_reached(request: Request, seconds: float) -> None:
 
 
 CANCELLED: tuple[Scenario, ...] = (
-    *(move_on_after, fail_after, scope_cancelled, scope_cancelled_before, scope_without_time),
-    *(outer_scope, anyio_task_group, anyio_sibling_fails, asyncio_sibling_fails, asyncio_timeout),
-    *(asyncio_timeout_around_a_scope, scope_around_an_asyncio_timeout, asyncio_wait_for),
-    *(task_cancelled, task_cancelled_twice, own_task_cancelled_and_caught, gather_cancelled),
+    *(move_on_after, fail_after, scope_cancelled_before, scope_without_time, anyio_task_group),
+    *(anyio_sibling_fails, asyncio_sibling_fails, asyncio_timeout, asyncio_wait_for),
+    *(asyncio_timeout_around_a_scope, scope_around_an_asyncio_timeout, task_cancelled_twice),
+    *(own_task_cancelled_and_caught, gather_cancelled),
 )
 """Scenarios in which the request, if it never ends, is cancelled."""
 SCENARIOS: tuple[Scenario, ...] = (
