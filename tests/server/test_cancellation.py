@@ -10,7 +10,8 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import anyio
 import grpc
@@ -26,6 +27,7 @@ from cancelling import (
     PATHS,
     SCENARIOS,
     WAYS,
+    Request,
     Scenario,
     alone,
     anyio_task_group,
@@ -50,6 +52,7 @@ from watching import both_services, connect
 
 from milvus_import import (
     CallError,
+    CallOptions,
     CallRecord,
     ClientClosedError,
     DeadlineExceededError,
@@ -68,6 +71,7 @@ RESPONSE = 0.12
 JOB_ID = "450000000000000001"
 
 Code = grpc.StatusCode
+ErrorT = TypeVar("ErrorT", bound=Exception)
 
 
 @pytest.fixture(autouse=True)
@@ -176,6 +180,21 @@ async def test_create_import_sends_nothing_if_its_caller_is_already_cancelled(
 # The call ends while its caller waits.
 
 
+async def error_of(request: Request, expected: type[ErrorT]) -> ErrorT:
+    """Return the error of a call within limits that are not reached, and that it must not reach."""
+    caught: list[ErrorT] = []
+
+    async def scenario() -> None:
+        with anyio.CancelScope() as scope, pytest.raises(expected) as raised:
+            async with asyncio.timeout(FOREVER):
+                await request()
+        assert not scope.cancel_called
+        caught.append(raised.value)
+
+    await alone(scenario())
+    return caught[0]
+
+
 @on_each_path
 async def test_a_call_cancelled_by_the_server_raises_call_error(
     path: str, fake: FakeMilvus, job_id: str
@@ -183,18 +202,12 @@ async def test_a_call_cancelled_by_the_server_raises_call_error(
     fake.metadata, fake.trailing_metadata = (("node", "7"),), (("why", "drained"),)
     fake.inject("cancelled")
     async with client_of(fake, path) as client:
-
-        async def scenario() -> None:
-            with pytest.raises(CallError, match="the server cancelled the call") as caught:
-                with anyio.fail_after(FOREVER):
-                    await client.get_import_progress(job_id)
-            assert (type(caught.value), caught.value.code) == (CallError, Code.CANCELLED)
-            record = caught.value.record
-            assert record is not None
-            assert ("node", "7") in record.initial_metadata
-            assert ("why", "drained") in record.trailing_metadata
-
-        await alone(scenario())
+        error = await error_of(lambda: client.get_import_progress(job_id), CallError)
+    assert (type(error), error.code) == (CallError, Code.CANCELLED)
+    assert "the server cancelled the call" in str(error)
+    assert error.record is not None
+    assert ("node", "7") in error.record.initial_metadata
+    assert ("why", "drained") in error.record.trailing_metadata
 
 
 @on_each_path
@@ -202,15 +215,9 @@ async def test_the_timeout_of_a_call_raises_deadline_exceeded_error_and_cancels_
     path: str, fake: FakeMilvus, job_id: str
 ) -> None:
     fake.inject("hang", times=None)
+    options: CallOptions = {"timeout": 0.1 * SCALE}
     async with client_of(fake, path) as client:
-
-        async def scenario() -> None:
-            with anyio.CancelScope() as scope, pytest.raises(DeadlineExceededError):
-                async with asyncio.timeout(FOREVER):
-                    await client.get_import_progress(job_id, timeout=0.1 * SCALE)
-            assert not scope.cancel_called
-
-        await alone(scenario())
+        await error_of(lambda: client.get_import_progress(job_id, **options), DeadlineExceededError)
 
 
 @pytest.mark.parametrize(
@@ -222,14 +229,8 @@ async def test_close_ends_a_call_in_flight_without_cancelling_its_caller(
 ) -> None:
     fake.inject("hang", times=None)
     records: list[CallRecord] = []
+    expected = ClientClosedError if closed == "client" else CallError
     async with client_of(fake, path, on_finish=records.append) as client:
-
-        async def scenario() -> None:
-            with anyio.CancelScope() as scope:
-                async with asyncio.timeout(FOREVER):
-                    with pytest.raises(ClientClosedError if closed == "client" else CallError):
-                        await client.get_import_progress(job_id)
-            assert not scope.cancel_called
 
         async def close() -> None:
             await until(lambda: bool(fake.received))
@@ -238,7 +239,8 @@ async def test_close_ends_a_call_in_flight_without_cancelling_its_caller(
             else:  # gRPC permits it
                 await leaks.channel(client).close()
 
-        await asyncio.gather(alone(scenario()), close())
+        request = partial(client.get_import_progress, job_id)
+        await asyncio.gather(error_of(request, expected), close())
     assert [record.code for record in records] == [Code.CANCELLED]
 
 
@@ -266,18 +268,15 @@ async def test_a_call_that_never_starts_is_given_up_soon_after_its_deadline(
         if path != "delayed":  # metadata that passes the validation and that gRPC rejects
             client._settings.metadata = (("Bad Key", ""),)  # pyright: ignore[reportPrivateUsage]
 
-        async def waits() -> None:
-            started = time.monotonic()
-            with pytest.raises(CallError, match=text) as caught:
-                await client.get_import_progress(job_id)
-            assert caught.value.code is code
-            assert time.monotonic() - started < 1.0 + SCALE
-
         async def leaves() -> None:
             with anyio.move_on_after(LEAVE * SCALE), suppress(CallError):
                 await client.get_import_progress(job_id)
 
-        await asyncio.gather(alone(waits()), alone(leaves()))
+        started = time.monotonic()
+        request = partial(client.get_import_progress, job_id)
+        error, _ = await asyncio.gather(error_of(request, CallError), alone(leaves()))
+        assert time.monotonic() - started < 1.0 + SCALE
+        assert (error.code, text in str(error)) == (code, True)
         in_flight = leaks.connection(client).open()
         await until(lambda: not in_flight)
     assert fake.received == []
@@ -309,14 +308,9 @@ async def test_an_interceptor_that_raises_ends_the_call(
     raised, error, code = RAISED[name]
     interceptors = [Pass(), Raise(raised())]
     async with ImportClient(fake.internal_uri, interceptors=interceptors) as client:
-
-        async def scenario() -> None:
-            with anyio.CancelScope() as scope, pytest.raises(error) as caught:
-                await client.get_import_progress(JOB_ID, timeout=timeout)
-            assert (type(caught.value), getattr(caught.value, "code", None)) == (error, code)
-            assert not scope.cancel_called
-
-        await alone(scenario())
+        request = partial(client.get_import_progress, JOB_ID, timeout=timeout)
+        caught = await error_of(request, error)
+    assert (type(caught), getattr(caught, "code", None)) == (error, code)
     assert fake.received == []
 
 
