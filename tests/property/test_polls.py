@@ -18,7 +18,7 @@ from following import Crowd, World, cancel_one_request, left_behind
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from loops import run_virtually
-from watching import FaultLog
+from watching import FaultLog, on_each_watch, start_watch
 
 from milvus_import import (
     AccessDeniedError,
@@ -40,11 +40,9 @@ from milvus_import._services._replies import JobList, Snapshot
 from milvus_import._watch._polls import CONCURRENT_POLLS, MAX_IN_FLIGHT, Polls
 
 SEED = 26
-FOLLOWERS = 200
 NEVER = 1e9
 REQUEST = 1 / 128
 """Seconds of a scripted request."""
-JOBS = 60
 
 
 def decode(message: tuple[str, int], job_id: str) -> ImportProgressData:
@@ -177,26 +175,13 @@ def client_of(services: Any) -> ImportClient:
     return client
 
 
-class CommittingCrowd(Crowd):
-    """Commits jobs as well."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.commits: set[asyncio.Task[None]] = set()
-
-    def commit(self, job_id: str) -> None:
-        task = asyncio.create_task(self.client.commit_import(job_id))
-        self.commits.add(task)
-        task.add_done_callback(self.commits.discard)
-
-
 async def follow(seed: int, steps: int, *, lists: bool) -> None:
     rng = random.Random(seed)
     random.seed(seed)  # the jitter
     services = MemoryServices(rng)
     services.lists = lists
     client = client_of(services)
-    crowd = CommittingCrowd(services, client, FOLLOWERS, JOBS)
+    crowd = Crowd(services, client, followers=200, jobs=60, commits=True)
     try:
         await crowd.steps(steps, calm_every=1000)
         await crowd.finish()
@@ -221,7 +206,7 @@ def test_random_followers_receive_the_last_state_and_the_right_end(lists: bool) 
 
 
 class ScriptedServices(MemoryServices):
-    """Every request takes the same time; ``answer`` returns or raises what it returns, if not None."""
+    """Every request takes REQUEST; ``answer`` returns or raises what it returns, if not None."""
 
     def __init__(self, jobs: int = 1, state: str = "Importing") -> None:
         super().__init__(random.Random(0))
@@ -564,9 +549,13 @@ def model(script: Sequence[Reply]) -> tuple[list[tuple[str, int]], bool, int]:
 
 
 @example([("Importing", 1), JobNotFoundError, ("Importing", 1), JobNotFoundError], "Completed")
+@example([("Importing", 1), JobNotFoundError, ("Importing", 2), JobNotFoundError], "Completed")
 @example([("Importing", 1), JobNotFoundError, UnavailableError, JobNotFoundError], "Completed")
 @given(st.lists(replies, max_size=12), st.sampled_from(["Completed", "Failed"]))
-def test_watch_yields_each_change_once_up_to_the_first_end(script: list[Reply], end: str) -> None:
+@on_each_watch
+def test_watch_yields_each_change_once_up_to_the_first_end(
+    method: str, script: list[Reply], end: str
+) -> None:
     script = [*script, (end, 3), ("Importing", 0)]
 
     def answer(_: str, number: int) -> Any:
@@ -582,12 +571,14 @@ def test_watch_yields_each_change_once_up_to_the_first_end(script: list[Reply], 
         services.answer, services.responded = answer, True
         seen = list[tuple[str, int]]()
         lost: JobNotFoundError | None = None
+        watch = start_watch(services.client, method, "1", interval=2.0, timeout=None)
         try:
-            async for progress in services.client.watch("1"):
+            async for progress in watch:
                 seen.append((str(progress.state), progress.progress))
         except JobNotFoundError as error:
             lost = error
         assert (seen, lost is not None, services.count()) == model(script)
+        assert lost is not None or await states_of(watch) == []
         assert lost is None or (lost.progress is None) == (not seen)
 
     run_virtually(follow_one())

@@ -252,7 +252,7 @@ class FakeWorld(World):
 async def test_random_followers_over_sockets(fake: FakeMilvus, client: ImportClient) -> None:
     seed = 26
     world = FakeWorld(fake, random.Random(seed), 0.02 * SCALE)
-    crowd = Crowd(world, client, 60, 40)
+    crowd = Crowd(world, client, followers=60, jobs=40, commits=False)
     await client.check()
     print(f"seed {seed}")
     await crowd.steps(250, calm_every=250)  # on each of the two services

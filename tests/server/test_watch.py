@@ -71,16 +71,6 @@ async def test_watch_yields_the_first_state_immediately_whatever_the_interval(
     assert (await anext(client.watch(job.job_id, interval=3600, timeout=GUARD))).progress == 40
 
 
-async def test_watch_yields_the_end_of_a_job_once_if_its_state_changes_afterwards(
-    fake: FakeMilvus, client: ImportClient
-) -> None:
-    job = fake.add_job(script=[("Importing", 40), ("Completed", 100), ("Failed", 0)])
-    watch = client.watch(job.job_id, **QUICK)
-    assert await changes(watch) == [("Importing", 40), ("Completed", 100)]
-    assert await changes(watch) == []
-    assert job.reply_count == 2
-
-
 async def test_leaving_the_watch_loop_stops_the_polls(
     fake: FakeMilvus, client: ImportClient
 ) -> None:
@@ -471,32 +461,6 @@ async def test_wait_after_create_import_survives_a_restart(
 # Jobs that the server does not have.
 
 
-@pytest.mark.parametrize("between", ["changed", "unchanged"])
-@on_each_watch
-@both_services
-async def test_a_job_that_is_missing_once_and_returns_is_followed(
-    fake: FakeMilvus, client: ImportClient, job: FakeJob, method: str, between: str
-) -> None:
-    """Each response with the job, also an unchanged one, resets the count of missing ones."""
-    interval = 15 * TICK  # the job is away for one poll only, also on a slow machine
-    watch = start_watch(client, method, job.job_id, interval=interval)
-    await anext(watch)
-    step = asyncio.ensure_future(anext(watch))
-    for _ in range(3):
-        polls = len(fake.received)
-        del fake.jobs[job.job_id]
-        await until(lambda polls=polls, step=step: len(fake.received) > polls or step.done())  # type: ignore[misc]
-        fake.jobs[job.job_id] = job
-        reply_count = job.reply_count
-        if between == "changed":
-            job.progress += 1
-            assert (await step).progress == job.progress
-            step = asyncio.ensure_future(anext(watch))
-        await until(lambda n=reply_count, step=step: job.reply_count >= n + 2 or step.done())  # type: ignore[misc]
-    complete(job)
-    assert (await step).done
-
-
 @on_each_watch
 @pytest.mark.parametrize("service", ["public"])
 async def test_job_not_found_response_ends_an_outage(
@@ -643,38 +607,32 @@ async def test_wait_logs_once_that_a_job_waits_for_its_commit(
     assert "commit_import" in record.getMessage()
 
 
-REASONS: dict[str, tuple[str, dict[str, str], str]] = {
-    "merged": (
-        "import failed: a is bad",
-        {"[a.npy]": "a is bad", "[b.npy]": "b is bad too", "[c.npy]": ""},
-        "import job 7 failed: import failed: a is bad; [b.npy] b is bad too",
-    ),
-    "ten": (
-        "",
-        {f"[{n}]": f"bad-{n}-" for n in range(10)},
-        "import job 7 failed: " + "; ".join(f"[{n}] bad-{n}-" for n in range(10)),
-    ),
-    "eleven": (
-        "",
-        {f"[{n}]": f"bad-{n}-" for n in range(11)},
-        "import job 7 failed: "
-        + "; ".join([*(f"[{n}] bad-{n}-" for n in range(10)), "and 1 more files"]),
-    ),
-}
+MANY = {f"[{n}]": f"bad-{n}" for n in range(11)}
 
 
-@pytest.mark.parametrize(("reason", "of_files", "message"), REASONS.values(), ids=REASONS)
+@pytest.mark.parametrize(
+    ("reason", "of_files", "message"),
+    [
+        (
+            "import failed: a is bad",
+            {"[a.npy]": "a is bad", "[b.npy]": "b is bad too", "[c.npy]": ""},
+            "import failed: a is bad; [b.npy] b is bad too",
+        ),
+        ("", dict([*MANY.items()][:10]), "; ".join(f"[{n}] bad-{n}" for n in range(10))),
+        ("", MANY, "; ".join(f"[{n}] bad-{n}" for n in range(10)) + "; and 1 more files"),
+    ],
+    ids=["merged", "ten", "eleven"],
+)
 async def test_the_reasons_of_job_and_at_most_ten_files_are_merged(
     fake: FakeMilvus, client: ImportClient, reason: str, of_files: dict[str, str], message: str
 ) -> None:
-    tasks = [
-        internal_pb2.ImportTaskProgress(file_name=name, reason=why)
-        for name, why in of_files.items()
-    ]
+    task = internal_pb2.ImportTaskProgress
     reply = internal_pb2.GetImportProgressResponse(
-        state=internal_pb2.Failed, reason=reason, task_progresses=tasks
+        state=internal_pb2.Failed,
+        reason=reason,
+        task_progresses=[task(file_name=name, reason=why) for name, why in of_files.items()],
     )
     fake.inject(Fault(reply=reply.SerializeToString()))
     with pytest.raises(ImportFailedError) as raised:
         await client.wait("7", **QUICK)
-    assert raised.value.message == message
+    assert raised.value.message == f"import job 7 failed: {message}"

@@ -263,7 +263,11 @@ class Run:
 class Crowd:
     """Keeps a number of followers while jobs, faults and followers change at random."""
 
-    def __init__(self, world: World, client: ImportClient, followers: int, jobs: int) -> None:
+    def __init__(
+        self, world: World, client: ImportClient, *, followers: int, jobs: int, commits: bool
+    ) -> None:
+        """``commits``: the client commits jobs as well."""
+        self.commits: set[asyncio.Task[None]] | None = set() if commits else None
         self.world = world
         self.client = client
         self.followers = followers
@@ -302,13 +306,12 @@ class Crowd:
             run.cancelled = run.cancelled or run.task.cancel()
         elif chance < 0.57 and len(world.live) > 1:
             world.delete(rng.choice(world.live))
-        elif chance < 0.60 and world.live:
-            self.commit(rng.choice(world.live))
+        elif chance < 0.60 and world.live and self.commits is not None:
+            commit = asyncio.create_task(self.client.commit_import(rng.choice(world.live)))
+            self.commits.add(commit)
+            commit.add_done_callback(self.commits.discard)
         elif chance < 0.61:
             cancel_one_request(rng)
-
-    def commit(self, job_id: str) -> None:
-        """Change a job by a commit of this client."""
 
     async def calm(self) -> None:
         """End all faults and changes; then each follower must have the last state."""
