@@ -494,7 +494,10 @@ async def test_close_ends_every_follower_and_leaves_nothing() -> None:
     every = asyncio.create_task(client.wait_all(list(services.states)))
     watches = [client.watch_all(), client.watch_all(list(services.states)), client.watch("1")]
     waits += [asyncio.create_task(states_of(watch)) for watch in watches]
-    await asyncio.sleep(3)
+    await asyncio.sleep(1)
+    services.hanging = ["", "1"]
+    await asyncio.sleep(2)
+    assert services.in_flight
     await client.close()
     outcomes = await asyncio.gather(*waits, return_exceptions=True)
     outcomes += (await every).values()
