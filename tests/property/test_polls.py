@@ -9,6 +9,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -295,6 +296,27 @@ async def test_lists_are_requested_again_300_s_after_one_that_was_denied() -> No
     assert services.count("") in range(2, 8)
     assert services.count(since=305.0) == 0
     await services.finish(waits)
+
+
+@virtually
+async def test_of_replies_in_flight_together_none_is_returned_after_a_newer_one() -> None:
+    services = ScriptedServices(20)
+
+    def answer(job_id: str, number: int) -> None:
+        """The first list lacks the job, so that it is polled together with the second one."""
+        services.deleted = {"1"} if (job_id, number) == ("", 1) else set()
+        services.states["1"] = "Importing", 2 if job_id else 3
+
+    services.answer = answer
+    versions: list[int] = []
+    watch = services.client.watch_all(list(services.states), interval=REQUEST / 2)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            async for job in watch:
+                versions += [job.progress] if job.job_id == "1" else []
+    assert services.count("1") == 1
+    assert versions == sorted(versions)
+    assert versions[-1] == 3
 
 
 @virtually

@@ -31,7 +31,7 @@ from milvus_import import (
     JobNotFoundError,
     WaitTimeoutError,
 )
-from milvus_import.testing import FakeJob, FakeMilvus
+from milvus_import.testing import FakeJob, FakeMilvus, Fault
 
 pytestmark = pytest.mark.anyio
 
@@ -244,6 +244,8 @@ class FakeWorld(World):
     def set_faults(self, names: Collection[str]) -> None:
         self.fake.clear_faults()
         for name in names:
+            if name == "late-list":
+                self.fake.inject(Fault(delay=self.unit * 3), times=5, method="ListImports")
             if name in {"unavailable", "not-ready"}:
                 self.fake.inject(name, times=self.rng.randrange(1, 10))
 
