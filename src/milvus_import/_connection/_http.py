@@ -72,11 +72,8 @@ class HttpReply(NamedTuple):
         return response_text(self.status, self.reason, content_type, self.body)
 
 
-class _Failure(NamedTuple):
-    """Why there is no response."""
-
-    code: grpc.StatusCode
-    details: str
+_Failure = tuple[grpc.StatusCode, str]
+"""The code and the details of a request without a response."""
 
 
 class HttpConnection(LazyConnection):
@@ -134,16 +131,11 @@ class HttpConnection(LazyConnection):
 
     def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
         aiohttp = self._aiohttp
+        limits = {"limit": MAX_CONNECTIONS, "keepalive_timeout": _KEEPALIVE}
         connector = (
-            aiohttp.TCPConnector(
-                limit=MAX_CONNECTIONS,
-                keepalive_timeout=_KEEPALIVE,
-                resolver=aiohttp.ThreadedResolver(),
-            )
-            if self._socket is None
-            else aiohttp.UnixConnector(
-                self._socket, limit=MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE
-            )
+            aiohttp.UnixConnector(self._socket, **limits)
+            if self._socket
+            else aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver(), **limits)
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -185,32 +177,31 @@ class HttpConnection(LazyConnection):
             ) as response:
                 return await self._read(response)
         except Exception as error:  # noqa: BLE001 - an error of a library, classified by its type
-            return _Failure(*transport_failure(error, proxy=self._proxy_name))
+            return transport_failure(error, proxy=self._proxy_name)
 
     async def _read(self, response: aiohttp.ClientResponse) -> HttpReply | _Failure:
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"", "identity"}:
             text = f"{COMPRESSED} ({encoding[:20]}), which was not requested"
-            return _Failure(grpc.StatusCode.INTERNAL, text)
+            return grpc.StatusCode.INTERNAL, text
         limit, size = self._max_receive_bytes, response.content_length or 0
-        chunks: list[bytes] = []
+        body = bytearray()
         if size <= limit:
-            size = 0
             async for chunk in response.content.iter_any():
-                size += len(chunk)
+                body += chunk
+                size = len(body)
                 if size > limit:
                     break
-                chunks.append(chunk)
         if size > limit:
             response.close()
             text = f"Received message larger than max ({size} vs. {limit})"
-            return _Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+            return grpc.StatusCode.RESOURCE_EXHAUSTED, text
         headers = tuple(
             (name.lower(), value)
             for name, value in response.headers.items()
             if name.lower() not in _SECRET_HEADERS
         )
-        return HttpReply(response.status, response.reason or "", headers, b"".join(chunks))
+        return HttpReply(response.status, response.reason or "", headers, bytes(body))
 
 
 class _HttpRequest(Request):

@@ -115,19 +115,10 @@ class FollowedJob:
         seen = self.seen
         if self.snapshot is not None or seen is None:
             return self.progress()
+        name, id_, state, percent = seen.collection_name, seen.job_id, seen.state, seen.progress
+        # Without times, rows, sizes and files.
         return ImportProgressData(
-            collection_name=seen.collection_name,
-            job_id=self.job_id,
-            complete_time="",
-            state=seen.state,
-            progress=seen.progress,
-            imported_rows=0,
-            total_rows=0,
-            reason=seen.reason,
-            file_size=0,
-            details=[],
-            create_time="",
-            service=service,
+            name, id_, "", state, percent, 0, 0, seen.reason, 0, [], "", service
         )
 
 
