@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack, get_args
+from typing import Any, NoReturn, Self, Unpack, get_args
 
 import grpc.aio
 
@@ -65,9 +65,6 @@ from ._watch._followers import Follower
 from ._watch._jobs import FollowedJobs, Outcome
 from ._watch._polls import Polls
 from ._watch._watch import ImportWatch, JobsWatch, wait_for, wait_for_all
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger("milvus_import")
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, NamedTuple, Self, cast
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import grpc
-import grpc.aio
 from google.protobuf.message import Message
+from servers import GrpcServer
 
-from milvus_import.testing._server import settled
 from milvus_import_pb.milvus_grpc import MilvusServiceStub
 from milvus_import_pb.proxy_grpc import ProxyStub
 
@@ -53,54 +51,26 @@ def ok(reply: Message | bytes) -> Reply:
     return Reply(reply=reply if isinstance(reply, bytes) else reply.SerializeToString())
 
 
-@dataclass
-class Replay(grpc.GenericRpcHandler):
+class Replay(GrpcServer):
     """Replies from a table by method path, or from a function of path and request.
 
     The response to a method that is not in the table is grpc-go's: unknown method or service.
     """
 
-    replies: Table
-    received: list[Received] = field(default_factory=list[Received])
-    port: int = 0
-    compression: grpc.Compression | None = None
+    def __init__(self, replies: Table, *, compression: grpc.Compression | None = None) -> None:
+        super().__init__(compression=compression)
+        self.replies = replies
+        self.received: list[Received] = []
 
-    async def __aenter__(self) -> Self:
-        self._server = grpc.aio.server(
-            options=[("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1)],
-            compression=self.compression,
-        )
-        self._server.add_generic_rpc_handlers((self,))
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
-        await self._server.start()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._server.stop(None)
-        await settled()
-
-    @property
-    def uri(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Return the handler of a call; without serializers the messages stay bytes."""
-        path = str(handler_call_details.method)
-
-        async def respond(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-            metadata = tuple((k, v) for k, v in context.invocation_metadata() or ())
-            self.received.append(Received(path, request, metadata))
-            code, details, reply = self._look_up(path, request)
-            if code is not grpc.StatusCode.OK or reply is None:
-                await context.abort(code, details)
-            return reply
-
-        return cast("Any", grpc.unary_unary_rpc_method_handler(respond))
+    async def respond(self, path: str, request: bytes, context: Any) -> bytes:
+        """Return the reply to one call, or end it."""
+        metadata = tuple((k, v) for k, v in context.invocation_metadata() or ())
+        self.received.append(Received(path, request, metadata))
+        code, details, reply = self._look_up(path, request)
+        if code is not grpc.StatusCode.OK or reply is None:
+            await context.abort(code, details)
+        assert reply is not None
+        return reply
 
     def _look_up(self, path: str, request: bytes) -> Reply:
         if callable(self.replies):

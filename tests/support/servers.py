@@ -15,6 +15,7 @@ from milvus_import.testing._server import settled
 _STATE = "/milvus.proto.milvus.MilvusService/GetImportState"
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
+    ("grpc.max_send_message_length", -1),
     # grpc.aio cancels calls beyond these; calls that hang count.
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
@@ -24,19 +25,23 @@ _OPTIONS = (
 class GrpcServer(grpc.GenericRpcHandler):
     """``async with`` starts and stops it; ``respond`` is called for each call."""
 
-    def __init__(self) -> None:
-        self.uri = ""
-        self._server = grpc.aio.server(options=_OPTIONS)
+    def __init__(self, *, compression: grpc.Compression | None = None) -> None:
+        self.port = 0
+        self._server = grpc.aio.server(options=_OPTIONS, compression=compression)
         self._server.add_generic_rpc_handlers([self])
 
     async def __aenter__(self) -> Self:
-        self.uri = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._server.stop(None)
         await settled()
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         path = str(handler_call_details.method)
