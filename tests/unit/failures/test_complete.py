@@ -30,22 +30,14 @@ from milvus_import._failures._statuses import (
     status_error,
 )
 from milvus_import._hints import Hint
+from milvus_import._options import client_settings, merge
 
 Code = grpc.StatusCode
 TARGET = "127.0.0.1:19530"
-CALL: dict[str, Any] = {
-    "method": "GetImportState",
-    "service": "public",
-    "target": TARGET,
-    "secure": False,
-    "is_read": True,
-    "timeout": 10.0,
-    "responded": False,
-    "authorized": False,
-}
-WRITE = {"method": "ImportV2", "is_read": False, "creates": True}
-COMMIT = {"method": "commit", "service": "rest", "is_read": False}
-REST = {"service": "rest"}
+CALL: dict[str, Any] = {"method": "GetImportState", "service": "public", "target": TARGET}
+WRITE: dict[str, Any] = {"method": "ImportV2", "is_read": False}
+COMMIT: dict[str, Any] = {"method": "commit", "service": "rest", "is_read": False}
+REST: dict[str, Any] = {"service": "rest"}
 METADATA = "Stream removed (GOAWAY received; Error code: 11; Debug Text: )"
 STARTING = "find no available mixcoord, check mixcoord state"
 
@@ -56,8 +48,20 @@ def record_after(elapsed: float = 0.1) -> CallRecord:
     return CallRecord("public", "a.B/C", Code.UNKNOWN, "", (), (), elapsed)
 
 
-def completed(error: _ErrorT, **changed: Any) -> _ErrorT:
-    complete(error, **(CALL | changed))
+def completed(
+    error: _ErrorT,
+    *,
+    secure: bool = False,
+    timeout: float | None = 10.0,
+    authorized: bool = False,
+    routed: bool = False,
+    metadata_bytes: int = 0,
+    **changed: Any,
+) -> _ErrorT:
+    fixed = {"authorization": "abc" if authorized else None}
+    settings = client_settings(secure=secure, fixed=fixed, defaults={"rpc_timeout": timeout})
+    metadata = {"serverid": "99"} if routed else {"x": "y" * metadata_bytes}
+    complete(error, settings=merge(settings, {"metadata": metadata}), **(CALL | changed))
     return error
 
 
