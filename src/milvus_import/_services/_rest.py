@@ -17,8 +17,8 @@ import grpc
 from .._connection._base import Method, NextPage
 from .._connection._http import HttpConnection
 from .._errors import ArgumentError, shorten, without_queries
-from .._failures._http import http_status_error, is_missing_route, missing_route_error
-from .._failures._statuses import NOT_READY, ReturnedStatus, call_error, reply_error, status_error
+from .._failures._http import http_status_error, is_missing_route
+from .._failures._statuses import NOT_READY, call_error, reply_error, status_error
 from .._hints import Hint
 from .._models import ImportProgressData, ImportProgressDetail
 from ._operations import (
@@ -181,13 +181,13 @@ def _no_envelope_error(reply: HttpReply, missing: Hint) -> MilvusImportError:
     """Return the error of a reply whose body is not an envelope."""
     status, line, record = reply.status, reply.text, reply.record
     if is_missing_route(status, reply.body):
-        return missing_route_error(line, record, missing)
+        return call_error(Code.UNIMPLEMENTED, line, record, http_status=status, hint=missing)
     if not 200 <= status < 300:
         return http_status_error(status, line, record)
     details = f"the HTTP response has no body (HTTP {status})"
     if reply.body:
         details = f"the response is not JSON from Milvus ({line})"
-    return reply_error(details, Hint.REST_ROUTE, http_status=status)
+    return reply_error(details, Hint.REST_ROUTE)
 
 
 def _envelope_error(envelope: _Envelope, reply: HttpReply) -> MilvusImportError:
@@ -209,7 +209,7 @@ def _envelope_error(envelope: _Envelope, reply: HttpReply) -> MilvusImportError:
     if generic and http_error:
         line = f"HTTP {status}: {details}" if message else reply.text
         return http_status_error(status, line, record, by_milvus=code == _UNEXPECTED)
-    return status_error(ReturnedStatus(code, 0, message, "", False, status, record))
+    return status_error(code, 0, message, http_status=status, record=record)
 
 
 class RestApi:

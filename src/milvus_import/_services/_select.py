@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
 import grpc
@@ -197,13 +197,13 @@ class Services:
             job_id = getattr(params, "job_id", None)
             complete(error, operation.name, service, target, settings, job_id=job_id)
             return error
-        error = errors[-1]
+        all_errors, error = (*errors,), errors.pop()  # the frame that raises it must not hold it
         if error.code is not code or error.service not in {"internal", "public"}:
             return error
-        texts = "; ".join(f"{each.service} service: {quote(each.details)}" for each in errors)
-        hint = operation.unsupported_hint or _unsupported_hint(errors)
+        texts = "; ".join(f"{each.service} service: {quote(each.details)}" for each in all_errors)
+        hint = operation.unsupported_hint or _unsupported_hint(all_errors)
         set_hint(error, cloud_hint(hint, error.service, target))
-        error.details = " / ".join(each.details for each in errors)
+        error.details = " / ".join(each.details for each in all_errors)
         error.message = f"{error.method} at {target}: UNIMPLEMENTED ({texts})"
         error.args = (error.message,)
         return error
@@ -216,7 +216,7 @@ def _remaining(settings: CallSettings, started: float) -> float | None:
     return settings.timeout - (time.monotonic() - started)
 
 
-def _unsupported_hint(errors: list[CallError]) -> Hint | None:
+def _unsupported_hint(errors: Sequence[CallError]) -> Hint | None:
     statuses = [error.http_status for error in errors]
     if all(statuses) and statuses[-1] is not None:
         return http_hint(statuses[-1], secure=False)

@@ -23,7 +23,6 @@ from milvus_import import (
 from milvus_import._failures import complete, is_final, is_unauthenticated
 from milvus_import._failures._http import http_status_error
 from milvus_import._failures._statuses import (
-    ReturnedStatus,
     call_error,
     connection_broke,
     reply_error,
@@ -81,8 +80,7 @@ def changed_call(words: str) -> dict[str, Any]:
 
 
 def status(code: int, reason: str = "", **changed: Any) -> MilvusStatusError:
-    returned = ReturnedStatus(code, 0, reason, "", retriable=False)
-    return completed(status_error(returned), **changed)
+    return completed(status_error(code, 0, reason), **changed)
 
 
 # --------------------------------------------------------------------------------- the call
@@ -107,7 +105,7 @@ def test_call_is_set_and_the_message_names_it() -> None:
         (ClientClosedError("the client was closed during the call"), "the client was closed"),
         (UnsupportedServerError("the internal service has no such method"),
          "the internal service has no such method"),
-        (status_error(ReturnedStatus(100, 0, "not\nfound", "", retriable=False)),
+        (status_error(100, 0, "not\nfound"),
          "Milvus returned the status code 100: not found"),
     ],
 )  # fmt: skip
