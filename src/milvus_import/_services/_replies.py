@@ -155,34 +155,25 @@ def parse(
     A reply is already a message, without any limit, if the client has interceptors. Raises the
     error of a status that is not Success, and a reply error for what cannot be parsed.
     """
-    if not isinstance(reply, bytes):
-        if not reply.ByteSize():
-            raise reply_error(EMPTY_REPLY)
-        message: Any = reply
-    else:
-        message = _parse_bytes(reply_type, reply, max_bytes, max_entries)
+    message: Any = reply
+    if not (reply if isinstance(reply, bytes) else reply.ByteSize()):
+        raise reply_error(EMPTY_REPLY)
+    if isinstance(reply, bytes):
+        if len(reply) > COUNTED_FROM:
+            check_size(len(reply), max_bytes)
+            for tag in _repeated_tags(reply_type.DESCRIPTOR):
+                check_count(reply.count(tag), max_entries)
+        message, hint = None, None
+        try:
+            message = reply_type.FromString(reply)
+        except DecodeError as error:
+            hint = Hint.INVALID_UTF8 if "UTF-8" in str(error) else None
+        if message is None:  # outside the except block: protobuf's error may quote the reply
+            raise reply_error("the reply could not be parsed", hint)
     status = message.status
     if status.code or status.error_code:
         raise returned_error(status)
-    parsed: _MessageT = message
-    return parsed, status.reason
-
-
-def _parse_bytes(
-    reply_type: type[_MessageT], reply: bytes, max_bytes: int | None, max_entries: int
-) -> _MessageT:
-    if not reply:
-        raise reply_error(EMPTY_REPLY)
-    if len(reply) > COUNTED_FROM:
-        check_size(len(reply), max_bytes)
-        for tag in _repeated_tags(reply_type.DESCRIPTOR):
-            check_count(reply.count(tag), max_entries)
-    try:
-        return reply_type.FromString(reply)
-    except DecodeError as error:
-        hint = Hint.INVALID_UTF8 if "UTF-8" in str(error) else None
-    # Outside the except block: protobuf's error may quote the reply.
-    raise reply_error("the reply could not be parsed", hint)
+    return message, status.reason
 
 
 def check_size(size: int, limit: int | None) -> None:
