@@ -20,6 +20,7 @@ from .._models import ImportJob, ImportState
 
 if TYPE_CHECKING:
     from .._models import ImportProgressData, Service
+    from ._requests import JobParams
 
 MAX_GROUPS: Final = 100_000
 """File groups of one job; Milvus accepts 1,024 by default (maxImportFileNumPerReq)."""
@@ -41,6 +42,8 @@ STATES: Final[dict[int, ImportState]] = {
     number: ImportState(name) for name, number in internal_pb2.ImportJobState.items()
 }
 
+Decoder = Callable[[Any, str], "ImportProgressData"]
+"""Returns the progress of a job by its id, of a message or JSON."""
 _MessageT = TypeVar("_MessageT", bound=Message)
 
 
@@ -53,7 +56,7 @@ class Snapshot:
     message: Any
     """The reply, parsed."""
     job_id: str
-    decoder: Callable[[Any, str], ImportProgressData]
+    decoder: Decoder
     reason: str = ""
     """The reason of the status, usually ""."""
 
@@ -98,6 +101,14 @@ def grpc_method(
     """Return one method of a gRPC service, which has a generated stub."""
     path, reply_type = f"{stub.SERVICE}/{name}", stub.METHODS[name][1]
     return Method(service, name, path, build, read, is_read, reply_type)
+
+
+def read_snapshot(
+    reply_type: type[Any], decoder: Decoder, reply: Any, params: JobParams
+) -> Snapshot:
+    """Return the progress in a reply of gRPC."""
+    message, reason = parse(reply_type, reply, max_bytes=MAX_PROGRESS_BYTES)
+    return Snapshot(reply, message, params.job_id, decoder, reason)
 
 
 def listed(job_ids: Sequence[str], columns: Columns, validate: Callable[[str], str]) -> JobList:
