@@ -74,9 +74,8 @@ def meaning(rows: Iterable[Row], code: object, text: str) -> Row:
 
 def retry_after(record: CallRecord | None) -> float | None:
     """Return the seconds of ``retry-after`` in the metadata or the headers, or None."""
-    if record is None:
-        return None
-    for key, value in (*record.initial_metadata, *record.trailing_metadata):
+    pairs = (*record.initial_metadata, *record.trailing_metadata) if record else ()
+    for key, value in pairs:
         if key.lower() == "retry-after":
             return _seconds(value if isinstance(value, str) else value.decode("latin-1"))
     return None
@@ -321,12 +320,8 @@ def connection_broke(error: CallError) -> bool:
 
     The error must be complete: a connection that the metadata of this call broke is not retried.
     """
-    return (
-        error.http_status is None
-        and error.transient
-        and error.code in {Code.UNAVAILABLE, Code.UNKNOWN}
-        and _row(error).broke is True
-    )
+    may_break = error.http_status is None and error.code in {Code.UNAVAILABLE, Code.UNKNOWN}
+    return may_break and error.transient and _row(error).broke is True
 
 
 def lacks_grpc_status(error: CallError) -> bool:
@@ -412,11 +407,8 @@ _MILVUS_ROWS: Final = (
     # Milvus 2.5 and newer reject the arguments of an import with this code.
     Row({2100}, "", None, None, False),
 )
-# The old numbering, which counts only if the new code is absent.
-_OLD_ROWS: Final = (
-    Row({49}, "", Hint.SERVER_RATE_LIMIT, True, False, limited=True),
-    Row({56}, "", Hint.SERVER_STARTING, True, False),
-)
+_OLD_CODES: Final = {49: 4, 56: 1}
+"""The codes for those of the old numbering, which counts only if the new code is absent."""
 _JOB_ROWS: Final = (
     Row(None, r"(?i)access ?denied", Hint.JOB_BUCKET_KEYS),
     Row(None, r"(?i)no such file or directory|failed to get file size", Hint.JOB_FILE_PATH),
@@ -459,10 +451,8 @@ def status_error(
     record: CallRecord | None = None,
 ) -> MilvusStatusError:
     """Return the error of a Status that is not Success; ``complete`` adds the call."""
-    row = meaning(_MILVUS_ROWS, code, status_text(reason, detail))
-    old = None if code else meaning(_OLD_ROWS, error_code, "")
-    if old is not None and old.hint is not None and row.kind is None:
-        row = old
+    known = code or _OLD_CODES.get(error_code, 0)
+    row = meaning(_MILVUS_ROWS, known, status_text(reason, detail))
     kind: type[MilvusStatusError] = row.kind or MilvusStatusError
     shown = f"code {code}" if code else f"error_code {error_code}"
     text = quote(reason or detail or "no reason given")
