@@ -339,8 +339,6 @@ def quote(text: str) -> str:
 
 def without_queries(text: str) -> str:
     """Return a text whose URLs have no query and no user: those of objects are secrets."""
-    if "://" not in text:
-        return text
     text = re.sub(r"(://[^\s?]*)\?[^\s'\"<>)\]},]*", r"\1", text)
     return re.sub(r"(?<=://)[^/\s@]*@", "", text)
 

@@ -14,6 +14,7 @@ from .._models import ImportProgressData, ImportProgressDetail
 from ._operations import CREATE_JOB, CREATE_JOB_OF_GROUPS, GET_PROGRESS, LIST_JOBS, Operation
 from ._replies import (
     MAX_LISTED_JOBS,
+    STATES,
     JobList,
     grpc_method,
     listed,
@@ -48,7 +49,7 @@ def decode_progress(
         reply.collection_name,
         job_id,
         reply.complete_time,
-        state_of(reply.state),
+        STATES.get(reply.state) or state_of(reply.state),
         reply.progress,
         reply.imported_rows,
         reply.total_rows,

@@ -38,7 +38,7 @@ JobRow = tuple[str, "int | str", int, str]
 Columns = tuple[Sequence[str], Sequence["int | str"], Sequence[int], Sequence[str]]
 """The rows of a list by column."""
 
-STATES: Final[dict[int, ImportState]] = {
+STATES: Final[dict[int | str, ImportState]] = {
     number: ImportState(name) for name, number in internal_pb2.ImportJobState.items()
 }
 
@@ -145,8 +145,7 @@ def decode_row(job_id: str, row: JobRow) -> ImportJob:
 
 def state_of(state: int | str) -> ImportState:
     """Return a state by its number or name; an unknown one is kept as text."""
-    known = STATES.get(state) if isinstance(state, int) else None
-    return known or ImportState(str(state))
+    return STATES.get(state) or ImportState(str(state))
 
 
 def sorted_ids(job_ids: Iterable[str]) -> list[str]:
