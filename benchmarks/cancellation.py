@@ -13,7 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
-from random_cancellation import CONTROL, METHODS, Result, cancel_at_random
+from cancelling import CONTROL, METHODS, Result, cancel_at_random
 
 
 async def measure(count: int, seed: int, *, eager: bool) -> list[Result]:

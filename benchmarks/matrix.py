@@ -29,8 +29,8 @@ import grpc.aio
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
 import leaving
+from cancelling import cancel_at_random
 from instrumenting import installed, instrument
-from random_cancellation import cancel_at_random
 from servers import Gate
 from times import until
 
@@ -142,14 +142,13 @@ async def leave_without_timeout(setting: Setting) -> str:
 
 async def left(setting: Setting, timeout: float | None) -> str:
     """Leave one call in each way; the server must complete it."""
-    gate, leave = setting.gate, asyncio.Event()
+    gate = setting.gate
+    leave: leaving.Leave = []
     resets, completed = len(gate.resets), gate.completed.total()
     gate.hold()
     tasks = leaving.start(leave, {"get": lambda: setting.get(timeout)})
     await until(lambda: gate.held.total() >= len(tasks))
-    leave.set()
-    await asyncio.wait(tasks.values(), timeout=LIMIT)
-    ends = {name: leaving.ended(task) for name, task in tasks.items()}
+    ends = await leaving.leave_now(leave, tasks)
     gate.release()
     await until(lambda: not gate.held.total())
     found = [f"{n.removeprefix('get ')}: {end:.20}" for n, end in ends.items() if end != "left"]

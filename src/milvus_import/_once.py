@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Unpack, cast
 
 from ._address import TLSConfig, parse_uri
@@ -51,18 +51,8 @@ async def get_import_progress(
     """
     if not isinstance(option, GetImportProgressOption):
         raise TypeError(f"option must be a GetImportProgressOption, got {type(option).__name__}")
-    client = ImportClient(
-        option.uri,
-        token=option.token,
-        user=option.user,
-        password=option.password,
-        db_name=option.db_name,
-        tls=option.tls,
-        service=option.service,
-        cluster_id=option.cluster_id,
-        project_id=option.project_id,
-        region_id=option.region_id,
-    )
+    names = [each.name for each in fields(option) if each.name != "job_id"]
+    client = ImportClient(**{name: getattr(option, name) for name in names})
     progress = client.get_import_progress(option.job_id, **call)
     cast("dict[str, object]", call).clear()  # error reporters show the variables of frames
     async with client:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging.handlers
+import logging
 import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
 import grpc
 import pytest
-from following import Crowd, World, left_behind
+from following import Crowd, World, cancel_one_request, left_behind
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from virtual_time import run_virtually
+from loops import run_virtually
+from watching import FaultLog, on_each_watch, start_watch
 
 from milvus_import import (
     AccessDeniedError,
@@ -39,8 +41,9 @@ from milvus_import._services._replies import JobList, Snapshot
 from milvus_import._watch._polls import CONCURRENT_POLLS, MAX_IN_FLIGHT, Polls
 
 SEED = 26
-FOLLOWERS = 200
-JOBS = 60
+NEVER = 1e9
+REQUEST = 0.01
+"""Seconds of a scripted request."""
 
 
 def decode(message: tuple[str, int], job_id: str) -> ImportProgressData:
@@ -66,6 +69,8 @@ class MemoryServices(World):
         self.loop = None
         self.faults: Collection[str] = ()
         self.in_flight: dict[tuple[int, str], asyncio.Task[Any]] = {}
+        self.most = 0
+        """The largest number of requests in flight."""
         self.sent: list[tuple[float, str]] = []
         """The time and the job of each request; "" for a list."""
         self.lists = True
@@ -100,10 +105,11 @@ class MemoryServices(World):
         other = self.in_flight.get(key)
         assert other is None or other.cancelling(), f"two requests for {key} at a time"
         self.in_flight[key] = task
-        assert len(self.in_flight) <= MAX_IN_FLIGHT
+        self.most = max(self.most, len(self.in_flight))
+        assert self.most <= MAX_IN_FLIGHT
         outcome = self._outcome(operation, job_id)
         try:
-            await asyncio.sleep(self._delay())
+            await asyncio.sleep(self._delay(job_id))
         finally:
             if self.in_flight.get(key) is task:
                 del self.in_flight[key]
@@ -118,7 +124,7 @@ class MemoryServices(World):
             self.change(job_id, "Importing")
         self.committed[job_id] = self.states[job_id][1]
 
-    def _delay(self) -> float:
+    def _delay(self, job_id: str) -> float:
         if "slow" in self.faults and self.rng.random() < 0.3:
             return self.rng.uniform(0.0, 12.0)
         return self.rng.choice([0.001, 0.01, 0.3, 1.0]) * self.rng.random() + 1e-6
@@ -170,26 +176,13 @@ def client_of(services: Any) -> ImportClient:
     return client
 
 
-class CommittingCrowd(Crowd):
-    """Commits jobs as well."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.commits: set[asyncio.Task[None]] = set()
-
-    def commit(self, job_id: str) -> None:
-        task = asyncio.create_task(self.client.commit_import(job_id))
-        self.commits.add(task)
-        task.add_done_callback(self.commits.discard)
-
-
 async def follow(seed: int, steps: int, *, lists: bool) -> None:
     rng = random.Random(seed)
     random.seed(seed)  # the jitter
     services = MemoryServices(rng)
     services.lists = lists
     client = client_of(services)
-    crowd = CommittingCrowd(services, client, FOLLOWERS, JOBS)
+    crowd = Crowd(services, client, followers=200, jobs=60, commits=True)
     try:
         await crowd.steps(steps, calm_every=1000)
         await crowd.finish()
@@ -214,16 +207,18 @@ def test_random_followers_receive_the_last_state_and_the_right_end(lists: bool) 
 
 
 class ScriptedServices(MemoryServices):
-    """Every request takes 0.01 s; ``answer`` returns or raises what it returns, if not None."""
+    """Every request takes REQUEST; ``answer`` returns or raises what it returns, if not None."""
 
     def __init__(self, jobs: int = 1, state: str = "Importing") -> None:
         super().__init__(random.Random(0))
         self.answer: Callable[[str, int], Any] = lambda _job_id, _number: None
         for _ in range(jobs):
             self.states[self.add()] = state, 1
+        self.hanging: Collection[str] = ()
+        self.client = client_of(self)
 
-    def _delay(self) -> float:
-        return 0.01
+    def _delay(self, job_id: str) -> float:
+        return NEVER if job_id in self.hanging else REQUEST
 
     def _outcome(self, operation: Any, job_id: str) -> Any:
         number = sum(sent == job_id for _, sent in self.sent)
@@ -240,6 +235,15 @@ class ScriptedServices(MemoryServices):
             at >= since and (sent == job_id if job_id is not None else sent != "")
             for at, sent in self.sent
         )
+
+    def waits(self, **options: Any) -> list[asyncio.Task[Any]]:
+        """Wait for each job."""
+        return [*map(asyncio.create_task, (self.client.wait(i, **options) for i in self.states))]
+
+    async def finish(self, waits: Iterable[asyncio.Task[Any]]) -> None:
+        """End all jobs; then all waits must end."""
+        self.end(self.live)
+        await asyncio.gather(*waits)
 
 
 def away() -> UnavailableError:
@@ -262,39 +266,10 @@ def virtually(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Non
     return run
 
 
-def tasks_of(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> list[asyncio.Task[Any]]:
-    return [asyncio.create_task(coroutine) for coroutine in coroutines]
-
-
-@virtually
-async def test_fifty_waits_and_watches_of_one_job_make_one_poll_per_interval() -> None:
-    services = ScriptedServices()
-    client = client_of(services)
-    paused = client.watch("1")
-    assert (await anext(paused)).progress == 1
-
-    async def last_of(watch: Any) -> Any:
-        return [progress async for progress in watch][-1]
-
-    tasks = tasks_of(client.wait("1") for _ in range(50))
-    tasks += tasks_of(last_of(client.watch("1")) for _ in range(50))
-    await asyncio.sleep(99)
-    assert services.count() == 50
-    services.end(["1"])
-    ends = await asyncio.gather(*tasks)
-    assert {end.state for end in ends} == {ImportState.COMPLETED}
-    assert len({id(end) for end in ends}) == 100  # each belongs to its caller
-    count = services.count()
-    await asyncio.sleep(60)
-    assert services.count() == count
-    assert (await anext(paused)).progress == 2
-
-
 @virtually
 async def test_lists_serve_waits_from_sixteen_jobs_on_and_no_longer_below_eight() -> None:
     services = ScriptedServices(40)
-    client = client_of(services)
-    waits = tasks_of(client.wait(job_id) for job_id in services.states)
+    waits = services.waits()
     await asyncio.sleep(20)
     assert services.count("") == 10
     assert services.count(since=2.0) == 0
@@ -305,8 +280,7 @@ async def test_lists_serve_waits_from_sixteen_jobs_on_and_no_longer_below_eight(
     assert polls in range(10, 16)  # five jobs, each once per interval
     await asyncio.sleep(10)
     assert services.count("") == lists
-    services.end(services.live)
-    await asyncio.gather(*waits)
+    await services.finish(waits)
 
 
 @virtually
@@ -314,16 +288,35 @@ async def test_lists_are_requested_again_300_s_after_one_that_was_denied() -> No
     services = ScriptedServices(20)
     denied = AccessDeniedError("denied", code=grpc.StatusCode.PERMISSION_DENIED)
     services.answer = lambda job_id, number: denied if (job_id, number) == ("", 1) else None
-    client = client_of(services)
-    waits = tasks_of(client.wait(job_id) for job_id in services.states)
+    waits = services.waits()
     await asyncio.sleep(290)
     assert services.count("") == 1
     assert services.count(since=280.0) in range(90, 121)
     await asyncio.sleep(20)
     assert services.count("") in range(2, 8)
     assert services.count(since=305.0) == 0
-    services.end(services.live)
-    await asyncio.gather(*waits)
+    await services.finish(waits)
+
+
+@virtually
+async def test_of_replies_in_flight_together_none_is_returned_after_a_newer_one() -> None:
+    services = ScriptedServices(20)
+
+    def answer(job_id: str, number: int) -> None:
+        """The first list lacks the job, so that it is polled together with the second one."""
+        services.deleted = {"1"} if (job_id, number) == ("", 1) else set()
+        services.states["1"] = "Importing", 2 if job_id else 3
+
+    services.answer = answer
+    versions: list[int] = []
+    watch = services.client.watch_all(list(services.states), interval=REQUEST / 2)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            async for job in watch:
+                versions += [job.progress] if job.job_id == "1" else []
+    assert services.count("1") == 1
+    assert versions == sorted(versions)
+    assert versions[-1] == 3
 
 
 @virtually
@@ -340,7 +333,7 @@ async def test_a_watch_dropped_during_a_list_that_fails_leaves_no_poll() -> None
 
     services.answer = answer
     await anext(watches[0])
-    waits = tasks_of(client.wait(job_id) for job_id in services.states)
+    waits = [asyncio.create_task(client.wait(job_id)) for job_id in services.states]
     await asyncio.sleep(10)
     assert not watches
     services.end(services.live)
@@ -354,16 +347,14 @@ async def test_good_lists_do_not_end_the_outage_of_the_poll_of_an_ended_job() ->
     services = ScriptedServices(20)
     services.answer = lambda job_id, _: away() if job_id == "1" else None
     services.responded = True
-    client = client_of(services)
-    waits = tasks_of(client.wait(job_id, max_outage=30) for job_id in services.states)
-    every = asyncio.create_task(client.wait_all(list(services.states), max_outage=30))
+    waits = services.waits(max_outage=30)
+    every = asyncio.create_task(services.client.wait_all(list(services.states), max_outage=30))
     await asyncio.sleep(10)
     services.end(["1"])
     with pytest.raises(UnavailableError) as raised:
         await waits[0]
     assert raised.value.outage == pytest.approx(30, abs=3)
-    services.end(services.live)
-    await asyncio.gather(*waits[1:])
+    await services.finish(waits[1:])
     assert isinstance((await every)["1"], UnavailableError)
 
 
@@ -371,18 +362,15 @@ async def test_good_lists_do_not_end_the_outage_of_the_poll_of_an_ended_job() ->
 async def test_the_outage_of_a_follower_starts_when_it_began_to_wait() -> None:
     services = ScriptedServices()
     services.responded = True
-    client = client_of(services)
-    first = asyncio.create_task(client.wait("1", max_outage=100))
+    [first] = services.waits(max_outage=100)
     await asyncio.sleep(1)
     services.answer = lambda _id, _number: away()
     await asyncio.sleep(60)
-    outages: list[float] = []
-    second = asyncio.create_task(
-        client.wait("1", max_outage=5, on_retry=lambda _, outage: outages.append(outage))
-    )
+    faults = FaultLog()
+    [second] = services.waits(max_outage=5, on_retry=faults)
     with pytest.raises(UnavailableError) as raised:
         await second
-    assert outages[0] < 0.1
+    assert faults.outages[0] < 0.1
     assert raised.value.outage == pytest.approx(6, abs=1.1)
     with pytest.raises(UnavailableError) as raised:
         await first
@@ -392,61 +380,54 @@ async def test_the_outage_of_a_follower_starts_when_it_began_to_wait() -> None:
 @virtually
 async def test_a_watch_that_was_created_before_a_commit_takes_no_reply_from_before_it() -> None:
     services = ScriptedServices(state="Uncommitted")
-    client = client_of(services)
+    client = services.client
     before = client.watch("1")
     assert (await client.wait("1", until="uncommitted")).progress == 1
     await client.commit_import("1")
     assert (await anext(before)).progress == 1 + (services.states["1"][1] - 1)
 
 
-@virtually
-async def test_a_wait_that_a_list_serves_warns_once_of_a_job_to_commit() -> None:
-    services = ScriptedServices(20, state="Uncommitted")
-    client = client_of(services)
-    handler = logging.handlers.BufferingHandler(10_000)
-    logger = logging.getLogger("milvus_import")
-    logger.addHandler(handler)
-    try:
-        waits = tasks_of(client.wait(job_id) for job_id in services.states)
+def test_a_wait_that_a_list_serves_warns_once_of_a_job_to_commit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        services = ScriptedServices(20, state="Uncommitted")
+        waits = services.waits()
         await asyncio.sleep(60)
-    finally:
-        logger.removeHandler(handler)
-    services.end(services.live)
-    await asyncio.gather(*waits)
-    assert services.count("") > 20
-    assert len(handler.buffer) <= 2 * 20  # of the first single poll, and of the list
+        await services.finish(waits)
+        assert services.count("") > 20
+
+    caplog.set_level(logging.WARNING)
+    run_virtually(main())
+    assert len(caplog.records) <= 2 * 20  # of the first single poll, and of the list
 
 
 @virtually
 async def test_a_new_follower_does_not_poll_earlier_than_the_rate_limit_allows() -> None:
     services = ScriptedServices()
     services.answer = lambda _id, _number: limited()
-    client = client_of(services)
     waits: list[asyncio.Task[Any]] = []
     for _ in range(100):
-        waits += tasks_of([client.wait("1", max_outage=1000)])
+        waits += services.waits(max_outage=1000)
         await asyncio.sleep(0.1)
     assert services.count() <= 5
     services.answer = lambda _id, _number: None
-    services.end(["1"])
-    await asyncio.gather(*waits)
+    await services.finish(waits)
 
 
 @virtually
 async def test_retry_after_delays_every_poll_of_the_client_but_no_timeout() -> None:
     services = ScriptedServices(10)
-    client = client_of(services)
     services.answer = lambda job_id, number: limited(8.0) if (job_id, number) == ("1", 1) else None
-    waits = tasks_of(client.wait(job_id) for job_id in services.states)
+    waits = services.waits()
     loop, started = asyncio.get_running_loop(), asyncio.get_running_loop().time()
     with pytest.raises(WaitTimeoutError):
-        await client.wait("2", timeout=5)
+        await services.client.wait("2", timeout=5)
     assert loop.time() == pytest.approx(started + 5)
     assert services.count(since=0.5) == 0
     await asyncio.sleep(3.2)
     assert services.count(since=8.0) > 0
-    services.end(services.live)
-    await asyncio.gather(*waits)
+    await services.finish(waits)
 
 
 @virtually
@@ -465,13 +446,11 @@ async def test_five_hundred_followers_end_behind_a_limit_of_ten_requests_per_sec
         return None
 
     services.answer = answer
-    client = client_of(services)
-    waits = tasks_of(client.wait(job_id, max_outage=10_000) for job_id in services.states)
+    waits = services.waits(max_outage=10_000)
     await asyncio.sleep(600)
     assert not any(task.done() for task in waits)
-    services.end(services.live)
     start = asyncio.get_running_loop().time()
-    await asyncio.wait_for(asyncio.gather(*waits), 200)
+    await asyncio.wait_for(services.finish(waits), 200)
     seconds = asyncio.get_running_loop().time() - start
     sent = services.count(since=start)
     print(f"{sent / seconds:.1f} requests per second, {500 / seconds:.1f} accepted")
@@ -480,12 +459,41 @@ async def test_five_hundred_followers_end_behind_a_limit_of_ten_requests_per_sec
     assert max(Counter(job_id for at, job_id in services.sent if at > 300).values()) < 40
 
 
+@pytest.mark.parametrize("hanging", [0, 10, 100])
+def test_three_hundred_jobs_are_polled_64_at_a_time_and_once_per_interval(hanging: int) -> None:
+    """Jobs that hang do not delay the others: each gives up its place after one interval."""
+
+    async def main() -> None:
+        services = ScriptedServices(300)
+        services.lists = False
+        ids = list(services.states)
+        services.hanging, responding = ids[:hanging], ids[hanging:]
+        following = asyncio.create_task(states_of(services.client.watch_all(ids)))
+        await asyncio.sleep(20.5)
+        assert 64 <= services.most <= 64 + hanging
+        assert {services.count(job_id) for job_id in services.hanging} <= {1}
+        # Of 11 intervals, less the two in which more hang than there are places.
+        counts = {services.count(job_id) for job_id in responding}
+        assert counts <= ({9, 10} if hanging > 64 else {10, 11})
+        following.cancel()
+
+    run_virtually(main())
+
+
+@virtually
+async def test_at_most_64_missing_jobs_are_polled_at_once() -> None:
+    services = ScriptedServices(0)
+    with pytest.raises(JobNotFoundError):
+        await states_of(services.client.watch_all([str(n) for n in range(1, 201)], timeout=0))
+    assert (services.most, services.count()) == (64, 200)
+
+
 def test_a_client_is_used_again_in_another_run() -> None:
     services = ScriptedServices()
-    client = client_of(services)
+    client = services.client
 
     async def first() -> None:
-        tasks_of([client.wait("1")])
+        services.waits()
         await anext(client.watch("1"))
 
     async def second() -> None:
@@ -498,58 +506,67 @@ def test_a_client_is_used_again_in_another_run() -> None:
     run_virtually(second())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks exist since Python 3.12")
-def test_polls_run_in_eager_tasks() -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - since 3.12
-        services = ScriptedServices(20)
-        services.lists = False
-        client = client_of(services)
-        waits = tasks_of(client.wait(job_id) for job_id in services.states)
-        await asyncio.sleep(10)
-        assert services.count() in range(80, 141)
-        services.end(services.live)
-        await asyncio.gather(*waits)
-        assert left_behind(client) == {}
-
-    run_virtually(main())
-
-
 def old_factory(loop: Any, coroutine: Any) -> asyncio.Task[Any]:
+    """A task factory without keywords."""
     return asyncio.Task(coroutine, loop=loop)
 
 
-@virtually
-async def test_polls_run_with_a_task_factory_without_keywords() -> None:
-    loop = asyncio.get_running_loop()
-    factory: Any = old_factory
-    loop.set_task_factory(factory)
-    services = ScriptedServices(state="Completed")
-    assert (await client_of(services).wait("1")).progress == 1
+FACTORIES: dict[str, Any] = {"no keywords": old_factory}
+if sys.version_info >= (3, 12):
+    FACTORIES["eager tasks"] = asyncio.eager_task_factory
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_polls_run_in_the_tasks_of_any_factory(factory: str) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(FACTORIES[factory])
+        services = ScriptedServices(20)
+        services.lists = False
+        waits = services.waits()
+        await asyncio.sleep(10)
+        assert services.count() in range(80, 141)
+        await services.finish(waits)
+        assert left_behind(services.client) == {}
+
+    run_virtually(main())
 
 
 @virtually
 async def test_close_ends_every_follower_and_leaves_nothing() -> None:
     services = ScriptedServices(30)
-    client = client_of(services)
-    ids = list(services.states)
-    waits = tasks_of(client.wait(job_id) for job_id in ids)
-    waits += tasks_of([client.wait("1", on_progress=bool), anext_after(client.watch_all(), 30)])
-    waits += tasks_of([client.wait_all(ids)])
-    await asyncio.sleep(3)
+    client = services.client
+    waits = [*services.waits(), *services.waits(on_progress=bool)]
+    every = asyncio.create_task(client.wait_all(list(services.states)))
+    watches = [client.watch_all(), client.watch_all(list(services.states)), client.watch("1")]
+    waits += [asyncio.create_task(states_of(watch)) for watch in watches]
+    await asyncio.sleep(1)
+    services.hanging = ["", "1"]
+    await asyncio.sleep(2)
+    assert services.in_flight
     await client.close()
-    outcomes = await asyncio.gather(*waits[:-1], return_exceptions=True)
+    outcomes = await asyncio.gather(*waits, return_exceptions=True)
+    outcomes += (await every).values()
     assert {type(outcome) for outcome in outcomes} == {ClientClosedError}
-    assert {type(outcome) for outcome in (await waits[-1]).values()} == {ClientClosedError}
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def anext_after(watch: Any, steps: int) -> Any:
-    for _ in range(steps):
-        await anext(watch)
-    return await anext(watch)
+async def states_of(watch: Any) -> list[tuple[str, int]]:
+    return [(str(job.state), job.progress) async for job in watch]
+
+
+@virtually
+async def test_a_poll_that_is_cancelled_from_outside_is_sent_again_at_the_next_interval() -> None:
+    services = ScriptedServices()
+    [wait] = services.waits()
+    await asyncio.sleep(0)
+    for moment in (0.0, 0.001):  # before its first step, and while it waits for the reply
+        await asyncio.sleep(moment)
+        assert cancel_one_request()
+        await asyncio.sleep(2.0 - moment)
+    services.end(["1"])
+    assert (await wait).progress == 2
+    assert services.count() in {3, 4}
 
 
 # What one watch yields for any replies.
@@ -580,9 +597,13 @@ def model(script: Sequence[Reply]) -> tuple[list[tuple[str, int]], bool, int]:
 
 
 @example([("Importing", 1), JobNotFoundError, ("Importing", 1), JobNotFoundError], "Completed")
+@example([("Importing", 1), JobNotFoundError, ("Importing", 2), JobNotFoundError], "Completed")
 @example([("Importing", 1), JobNotFoundError, UnavailableError, JobNotFoundError], "Completed")
 @given(st.lists(replies, max_size=12), st.sampled_from(["Completed", "Failed"]))
-def test_watch_yields_each_change_once_up_to_the_first_end(script: list[Reply], end: str) -> None:
+@on_each_watch
+def test_watch_yields_each_change_once_up_to_the_first_end(
+    method: str, script: list[Reply], end: str
+) -> None:
     script = [*script, (end, 3), ("Importing", 0)]
 
     def answer(_: str, number: int) -> Any:
@@ -598,12 +619,14 @@ def test_watch_yields_each_change_once_up_to_the_first_end(script: list[Reply], 
         services.answer, services.responded = answer, True
         seen = list[tuple[str, int]]()
         lost: JobNotFoundError | None = None
+        watch = start_watch(services.client, method, "1", interval=2.0, timeout=None)
         try:
-            async for progress in client_of(services).watch("1"):
+            async for progress in watch:
                 seen.append((str(progress.state), progress.progress))
         except JobNotFoundError as error:
             lost = error
         assert (seen, lost is not None, services.count()) == model(script)
+        assert lost is not None or await states_of(watch) == []
         assert lost is None or (lost.progress is None) == (not seen)
 
     run_virtually(follow_one())
@@ -621,27 +644,13 @@ def test_watch_all_yields_any_distribution_of_ends_over_intervals(
         for job_id, at in ends.items():
             asyncio.get_running_loop().call_at(at, services.end, [job_id])
         seen: dict[str, list[int]] = {job_id: [] for job_id in ends}
-        async for job in client_of(services).watch_all(list(ends)):
+        async for job in services.client.watch_all(list(ends)):
             seen[job.job_id].append(job.progress)
         assert all(versions in ([1, 2], [2]) for versions in seen.values())
         assert len(services.in_flight) <= CONCURRENT_POLLS
         if lists and count >= 16:
             assert services.count("") <= intervals + 2
-            assert services.count() == 0
+            below_eight = sorted(ends.values())[-8]  # from then on, jobs are polled individually
+            assert services.count() == services.count(since=below_eight)
 
     run_virtually(follow_all())
-
-
-@virtually
-async def test_a_poll_that_is_cancelled_from_outside_is_sent_again_at_the_next_interval() -> None:
-    services = ScriptedServices()
-    wait = asyncio.create_task(client_of(services).wait("1"))
-    await asyncio.sleep(0)
-    for moment in (0.0, 0.001):  # before its first step, and while it waits for the reply
-        await asyncio.sleep(moment)
-        [request] = asyncio.all_tasks() - {wait, asyncio.current_task()}
-        request.cancel()
-        await asyncio.sleep(2.0 - moment)
-    services.end(["1"])
-    assert (await wait).progress == 2
-    assert services.count() in {3, 4}

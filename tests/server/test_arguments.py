@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from replay import PROXY, PUBLIC, Replay, listening, ok
+import web
+from replay import PROXY, PUBLIC, Replay, ok
 
 from milvus_import import (
     ArgumentError,
@@ -35,10 +36,10 @@ def raises(error: type[Exception], message: str) -> Any:
 
 async def sends_nothing(call: Call, error: type[Exception], message: str) -> BaseException:
     """Call a method at a port that counts connections; return what it raised."""
-    async with listening() as listener, ImportClient(listener.uri) as client:
+    async with web.serving(web.CLOSE) as listener, ImportClient(listener.uri) as client:
         with pytest.raises(error, match=re.escape(message)) as caught:
             await call(client, listener.uri)
-        assert listener.connections == 0
+        assert listener.open == 0
     return caught.value
 
 

@@ -10,7 +10,8 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import anyio
 import grpc
@@ -21,26 +22,37 @@ import older_grpc
 import pytest
 from cancelling import (
     FOREVER,
+    GRPC_PATHS,
+    METHODS,
+    PATHS,
     SCENARIOS,
+    WAYS,
     Request,
+    Scenario,
     alone,
     anyio_task_group,
     asyncio_shield,
     asyncio_timeout,
+    cancel_at_random,
     gather_cancelled,
     inner_scope,
     move_on_after,
+    on_each_path,
+    on_each_path_and_rest,
     scope_cancelled_before,
     scope_deadline_extended,
     scope_without_time,
     task_cancelled_twice,
 )
 from interceptors import HoldBack, Pass, Raise
+from loops import on_each_loop
 from processes import FakeProcess
-from times import GUARD, until
+from times import GUARD, SCALE, until
+from watching import both_services, connect
 
 from milvus_import import (
     CallError,
+    CallOptions,
     CallRecord,
     ClientClosedError,
     DeadlineExceededError,
@@ -59,23 +71,7 @@ RESPONSE = 0.12
 JOB_ID = "450000000000000001"
 
 Code = grpc.StatusCode
-
-PATHS: dict[str, dict[str, Any]] = {
-    "deadline": {},
-    "no deadline": {"rpc_timeout": None},
-    "interceptor": {"interceptors": [Pass()]},
-    "rest": {"service": "rest"},
-}
-"""The code paths of a call, which differ in what is awaited; the first three are of gRPC."""
-GRPC_PATHS = tuple(PATHS)[:3]
-on_each_path = pytest.mark.parametrize("path", GRPC_PATHS)
-on_each_path_and_rest = pytest.mark.parametrize("path", PATHS)
-
-
-def connect(fake: FakeMilvus, path: str, **options: Any) -> ImportClient:
-    uri = fake.rest_uri if path == "rest" else fake.internal_uri
-    chosen: dict[str, Any] = {"rpc_timeout": GUARD} | options | PATHS[path]
-    return ImportClient(uri, **chosen)
+ErrorT = TypeVar("ErrorT", bound=Exception)
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +85,9 @@ def job_id(fake: FakeMilvus) -> str:
     return fake.add_job(job_id=JOB_ID, state="Importing", progress=40).job_id
 
 
-def status(code: Code) -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), "mine")
+def client_of(fake: FakeMilvus, path: str, **options: Any) -> ImportClient:
+    service = "rest" if path == "rest" else "internal"
+    return connect(fake, service, **({"rpc_timeout": GUARD} | options | PATHS[path]))
 
 
 # The caller is cancelled, or has a limit that does not apply.
@@ -120,13 +117,9 @@ SHORT = (
     ],
 )
 async def test_a_cancelled_caller_returns_and_the_read_continues(
-    scenario: Callable[[Request, float], Coroutine[Any, Any, None]],
-    path: str,
-    fake: FakeMilvus,
-    job_id: str,
-    scale: float,
+    scenario: Scenario, path: str, fake: FakeMilvus, job_id: str
 ) -> None:
-    fake.inject(Fault(delay=RESPONSE * scale), times=None)
+    fake.inject(Fault(delay=RESPONSE * SCALE), times=None)
     records: list[CallRecord] = []
     calls = 0
 
@@ -135,8 +128,8 @@ async def test_a_cancelled_caller_returns_and_the_read_continues(
         calls += 1
         return client.get_import_progress(job_id)
 
-    async with connect(fake, path, on_finish=records.append) as client:
-        await alone(scenario(call, LEAVE * scale))
+    async with client_of(fake, path, on_finish=records.append) as client:
+        await alone(scenario(call, LEAVE * SCALE))
         await until(lambda: len(records) >= calls)
     assert [record.code for record in records] == [Code.OK] * calls
     assert [received.reset for received in fake.received] == [False] * calls
@@ -145,14 +138,14 @@ async def test_a_cancelled_caller_returns_and_the_read_continues(
 
 @on_each_path_and_rest
 async def test_a_detached_call_that_hangs_ends_at_its_deadline(
-    path: str, fake: FakeMilvus, job_id: str, scale: float, monkeypatch: pytest.MonkeyPatch
+    path: str, fake: FakeMilvus, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lifetime = 0.5 * scale
+    lifetime = 0.5 * SCALE
     monkeypatch.setattr(_base, "DETACHED_LIFETIME", lifetime)
     fake.inject("hang", times=None)
     records: list[CallRecord] = []
-    async with connect(fake, path, rpc_timeout=lifetime, on_finish=records.append) as client:
-        await alone(move_on_after(lambda: client.get_import_progress(job_id), LEAVE * scale))
+    async with client_of(fake, path, rpc_timeout=lifetime, on_finish=records.append) as client:
+        await alone(move_on_after(lambda: client.get_import_progress(job_id), LEAVE * SCALE))
         await until(lambda: bool(fake.received))
         (received,) = fake.received
         assert (received.reset, records) == (False, [])
@@ -187,41 +180,44 @@ async def test_create_import_sends_nothing_if_its_caller_is_already_cancelled(
 # The call ends while its caller waits.
 
 
+async def error_of(request: Request, expected: type[ErrorT]) -> ErrorT:
+    """Return the error of a call within limits that are not reached, and that it must not reach."""
+    caught: list[ErrorT] = []
+
+    async def scenario() -> None:
+        with anyio.CancelScope() as scope, pytest.raises(expected) as raised:
+            async with asyncio.timeout(FOREVER):
+                await request()
+        assert not scope.cancel_called
+        caught.append(raised.value)
+
+    await alone(scenario())
+    return caught[0]
+
+
 @on_each_path
 async def test_a_call_cancelled_by_the_server_raises_call_error(
     path: str, fake: FakeMilvus, job_id: str
 ) -> None:
     fake.metadata, fake.trailing_metadata = (("node", "7"),), (("why", "drained"),)
     fake.inject("cancelled")
-    async with ImportClient(fake.internal_uri, **PATHS[path]) as client:
-
-        async def scenario() -> None:
-            with pytest.raises(CallError, match="the server cancelled the call") as caught:
-                with anyio.fail_after(FOREVER):
-                    await client.get_import_progress(job_id)
-            assert (type(caught.value), caught.value.code) == (CallError, Code.CANCELLED)
-            record = caught.value.record
-            assert record is not None
-            assert ("node", "7") in record.initial_metadata
-            assert ("why", "drained") in record.trailing_metadata
-
-        await alone(scenario())
+    async with client_of(fake, path) as client:
+        error = await error_of(lambda: client.get_import_progress(job_id), CallError)
+    assert (type(error), error.code) == (CallError, Code.CANCELLED)
+    assert "the server cancelled the call" in str(error)
+    assert error.record is not None
+    assert ("node", "7") in error.record.initial_metadata
+    assert ("why", "drained") in error.record.trailing_metadata
 
 
 @on_each_path
 async def test_the_timeout_of_a_call_raises_deadline_exceeded_error_and_cancels_no_scope(
-    path: str, fake: FakeMilvus, job_id: str, scale: float
+    path: str, fake: FakeMilvus, job_id: str
 ) -> None:
     fake.inject("hang", times=None)
-    async with ImportClient(fake.internal_uri, **PATHS[path]) as client:
-
-        async def scenario() -> None:
-            with anyio.CancelScope() as scope, pytest.raises(DeadlineExceededError):
-                async with asyncio.timeout(FOREVER):
-                    await client.get_import_progress(job_id, timeout=0.1 * scale)
-            assert not scope.cancel_called
-
-        await alone(scenario())
+    options: CallOptions = {"timeout": 0.1 * SCALE}
+    async with client_of(fake, path) as client:
+        await error_of(lambda: client.get_import_progress(job_id, **options), DeadlineExceededError)
 
 
 @pytest.mark.parametrize(
@@ -233,14 +229,8 @@ async def test_close_ends_a_call_in_flight_without_cancelling_its_caller(
 ) -> None:
     fake.inject("hang", times=None)
     records: list[CallRecord] = []
-    async with connect(fake, path, on_finish=records.append) as client:
-
-        async def scenario() -> None:
-            with anyio.CancelScope() as scope:
-                async with asyncio.timeout(FOREVER):
-                    with pytest.raises(ClientClosedError if closed == "client" else CallError):
-                        await client.get_import_progress(job_id)
-            assert not scope.cancel_called
+    expected = ClientClosedError if closed == "client" else CallError
+    async with client_of(fake, path, on_finish=records.append) as client:
 
         async def close() -> None:
             await until(lambda: bool(fake.received))
@@ -249,73 +239,78 @@ async def test_close_ends_a_call_in_flight_without_cancelling_its_caller(
             else:  # gRPC permits it
                 await leaks.channel(client).close()
 
-        await asyncio.gather(alone(scenario()), close())
+        request = partial(client.get_import_progress, job_id)
+        await asyncio.gather(error_of(request, expected), close())
     assert [record.code for record in records] == [Code.CANCELLED]
 
 
-@on_each_path
-async def test_a_call_that_grpc_never_starts_is_given_up(
-    path: str, fake: FakeMilvus, job_id: str, scale: float
-) -> None:
-    options: dict[str, Any] = {"rpc_timeout": 0.1 * scale} | PATHS[path]
-    async with ImportClient(fake.internal_uri, **options) as client:
-        # Past the validation.
-        client._settings.metadata = (("Bad Key", ""),)  # pyright: ignore[reportPrivateUsage]
+UNSTARTED: dict[str, tuple[dict[str, Any], Code, str]] = {
+    # A task notices that the call did not start.
+    "deadline": ({}, Code.DEADLINE_EXCEEDED, "GetImportProgress"),
+    "no deadline": ({"rpc_timeout": None}, Code.INTERNAL, "GetImportProgress"),
+    "interceptor": ({"interceptors": [Pass()]}, Code.INTERNAL, "GetImportProgress"),
+    "delayed": (
+        {"interceptors": [HoldBack()]},
+        *(Code.DEADLINE_EXCEEDED, "an interceptor delayed the call"),
+    ),
+}
+"""Options, and the code and the text of an awaited call that never reaches the network."""
 
-        async def waits() -> None:
-            with pytest.raises(CallError) as caught:
-                await client.get_import_progress(job_id)
-            unnoticed = path == "deadline"  # a task notices that the call did not start
-            assert caught.value.code is (Code.DEADLINE_EXCEEDED if unnoticed else Code.INTERNAL)
+
+@pytest.mark.parametrize("path", UNSTARTED)
+async def test_a_call_that_never_starts_is_given_up_soon_after_its_deadline(
+    path: str, fake: FakeMilvus, job_id: str
+) -> None:
+    options, code, text = UNSTARTED[path]
+    records: list[CallRecord] = []
+    chosen: dict[str, Any] = {"rpc_timeout": 0.1 * SCALE, "on_finish": records.append} | options
+    async with ImportClient(fake.internal_uri, **chosen) as client:
+        if path != "delayed":  # metadata that passes the validation and that gRPC rejects
+            client._settings.metadata = (("Bad Key", ""),)  # pyright: ignore[reportPrivateUsage]
 
         async def leaves() -> None:
-            with anyio.move_on_after(LEAVE * scale), suppress(CallError):
+            with anyio.move_on_after(LEAVE * SCALE), suppress(CallError):
                 await client.get_import_progress(job_id)
 
-        await asyncio.gather(alone(waits()), alone(leaves()))
+        started = time.monotonic()
+        request = partial(client.get_import_progress, job_id)
+        error, _ = await asyncio.gather(error_of(request, CallError), alone(leaves()))
+        assert time.monotonic() - started < 1.0 + SCALE
+        assert (error.code, text in str(error)) == (code, True)
         in_flight = leaks.connection(client).open()
         await until(lambda: not in_flight)
     assert fake.received == []
+    if path == "delayed":
+        assert [record.code for record in records] == [code] * 2
+
+
+RAISED: dict[str, tuple[Callable[[], BaseException], type[Exception], Code | None]] = {
+    # New each time: it goes, and its call with it.
+    "KeyError": (lambda: KeyError("mine"), KeyError, None),
+    "bare KeyError": (KeyError, KeyError, None),
+    "TimeoutError": (lambda: TimeoutError("mine"), TimeoutError, None),
+    "CancelledError": (lambda: asyncio.CancelledError("mine"), CallError, Code.CANCELLED),
+    "UsageError": (lambda: grpc.aio.UsageError("mine"), CallError, Code.INTERNAL),
+    "ABORTED": (lambda: status(Code.ABORTED), CallError, Code.ABORTED),
+    "CANCELLED": (lambda: status(Code.CANCELLED), CallError, Code.CANCELLED),
+}
+
+
+def status(code: Code) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), "mine")
 
 
 @pytest.mark.parametrize("timeout", [10.0, None])
-@pytest.mark.parametrize(
-    ("raised", "ended"),
-    [
-        (lambda: KeyError("mine"), (KeyError, None)),
-        (KeyError, (KeyError, None)),
-        (lambda: TimeoutError("mine"), (TimeoutError, None)),
-        (lambda: asyncio.CancelledError("mine"), (CallError, Code.CANCELLED)),
-        (lambda: grpc.aio.UsageError("mine"), (CallError, Code.INTERNAL)),
-        (lambda: status(Code.ABORTED), (CallError, Code.ABORTED)),
-        (lambda: status(Code.CANCELLED), (CallError, Code.CANCELLED)),
-    ],
-    ids=[
-        "KeyError",
-        "bare KeyError",
-        "TimeoutError",
-        "CancelledError",
-        "UsageError",
-        "ABORTED",
-        "CANCELLED",
-    ],
-)
+@pytest.mark.parametrize("name", RAISED)
 async def test_an_interceptor_that_raises_ends_the_call(
-    raised: Callable[[], BaseException],  # new each time: it goes, and its call with it
-    ended: tuple[type[Exception], Code | None],
-    timeout: float | None,
-    fake: FakeMilvus,
+    name: str, timeout: float | None, fake: FakeMilvus
 ) -> None:
+    raised, error, code = RAISED[name]
     interceptors = [Pass(), Raise(raised())]
     async with ImportClient(fake.internal_uri, interceptors=interceptors) as client:
-
-        async def scenario() -> None:
-            with anyio.CancelScope() as scope, pytest.raises(ended[0]) as caught:
-                await client.get_import_progress(JOB_ID, timeout=timeout)
-            assert (type(caught.value), getattr(caught.value, "code", None)) == ended
-            assert not scope.cancel_called
-
-        await alone(scenario())
+        request = partial(client.get_import_progress, JOB_ID, timeout=timeout)
+        caught = await error_of(request, error)
+    assert (type(caught), getattr(caught, "code", None)) == (error, code)
     assert fake.received == []
 
 
@@ -329,27 +324,6 @@ async def test_the_cause_of_an_exception_of_an_interceptor_is_kept(
             await client.get_import_progress(job_id)
     assert caught.value is error
     assert isinstance(error.__cause__, OSError)
-
-
-async def test_a_call_that_an_interceptor_delays_is_given_up_after_its_deadline(
-    fake: FakeMilvus, job_id: str, scale: float
-) -> None:
-    interceptors = [HoldBack()]
-    async with ImportClient(
-        fake.internal_uri, interceptors=interceptors, rpc_timeout=0.1 * scale
-    ) as client:
-
-        async def waits() -> None:
-            with pytest.raises(DeadlineExceededError, match="an interceptor delayed the call"):
-                await client.get_import_progress(job_id)
-
-        def call() -> Coroutine[Any, Any, GetImportProgressResponse]:
-            return client.get_import_progress(job_id)
-
-        await asyncio.gather(alone(waits()), alone(move_on_after(call, LEAVE * scale)))
-        in_flight = leaks.connection(client).open()
-        await until(lambda: not in_flight)
-    assert fake.received == []
 
 
 # The response and the limit arrive at the same time.
@@ -366,8 +340,8 @@ async def by_scope(client: ImportClient, moment: float) -> None:
 
 
 async def by_both(client: ImportClient, moment: float) -> None:
-    with anyio.move_on_after(moment), suppress(DeadlineExceededError):
-        await client.get_import_progress(JOB_ID, timeout=moment)
+    with anyio.move_on_after(moment):
+        await by_deadline(client, moment)
 
 
 async def by_timeout(client: ImportClient, moment: float) -> None:
@@ -383,29 +357,19 @@ async def by_cancelling(client: ImportClient, moment: float) -> None:
     assert task.cancelled() or task.result().data.progress == 40
 
 
-LIMITS: tuple[Callable[[ImportClient, float], Coroutine[Any, Any, None]], ...] = (
-    by_deadline,
-    by_scope,
-    by_both,
-    by_timeout,
-    by_cancelling,
-)
+Limit = Callable[[ImportClient, float], Coroutine[Any, Any, None]]
 
 
 @on_each_path_and_rest
-@pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.__name__)
+@pytest.mark.parametrize("limit", [by_deadline, by_scope, by_both, by_timeout, by_cancelling])
 async def test_a_response_within_milliseconds_of_the_limit_is_a_result_or_the_limit(
-    limit: Callable[[ImportClient, float], Coroutine[Any, Any, None]],
-    path: str,
-    fake: FakeMilvus,
-    job_id: str,
-    scale: float,
+    limit: Limit, path: str, fake: FakeMilvus, job_id: str
 ) -> None:
-    delay = 0.05 * scale
+    delay = 0.05 * SCALE
     fake.inject(Fault(delay=delay), times=None)
     moments = [delay + milliseconds / 1000 for milliseconds in range(-2, 8)]
     records: list[CallRecord] = []
-    async with connect(fake, path, on_finish=records.append) as client:
+    async with client_of(fake, path, on_finish=records.append) as client:
         await asyncio.gather(
             *[alone(limit(client, moment)) for moment in moments for _ in range(3)]
         )
@@ -415,7 +379,7 @@ async def test_a_response_within_milliseconds_of_the_limit_is_a_result_or_the_li
 
 @on_each_path
 async def test_a_response_that_arrived_while_the_event_loop_was_blocked_is_the_result(
-    path: str, scale: float
+    path: str,
 ) -> None:
     """The loop is blocked beyond the deadline and beyond the moment of giving up."""
     async with (
@@ -423,13 +387,13 @@ async def test_a_response_that_arrived_while_the_event_loop_was_blocked_is_the_r
         ImportClient(server.internal_uri, **PATHS[path]) as client,
     ):
         await client.get_import_progress(JOB_ID)
-        seconds = 0.5 * scale
+        seconds = 0.5 * SCALE
         calls = [
             asyncio.ensure_future(client.get_import_progress(JOB_ID, timeout=seconds))
             for _ in range(5)
         ]
         await asyncio.sleep(0.01)
-        time.sleep(seconds + 1.0 * scale)  # noqa: ASYNC251 - beyond the patched OVERDUE
+        time.sleep(seconds + 1.0 * SCALE)  # noqa: ASYNC251 - beyond the patched OVERDUE
         assert [(await call).data.progress for call in calls] == [40] * 5
 
 
@@ -458,42 +422,12 @@ async def test_a_status_code_unknown_to_grpc_is_an_error_and_a_record(
     assert [(record.code, record.details) for record in records] == [(Code.UNKNOWN, text)]
 
 
-async def test_a_delayed_call_has_the_same_record_whether_awaited_or_detached() -> None:
-    records: list[CallRecord] = []
-    options: Any = {"rpc_timeout": 0.1, "interceptors": [HoldBack()], "on_finish": records.append}
-    async with ImportClient("127.0.0.1:1", service="internal", **options) as client:
-        with anyio.move_on_after(0.02):
-            await client.get_import_progress(JOB_ID)
-        with pytest.raises(DeadlineExceededError, match="interceptor"):
-            await client.get_import_progress(JOB_ID)
-        await until(lambda: len(records) == 2)
-    assert [record.code for record in records] == [Code.DEADLINE_EXCEEDED] * 2
-
-
-@pytest.mark.real_delays
-async def test_a_call_that_never_starts_is_given_up_soon_after_its_deadline(
-    fake: FakeMilvus, job_id: str, scale: float
-) -> None:
-    async def seconds(**options: Any) -> float:
-        started = time.monotonic()
-        async with ImportClient(fake.internal_uri, rpc_timeout=0.1, **options) as client:
-            if not options:  # metadata that passes the validation and that gRPC rejects
-                client._settings.metadata = (("Bad Key", ""),)  # pyright: ignore[reportPrivateUsage]
-            with pytest.raises(CallError):
-                await client.get_import_progress(job_id)
-            return time.monotonic() - started
-
-    never_started, delayed = await asyncio.gather(seconds(), seconds(interceptors=[HoldBack()]))
-    assert 0.1 < never_started < 1.0 + scale
-    assert 0.1 < delayed < 1.0 + scale
-
-
 # on_finish
 
 
 @on_each_path_and_rest
 async def test_an_exception_of_on_finish_is_logged_and_does_not_affect_the_call(
-    path: str, fake: FakeMilvus, job_id: str, scale: float, caplog: pytest.LogCaptureFixture
+    path: str, fake: FakeMilvus, job_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(record: CallRecord) -> None:
         raise KeyError(record.code.name)
@@ -506,13 +440,13 @@ async def test_an_exception_of_on_finish_is_logged_and_does_not_affect_the_call(
         ]
 
     caplog.set_level(logging.ERROR)
-    async with connect(fake, path, on_finish=broken) as client:
+    async with client_of(fake, path, on_finish=broken) as client:
         assert (await client.get_import_progress(job_id)).data.progress == 40
         fake.inject("denied")
         with pytest.raises(CallError):
             await client.get_import_progress(job_id)
-        fake.inject(Fault(delay=RESPONSE * scale))
-        with anyio.move_on_after(LEAVE * scale) as scope:
+        fake.inject(Fault(delay=RESPONSE * SCALE))
+        with anyio.move_on_after(LEAVE * SCALE) as scope:
             await client.get_import_progress(job_id)
         assert scope.cancelled_caught
         await until(lambda: len(logged()) == 3)
@@ -567,3 +501,18 @@ async def test_the_timer_does_not_keep_the_context_of_the_first_caller(
         gc.collect()
         assert kept() is None
         second.cancel()
+
+
+# Watches and waits; benchmarks/cancellation.py does the same with larger numbers.
+
+
+@on_each_loop
+@both_services
+@pytest.mark.parametrize("method", METHODS)
+async def test_cancellation_at_a_random_moment_always_ends_the_method(
+    method: str, service: str
+) -> None:
+    result = await cancel_at_random(method, 20 * len(WAYS), service=service, guard=GUARD)
+    assert result.lost == []
+    assert result.foreign == []
+    assert dict(result.ended) == {way.__name__: 20 for way in WAYS}

@@ -253,11 +253,11 @@ async def test_events_whose_reader_disconnects_leaves_nothing_in_flight(fake: Fa
     job = fake.add_job(state="Importing", progress=40)
     async with serving() as service:
         await service.post(BOOKS)
-        before = leaks.holdings().tasks
+        before = leaks.holdings()["tasks"]
         async with service.stream(job.job_id) as events:
             await anext(events)
-            assert leaks.holdings().tasks > before
-        await until(lambda: leaks.holdings().tasks <= before)
+            assert leaks.holdings()["tasks"] > before
+        await until(lambda: leaks.holdings()["tasks"] <= before)
         status, _ = await service.post(BOOKS)
     assert status == 202
     assert not any(call.reset for call in fake.received)

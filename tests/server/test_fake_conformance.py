@@ -8,39 +8,39 @@ import grpc
 import grpc.aio
 import pytest
 from conformance import as_fake, comparable
+from recordings import OLDER, Recording, load
 from replay import METHODS, PROXY, PUBLIC
-from vectors import Vector, load
 
 from milvus_import.testing import FAULTS, FakeMilvus
 
 pytestmark = pytest.mark.anyio
 
-VECTORS = {vector.name: vector for vector in load()}
+VECTORS = {vector.name: vector for vector in load(*OLDER)}
 GO, REAL = "grpc-go-2.6.22:", "milvus-2.3.5:"
 JOBS_OF_2_3 = [
     vector
     for name, vector in VECTORS.items()
     if name.startswith(REAL)
-    and vector.method == PUBLIC + "GetImportState"
+    and vector.path == PUBLIC + "GetImportState"
     and vector.reply_bytes is not None
     and not vector.reply.status.code
 ]
 
 
-async def replayed(server: FakeMilvus, vector: Vector) -> Any:
+async def replayed(server: FakeMilvus, vector: Recording) -> Any:
     """Return the reply of the fake server to a recorded request, or its gRPC status."""
-    internal = vector.method.startswith(PROXY)
+    internal = vector.path.startswith(PROXY)
     uri = server.internal_uri if internal else server.public_uri
     async with grpc.aio.insecure_channel(uri.removeprefix("http://")) as channel:
-        request, reply = METHODS.get(vector.method, METHODS[PROXY + "GetImportProgress"])
+        request, reply = METHODS.get(vector.path, METHODS[PROXY + "GetImportProgress"])
         call: grpc.aio.UnaryUnaryMultiCallable[Any, Any] = channel.unary_unary(
-            vector.method,
+            vector.path,
             request_serializer=request.SerializeToString,
             response_deserializer=reply.FromString,
         )
         try:
             return await call(
-                request.FromString(vector.request_bytes), timeout=10, metadata=vector.metadata
+                request.FromString(vector.request_bytes), timeout=10, metadata=vector.pairs
             )
         except grpc.aio.AioRpcError as error:
             return error.code(), error.details()
@@ -48,11 +48,11 @@ async def replayed(server: FakeMilvus, vector: Vector) -> Any:
 
 def recorded(name: str) -> Any:
     vector = VECTORS[name]
-    return vector.reply if vector.reply_bytes is not None else (vector.code, vector.details)
+    return vector.grpc_reply[:2] if vector.reply_bytes is None else vector.reply
 
 
 @pytest.mark.parametrize("vector", JOBS_OF_2_3, ids=[vector.name for vector in JOBS_OF_2_3])
-async def test_jobs_of_milvus_2_3_have_the_recorded_replies(vector: Vector) -> None:
+async def test_jobs_of_milvus_2_3_have_the_recorded_replies(vector: Recording) -> None:
     async with FakeMilvus(version="2.3") as server:
         server.add_job(as_fake(vector.reply, rows=vector.reply.row_count))
         reply = await replayed(server, vector)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from http_calls import PREFIX, send
-from recorded import VERSIONS, Replay, load, masked
+from recorded import VERSIONS, Replay, masked
+from recordings import Recording, load
 
 from milvus_import.testing import FakeMilvus
 
@@ -63,11 +64,10 @@ async def test_recorded_requests_have_the_recorded_answers(version: str) -> None
     differences: list[Any] = []
     async with FakeMilvus(version=VERSIONS[version]) as fake:
         replay = Replay(fake)
-        for entry in load(version):
-            result, recorded, answer = await replay.compare(entry)
-            label = entry["label"]
-            if result == "differs" and label not in ALLOWED:
-                differences.append((entry["group"], label, recorded, answer))
+        for recording in load(version):
+            result, recorded, answer = await replay.compare(recording)
+            if result == "differs" and recording.label not in ALLOWED:
+                differences.append((recording.name, recorded, answer))
             counts["allowed" if result == "differs" else result] += 1
     assert differences == []
     assert dict(counts) == COUNTS[version]
@@ -83,12 +83,12 @@ async def test_job_with_a_missing_file_fails_with_the_recorded_reason(version: s
     created, compared = dict[str, str](), list[str]()
     async with FakeMilvus(version=VERSIONS[version]) as fake:
         fake.import_seconds = 0
-        for entry in load(version):
-            if entry.get("path") == f"{PREFIX}create" and '"jobId"' in entry["body"]:
-                created[json.loads(entry["body"])["data"]["jobId"]] = entry["request_body"]
-            reason = _reason(entry)
+        for recording in load(version):
+            if recording.path == f"{PREFIX}create" and recording.failure is None:
+                created[recording.created] = recording.entry["request_body"]
+            reason = _reason(recording)
             missing = re.search(r"key not found\[key=([^\]]*)\]", reason)
-            request = created.get(_recorded_id(entry))
+            request = created.get(recording.requested_job)
             if missing is None or request is None:
                 continue
             fake.missing_files = {missing[1]}
@@ -100,12 +100,6 @@ async def test_job_with_a_missing_file_fails_with_the_recorded_reason(version: s
     assert {*compared} == {"json", "csv", "parquet", "npy"}
 
 
-def _reason(entry: dict[str, Any]) -> str:
-    if entry.get("path") != f"{PREFIX}describe" or entry["status"] != 200:
-        return ""
-    return str(json.loads(entry["body"]).get("data", {}).get("reason", ""))
-
-
-def _recorded_id(entry: dict[str, Any]) -> str:
-    found = re.search(r'"jobId": "([0-9]+)"', entry.get("request_body") or "")
-    return found[1] if found else ""
+def _reason(recording: Recording) -> str:
+    described = recording.path == f"{PREFIX}describe" and recording.failure is None
+    return str(recording.progress["reason"]) if described else ""

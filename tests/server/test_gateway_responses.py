@@ -6,127 +6,122 @@ nginx and HAProxy run in tests/gateways.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import grpc
 import pytest
+from expectations import CLASSES
 from h2_server import H2Server, Response, grpc_status, http, reply
+from web import JOB, error_of
 
 from milvus_import import (
-    AccessDeniedError,
     CallError,
     CallRecord,
-    DeadlineExceededError,
     ImportClient,
     MilvusImportError,
-    UnauthenticatedError,
-    UnavailableError,
-    UnsupportedServerError,
 )
+from milvus_import._errors import hint_of
 from milvus_import._hints import Hint
 from milvus_import_pb import internal_pb2, milvus_pb2
 
 pytestmark = pytest.mark.anyio
 
 Code = grpc.StatusCode
-JOB = "450000000000000001"
 
-NO_CONNECTION = (
-    "upstream connect error or disconnect/reset before headers. "
-    "reset reason: remote connection failure, transport failure reason: "
-    "delayed connect error: Connection refused"
+RESET = "upstream connect error or disconnect/reset before headers. reset reason: "
+REFUSED = (
+    "remote connection failure, transport failure reason: delayed connect error: Connection refused"
 )
-RESET = "upstream connect error or disconnect/reset before headers. reset reason: overflow"
+NO_USER = "User authentication failed. Missing username and password."
 PAGE = http(200, b"<html>A page.</html>", ("content-type", "text/html"))
 COMPLETED = reply(internal_pb2.GetImportProgressResponse(state=5, progress=100))
 
-Row = tuple[Response, type[CallError], grpc.StatusCode, Hint, bool]
-ROWS: dict[str, Row] = {
+LASTING = {
+    *(Hint.GATEWAY_RBAC, Hint.GATEWAY_ACCESS, Hint.GATEWAY_ROUTE),
+    *(Hint.GATEWAY_NO_TEXT, Hint.GATEWAY_HTTPS),
+}
+"""The hints of responses that are not transient."""
+
+ROWS: dict[str, tuple[Response, grpc.StatusCode, Hint]] = {
     "envoy: backend refuses connections": (
-        grpc_status(14, NO_CONNECTION),
-        *(UnavailableError, Code.UNAVAILABLE, Hint.GATEWAY_BACKEND, True),
+        grpc_status(14, RESET + REFUSED),
+        *(Code.UNAVAILABLE, Hint.GATEWAY_BACKEND),
     ),
     "envoy: too many requests to the backend": (
-        grpc_status(14, RESET),
-        *(UnavailableError, Code.UNAVAILABLE, Hint.GATEWAY_BACKEND, True),
+        grpc_status(14, RESET + "overflow"),
+        *(Code.UNAVAILABLE, Hint.GATEWAY_BACKEND),
     ),
     "envoy: no backend": (
         grpc_status(14, "no healthy upstream"),
-        *(UnavailableError, Code.UNAVAILABLE, Hint.GATEWAY_BACKEND, True),
+        *(Code.UNAVAILABLE, Hint.GATEWAY_BACKEND),
     ),
     "envoy: route timeout": (
         grpc_status(4, "upstream request timeout"),
-        *(DeadlineExceededError, Code.DEADLINE_EXCEEDED, Hint.GATEWAY_TIMEOUT, True),
+        *(Code.DEADLINE_EXCEEDED, Hint.GATEWAY_TIMEOUT),
     ),
     "envoy: route timeout as 504": (
         grpc_status(14, "upstream request timeout"),
-        *(UnavailableError, Code.UNAVAILABLE, Hint.GATEWAY_TIMEOUT, True),
+        *(Code.UNAVAILABLE, Hint.GATEWAY_TIMEOUT),
     ),
     "envoy: stream timeout": (
         grpc_status(14, "stream timeout"),
-        *(UnavailableError, Code.UNAVAILABLE, Hint.GATEWAY_TIMEOUT, True),
+        *(Code.UNAVAILABLE, Hint.GATEWAY_TIMEOUT),
     ),
     "envoy: access denied with a text of its own": (
         grpc_status(7, "Only clients of the office may call this."),
-        *(AccessDeniedError, Code.PERMISSION_DENIED, Hint.GATEWAY_RBAC, False),
+        *(Code.PERMISSION_DENIED, Hint.GATEWAY_RBAC),
     ),
-    "envoy: basic_auth": (
-        grpc_status(16, "User authentication failed. Missing username and password."),
-        *(UnauthenticatedError, Code.UNAUTHENTICATED, Hint.GATEWAY_ACCESS, False),
-    ),
-    "a status of success without gRPC": (
-        http(204),
-        *(CallError, Code.UNKNOWN, Hint.NO_GRPC_STATUS, True),
-    ),
+    "envoy: basic_auth": (grpc_status(16, NO_USER), Code.UNAUTHENTICATED, Hint.GATEWAY_ACCESS),
+    "a status of success without gRPC": (http(204), Code.UNKNOWN, Hint.NO_GRPC_STATUS),
     "envoy: RBAC": (
         grpc_status(7, "RBAC: access denied"),
-        *(AccessDeniedError, Code.PERMISSION_DENIED, Hint.GATEWAY_RBAC, False),
+        *(Code.PERMISSION_DENIED, Hint.GATEWAY_RBAC),
     ),
     "envoy: rate limit": (
         grpc_status(14, "local_rate_limited"),
-        *(UnavailableError, Code.UNAVAILABLE, Hint.GATEWAY_RATE_LIMIT, True),
+        *(Code.UNAVAILABLE, Hint.GATEWAY_RATE_LIMIT),
     ),
     "envoy: rate limit as RESOURCE_EXHAUSTED": (
         grpc_status(8, "local_rate_limited"),
-        *(CallError, Code.RESOURCE_EXHAUSTED, Hint.GATEWAY_RATE_LIMIT, True),
+        *(Code.RESOURCE_EXHAUSTED, Hint.GATEWAY_RATE_LIMIT),
     ),
-    "envoy: unrouted path": (
-        grpc_status(12),
-        *(UnsupportedServerError, Code.UNIMPLEMENTED, Hint.GATEWAY_ROUTE, False),
-    ),
-    "envoy: redirect": (
-        grpc_status(2),
-        *(CallError, Code.UNKNOWN, Hint.GATEWAY_NO_TEXT, False),
-    ),
-    "caddy: unrouted path": (
-        http(200),
-        *(CallError, Code.UNKNOWN, Hint.NO_GRPC_STATUS, True),
-    ),
-    "a web page": (
-        PAGE,
-        *(CallError, Code.UNKNOWN, Hint.NO_GRPC_STATUS, True),
-    ),
-    "caddy: backend refuses connections": (
-        http(502),
-        *(UnavailableError, Code.UNAVAILABLE, Hint.GATEWAY_BACKEND, True),
-    ),
+    "envoy: unrouted path": (grpc_status(12), Code.UNIMPLEMENTED, Hint.GATEWAY_ROUTE),
+    "envoy: redirect": (grpc_status(2), Code.UNKNOWN, Hint.GATEWAY_NO_TEXT),
+    "caddy: unrouted path": (http(200), Code.UNKNOWN, Hint.NO_GRPC_STATUS),
+    "a web page": (PAGE, Code.UNKNOWN, Hint.NO_GRPC_STATUS),
+    "caddy: backend refuses connections": (http(502), Code.UNAVAILABLE, Hint.GATEWAY_BACKEND),
+    "HTTP 302": (http(302), Code.UNKNOWN, Hint.GATEWAY_HTTPS),
+    "HTTP 403": (http(403), Code.PERMISSION_DENIED, Hint.GATEWAY_ACCESS),
+    "HTTP 404": (http(404), Code.UNIMPLEMENTED, Hint.GATEWAY_ROUTE),
+    "HTTP 429": (http(429), Code.UNAVAILABLE, Hint.GATEWAY_RATE_LIMIT),
+    "HTTP 500": (http(500), Code.UNKNOWN, Hint.GATEWAY_ERROR),
+    "HTTP 503": (http(503), Code.UNAVAILABLE, Hint.GATEWAY_UNAVAILABLE),
 }
-TRANSIENT = [name for name, row in ROWS.items() if row[4] and row[3] is not Hint.NO_GRPC_STATUS]
+TRANSIENT = [
+    name
+    for name, (_, _, hint) in ROWS.items()
+    if hint not in LASTING | {Hint.NO_GRPC_STATUS} and not name.startswith("HTTP ")
+]
 
 
+@pytest.mark.parametrize("service", ["internal", "public", "auto"])
 @pytest.mark.parametrize("name", ROWS)
-async def test_response_of_a_gateway(name: str) -> None:
-    response, kind, code, hint, transient = ROWS[name]
+async def test_response_of_a_gateway(name: str, service: Any) -> None:
+    response, code, hint = ROWS[name]
+    both = service == "auto" and (code is Code.UNIMPLEMENTED or hint is Hint.NO_GRPC_STATUS)
     records: list[CallRecord] = []
     async with (
         H2Server(lambda _: response) as server,
-        ImportClient(server.uri, service="internal", on_finish=records.append) as client,
+        ImportClient(server.uri, service=service, on_finish=records.append) as client,
     ):
-        with pytest.raises(CallError) as caught:
-            await client.get_import_progress(JOB)
-        assert len(server.paths) == len(records) == 1  # not retried
-    error = caught.value
-    assert (type(error), error.code) == (kind, code)
-    assert (error.hint, error.transient) == (hint.python, transient)
+        error = await error_of(client.get_import_progress(JOB))
+        assert len(server.paths) == len(records) == (2 if both else 1)  # not retried
+    assert (type(error), error.code) == (CLASSES.get(code, CallError), code)
+    tried = "public" if both else service.replace("auto", "internal")
+    assert error.service == tried or code is Code.UNIMPLEMENTED
+    if not both:  # otherwise the hint names both services
+        assert (hint_of(error), error.transient) == (hint, hint not in LASTING)
+    assert error.http_status == (int(name[5:]) if name.startswith("HTTP ") else error.http_status)
 
 
 @pytest.mark.parametrize("name", TRANSIENT)
@@ -158,9 +153,10 @@ async def test_auto_reads_from_the_public_service_if_the_internal_one_is_not_rou
         assert (await client.get_import_progress(JOB)).service == "public"
 
 
-@pytest.mark.parametrize("name", [name for name in ROWS if name != "envoy: unrouted path"])
+@pytest.mark.parametrize(
+    "name", [name for name, row in ROWS.items() if row[1] is not Code.UNIMPLEMENTED]
+)
 async def test_a_write_is_sent_once(name: str) -> None:
     async with H2Server(lambda _: ROWS[name][0]) as server, ImportClient(server.uri) as client:
-        with pytest.raises(CallError):
-            await client.create_import("books", ["a.parquet"])
+        await error_of(client.create_import("books", ["a.parquet"]), CallError)
         assert len(server.paths) == 1

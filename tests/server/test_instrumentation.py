@@ -14,18 +14,10 @@ from typing import Any
 import anyio
 import pytest
 from instrumenting import INSTRUMENTATIONS, installed
+from times import GUARD
+from watching import both_services
 
 pytestmark = pytest.mark.anyio
-
-PROGRAM = [sys.executable, "-P", "-m", "leaving"]
-
-
-async def leave(instrumentation: str, service: str, guard: float) -> tuple[dict[str, Any], str]:
-    """Return what tests/support/leaving.py prints to stdout, and to stderr."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with anyio.fail_after(2 * guard):
-        done = await anyio.run_process([*PROGRAM, instrumentation, service], env=environment)
-    return json.loads(done.stdout), done.stderr.decode()
 
 
 def test_every_instrumentation_is_installed() -> None:
@@ -36,15 +28,20 @@ def test_every_instrumentation_is_installed() -> None:
     )
 
 
-@pytest.mark.parametrize("service", ["internal", "public"])
+@both_services
 @pytest.mark.parametrize("instrumentation", installed())
 async def test_a_cancelled_caller_leaves_and_the_server_completes_the_call(
-    instrumentation: str, service: str, guard: float
+    instrumentation: str, service: str
 ) -> None:
-    found, logged = await leave(instrumentation, service, guard)
+    """What tests/support/leaving.py prints of callers that leave in every way."""
+    command = [sys.executable, "-P", "-m", "leaving", instrumentation, service]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with anyio.fail_after(2 * GUARD):
+        done = await anyio.run_process(command, env=environment)
+    found: dict[str, Any] = json.loads(done.stdout)
     assert {name: end for name, end in found["ends"].items() if end != "left"} == {}
     assert len(found["ends"]) == 32
     assert found["resets"] == []
     assert found["held"].keys() <= found["completed"].keys()
     assert all(found["completed"][method] >= count for method, count in found["held"].items())
-    assert logged == ""
+    assert done.stderr == b""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import anyio
 import grpc
 import grpc.aio
 import pytest
-from interceptors import Pass
+from interceptors import Around, Pass, Proceed
 from opentelemetry.instrumentation import grpc as instrumentation
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -39,7 +38,7 @@ pytestmark = pytest.mark.anyio
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "tracing.py"
 
 
-class Tagging(grpc.aio.UnaryUnaryClientInterceptor):
+class Tagging(Pass):
     """Adds its tag to the metadata, and records the calls."""
 
     def __init__(self, tag: str = "one") -> None:
@@ -48,37 +47,23 @@ class Tagging(grpc.aio.UnaryUnaryClientInterceptor):
         self.requests: list[Any] = []
 
     async def intercept_unary_unary(
-        self,
-        continuation: Callable[[grpc.aio.ClientCallDetails, Any], Any],
-        client_call_details: grpc.aio.ClientCallDetails,
-        request: Any,
+        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
-        details = client_call_details
-        metadata = grpc.aio.Metadata(*(details.metadata or ()))
-        method = details.method.decode() if isinstance(details.method, bytes) else details.method
-        self.seen.append((method, details.timeout, list(metadata)))
+        details: Any = client_call_details  # a tuple
+        method, timeout, given, credentials, ready = details
+        metadata = grpc.aio.Metadata(*(given or ()))
+        self.seen.append((method.decode(), timeout, list(metadata)))
         self.requests.append(request)
         metadata.add("x-tag", self.tag)
-        return await continuation(
-            grpc.aio.ClientCallDetails(
-                details.method,
-                details.timeout,
-                metadata,
-                details.credentials,
-                details.wait_for_ready,
-            ),
-            request,
-        )
+        changed = grpc.aio.ClientCallDetails(method, timeout, metadata, credentials, ready)
+        return await continuation(changed, request)
 
 
 class Idle(grpc.aio.UnaryStreamClientInterceptor):
     """For streams; all calls of the client are unary."""
 
     async def intercept_unary_stream(
-        self,
-        continuation: Callable[[grpc.aio.ClientCallDetails, Any], Any],
-        client_call_details: grpc.aio.ClientCallDetails,
-        request: Any,
+        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
         raise AssertionError("called for a unary call")
 
@@ -161,12 +146,13 @@ def provider(spans: InMemorySpanExporter) -> TracerProvider:
     return provider
 
 
-def _interceptors(provider: TracerProvider) -> list[grpc.aio.ClientInterceptor]:
+@pytest.fixture
+def interceptors(provider: TracerProvider) -> list[grpc.aio.ClientInterceptor]:
     untyped: Any = instrumentation
-    interceptors: list[grpc.aio.ClientInterceptor] = untyped.aio_client_interceptors(
+    found: list[grpc.aio.ClientInterceptor] = untyped.aio_client_interceptors(
         tracer_provider=provider
     )
-    return interceptors
+    return found
 
 
 def _traceparent(span: ReadableSpan) -> str:
@@ -177,21 +163,24 @@ def _traceparent(span: ReadableSpan) -> str:
 
 
 async def test_opentelemetry_traces_each_rpc_and_the_server_receives_the_traceparent(
-    fake: FakeMilvus, job_id: str, spans: InMemorySpanExporter, provider: TracerProvider
+    fake: FakeMilvus,
+    job_id: str,
+    spans: InMemorySpanExporter,
+    provider: TracerProvider,
+    interceptors: list[grpc.aio.ClientInterceptor],
 ) -> None:
-    interceptors = _interceptors(provider)
     async with ImportClient(
         fake.public_uri, token="key", interceptors=interceptors, metadata=[("a", "1"), ("a", "2")]
     ) as client:
         with provider.get_tracer("test").start_as_current_span("look") as ours:
             await client.get_import_progress(job_id)
-    first, second, outer = spans.get_finished_spans()
-    assert [first.name, second.name, outer.name] == [
-        "/milvus.proto.proxy.Proxy/GetImportProgress",
-        "/milvus.proto.milvus.MilvusService/GetImportState",
-        "look",
+    *ended, outer = spans.get_finished_spans()
+    assert outer.name == "look"
+    assert [(span.name, (span.attributes or {})["rpc.grpc.status_code"]) for span in ended] == [
+        ("/milvus.proto.proxy.Proxy/GetImportProgress", grpc.StatusCode.UNIMPLEMENTED.value[0]),
+        ("/milvus.proto.milvus.MilvusService/GetImportState", 0),
     ]
-    for span, received in zip((first, second), (*fake.unimplemented, *fake.received), strict=True):
+    for span, received in zip(ended, (*fake.unimplemented, *fake.received), strict=True):
         assert span.kind is SpanKind.CLIENT
         assert span.parent is not None
         assert span.parent.span_id == ours.get_span_context().span_id
@@ -199,20 +188,16 @@ async def test_opentelemetry_traces_each_rpc_and_the_server_receives_the_tracepa
         assert str(traceparent).rpartition("-")[0] == _traceparent(span)
         assert received.values("a") == ["1", "2"]
         assert received.values("authorization") == ["a2V5"]
-    assert first.attributes is not None
-    assert second.attributes is not None
-    assert first.attributes["rpc.grpc.status_code"] == grpc.StatusCode.UNIMPLEMENTED.value[0]
-    assert second.attributes["rpc.grpc.status_code"] == 0
 
 
 async def test_opentelemetry_marks_the_span_of_a_failed_rpc(
-    fake: FakeMilvus, spans: InMemorySpanExporter, provider: TracerProvider
+    fake: FakeMilvus,
+    spans: InMemorySpanExporter,
+    interceptors: list[grpc.aio.ClientInterceptor],
 ) -> None:
     fake.version = "2.3"
-    interceptors = _interceptors(provider)
-    async with ImportClient(
-        fake.internal_uri, interceptors=interceptors, service="internal"
-    ) as client:
+    options: Any = {"interceptors": interceptors, "service": "internal"}
+    async with ImportClient(fake.internal_uri, **options) as client:
         with pytest.raises(UnsupportedServerError):
             await client.get_import_progress("7")
     [span] = spans.get_finished_spans()
@@ -249,14 +234,9 @@ async def test_the_example_traces_a_call(fake: FakeMilvus, job_id: str) -> None:
 # ------------------------------------------------------------------------ slow interceptors
 
 
-class RaiseAfter(Pass):
-    """Raises an error after the response."""
-
-    async def intercept_unary_unary(
-        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
-    ) -> Any:
-        await (await continuation(client_call_details, request))
-        raise LookupError
+async def raise_after(proceed: Proceed) -> Any:
+    await (await proceed())
+    raise LookupError
 
 
 async def test_a_call_whose_interceptor_raises_after_the_response_has_a_record(
@@ -264,7 +244,9 @@ async def test_a_call_whose_interceptor_raises_after_the_response_has_a_record(
 ) -> None:
     records: list[CallRecord] = []
     uri = fake.internal_uri
-    async with ImportClient(uri, interceptors=[RaiseAfter()], on_finish=records.append) as client:
+    async with ImportClient(
+        uri, interceptors=[Around(raise_after)], on_finish=records.append
+    ) as client:
         with pytest.raises(LookupError):
             await client.get_import_progress(job_id)
     assert len(fake.received) == 1
@@ -273,39 +255,34 @@ async def test_a_call_whose_interceptor_raises_after_the_response_has_a_record(
     ]
 
 
-class Slow(Pass):
-    """Takes its time before the call, or after the response."""
-
-    def __init__(self, when: str) -> None:
-        self.when = when
-
-    async def intercept_unary_unary(
-        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
-    ) -> Any:
-        if self.when == "before":
-            await asyncio.sleep(GUARD)
-        call = await continuation(client_call_details, request)
-        await call
-        await asyncio.sleep(GUARD)
-        return call
+async def slow_before(proceed: Proceed) -> Any:
+    await asyncio.sleep(GUARD)
+    return await proceed()
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+async def slow_after(proceed: Proceed) -> Any:
+    call = await proceed()
+    await call
+    await asyncio.sleep(GUARD)
+    return call
+
+
+@pytest.mark.parametrize("slow", [slow_before, slow_after])
 @pytest.mark.parametrize("service", ["auto", "internal", "public"])
 @pytest.mark.parametrize("added", ["by the client", "from outside"])
 async def test_a_slow_interceptor_is_named_at_the_timeout(
-    fake: FakeMilvus, added: str, service: Any, when: str, monkeypatch: pytest.MonkeyPatch
+    fake: FakeMilvus, added: str, service: Any, slow: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Libraries for tracing replace the functions that create channels."""
     create: Any = grpc.aio.insecure_channel
-    slow: dict[str, Any] = {"interceptors": [Slow(when)]}
+    options: dict[str, Any] = {"interceptors": [Around(slow)]}
     if added == "from outside":
 
         def insecure_channel(target: str, **given: Any) -> object:
-            return create(target, **(given | slow))
+            return create(target, **(given | {"interceptors": [Around(slow)]}))
 
         monkeypatch.setattr(grpc.aio, "insecure_channel", insecure_channel)
-    options = slow if added == "by the client" else {}
+        options = {}
     uri = fake.public_uri if service == "public" else fake.internal_uri
     records: list[CallRecord] = []
     async with ImportClient(uri, service=service, **options) as client:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib.util
 import random
-import subprocess
 import sys
 import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -21,9 +19,12 @@ import anyio.to_thread
 import leaks
 import pytest
 import trio
-from interceptors import Pass
+from cancelling import GRPC_PATHS, on_each_path
+from interceptors import Around, Pass
+from loops import on_each_loop
 from processes import FakeProcess
-from times import GUARD, until
+from times import GUARD, SCALE, until
+from watching import run
 
 from milvus_import import (
     AccessDeniedError,
@@ -46,21 +47,13 @@ pytestmark = pytest.mark.anyio
 
 RESPONSE = 0.2
 LEAVE = 0.03
-JOB_ID = "450000000000000001"
-JOB: dict[str, Any] = {"job_id": JOB_ID, "state": "Importing", "progress": 40}
-
-PATHS: dict[str, dict[str, Any]] = {
-    "deadline": {},
-    "no deadline": {"rpc_timeout": None},
-    "interceptor": {"interceptors": [Pass()]},
-}
-on_each_path = pytest.mark.parametrize("path", PATHS)
+JOB_ID = "7"
 
 
 @pytest.fixture
 async def server(fake: FakeMilvus) -> AsyncGenerator[FakeMilvus, None]:
     """A server with a job. gRPC has started its own threads and opened its own descriptors."""
-    fake.add_job(**JOB)
+    fake.add_job(job_id=JOB_ID, state="Importing", progress=40)
     async with ImportClient(fake.internal_uri) as client:
         await client.get_import_progress(JOB_ID)
     fake.received.clear()
@@ -70,6 +63,15 @@ async def server(fake: FakeMilvus) -> AsyncGenerator[FakeMilvus, None]:
 
 def closed(client: ImportClient) -> bool:
     return leaks.connection(client).closed
+
+
+async def call_in_flight(
+    client: ImportClient, server: FakeMilvus
+) -> asyncio.Task[GetImportProgressResponse]:
+    """Start a call; return when the server has received it."""
+    call = asyncio.create_task(client.get_import_progress(JOB_ID))
+    await until(lambda: bool(server.received))
+    return call
 
 
 # Creation, and binding to an event loop.
@@ -82,21 +84,16 @@ def test_constructor_needs_no_loop_and_opens_nothing() -> None:
     assert repr(client) == "<ImportClient 127.0.0.1:1>"
 
 
-def test_a_client_can_be_used_in_one_event_loop_after_another(scale: float) -> None:
-    process = FakeProcess(JOB)
-    asyncio.run(process.start())
-    try:
+def test_a_client_can_be_used_in_one_event_loop_after_another(process: FakeProcess) -> None:
+    _use_and_close(process.internal_uri)
+    for _ in range(3):  # in one of them gRPC may open a descriptor of its own, which it keeps
+        before = asyncio.run(_descriptors())
         _use_and_close(process.internal_uri)
-        for _ in range(3):  # in one of them gRPC may open a descriptor of its own, which it keeps
-            before = asyncio.run(_descriptors())
-            _use_and_close(process.internal_uri)
-            left = asyncio.run(_left(len(before), 5.0 * scale))
-            if not left:
-                return
-            print(f"{sorted(before)} before, {sorted(left)} after")
-        raise AssertionError("each time more descriptors are left")
-    finally:
-        asyncio.run(process.kill())
+        left = asyncio.run(_left(len(before), 5.0 * SCALE))
+        if not left:
+            return
+        print(f"{sorted(before)} before, {sorted(left)} after")
+    raise AssertionError("each time more descriptors are left")
 
 
 async def _descriptors() -> set[str]:
@@ -143,39 +140,32 @@ async def test_use_in_a_second_running_event_loop_is_a_runtime_error(server: Fak
         assert (await client.get_import_progress(JOB_ID)).data.progress == 40
 
 
-def test_two_threads_that_make_the_first_call_at_the_same_time_bind_the_client_once() -> None:
+def test_two_threads_that_make_the_first_call_at_the_same_time_bind_the_client_once(
+    process: FakeProcess,
+) -> None:
     """One thread gets a response, the other RuntimeError; never both of them."""
-    process = FakeProcess(JOB)
-    asyncio.run(process.start())
-    try:
-        for _ in range(20):
-            client = ImportClient(process.internal_uri, rpc_timeout=GUARD)
-            barrier, held = threading.Barrier(2), threading.Barrier(2)
 
-            async def call(
-                client: ImportClient = client,
-                barrier: threading.Barrier = barrier,
-                held: threading.Barrier = held,
-            ) -> str:
-                barrier.wait(GUARD)
-                try:
-                    response = await client.get_import_progress(JOB_ID)
-                except RuntimeError as error:
-                    held.wait(GUARD)  # the loop of the other thread is still running
-                    return str(error)
-                held.wait(GUARD)
-                await client.close()
-                return str(response.data.progress)
+    async def call(
+        client: ImportClient, barrier: threading.Barrier, held: threading.Barrier
+    ) -> str:
+        barrier.wait(GUARD)
+        try:
+            response = await client.get_import_progress(JOB_ID)
+        except RuntimeError as error:
+            held.wait(GUARD)  # the loop of the other thread is still running
+            return str(error)
+        held.wait(GUARD)
+        await client.close()
+        return str(response.data.progress)
 
-            with ThreadPoolExecutor(2) as pool:
-                ends = sorted(
-                    future.result(GUARD)
-                    for future in [pool.submit(asyncio.run, call()) for _ in range(2)]
-                )
-            assert ends[0] == "40"
-            assert "create one client per event loop" in ends[1]
-    finally:
-        asyncio.run(process.kill())
+    for _ in range(20):
+        client = ImportClient(process.internal_uri, rpc_timeout=GUARD)
+        barriers = threading.Barrier(2), threading.Barrier(2)
+        with ThreadPoolExecutor(2) as pool:
+            calls = [pool.submit(asyncio.run, call(client, *barriers)) for _ in range(2)]
+            ends = sorted(future.result(GUARD) for future in calls)
+        assert ends[0] == "40"
+        assert "create one client per event loop" in ends[1]
 
 
 @pytest.mark.parametrize("form", ["list", "generator", "zip"])
@@ -192,11 +182,6 @@ async def test_channel_options_may_be_an_iterator(form: str, server: FakeMilvus)
             await client.get_import_progress(JOB_ID)
 
 
-async def iterate(watch: AsyncIterator[object]) -> None:
-    async for _ in watch:
-        pass
-
-
 EVERY_METHOD: dict[str, Callable[[ImportClient], Awaitable[object]]] = {
     "check": lambda client: client.check(),
     "get_import_progress": lambda client: client.get_import_progress(JOB_ID),
@@ -204,22 +189,23 @@ EVERY_METHOD: dict[str, Callable[[ImportClient], Awaitable[object]]] = {
     "create_import": lambda client: client.create_import("books", ["a.json"]),
     "commit_import": lambda client: client.commit_import(JOB_ID),
     "abort_import": lambda client: client.abort_import(JOB_ID),
-    "wait": lambda client: client.wait(JOB_ID),
-    "wait_all": lambda client: client.wait_all([JOB_ID]),
-    "watch": lambda client: iterate(client.watch(JOB_ID)),
-    "watch_all": lambda client: iterate(client.watch_all([JOB_ID])),
+    "wait": lambda client: run(client, "wait", JOB_ID),
+    "wait_all": lambda client: run(client, "wait_all", JOB_ID),
+    "watch": lambda client: run(client, "watch", JOB_ID),
+    "watch_all": lambda client: run(client, "watch_all", JOB_ID),
 }
+REST_ONLY = ("commit_import", "abort_import")
 
 
 @pytest.mark.parametrize("service", ["auto", "rest"])
 @pytest.mark.parametrize("method", EVERY_METHOD)
 def test_use_in_trio_is_a_runtime_error_that_names_asyncio(method: str, service: Any) -> None:
-    async def run() -> None:
+    async def main() -> None:
         async with ImportClient("127.0.0.1:1", service=service) as client:
             await EVERY_METHOD[method](client)
 
     with pytest.raises(RuntimeError, match=r"milvus-import needs asyncio.*asyncio\.run"):
-        trio.run(run)
+        trio.run(main)
 
 
 LEFT_OPEN = """
@@ -253,31 +239,16 @@ for options in ({{}}, {{"rpc_timeout": None}}, {{"interceptors": [Pass()]}}):
 
 
 @pytest.mark.parametrize("close", [False, True])
-async def test_an_event_loop_that_ends_with_detached_calls_logs_nothing(
-    close: bool, scale: float
-) -> None:
-    done = await _script(LEFT_OPEN.format(close=close), scale)
-    assert "StatusCode" in done.stdout
-    complaints = [line for line in done.stderr.splitlines() if "GOAWAY" not in line]
-    assert complaints == []
-
-
-async def _script(source: str, scale: float) -> subprocess.CompletedProcess[str]:
-    """Run it in its own Python process, which must exit with 0."""
-    command = [sys.executable, "-c", source]
-    paths = [*sys.path]
-    done = await anyio.to_thread.run_sync(
-        lambda: subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=GUARD,
-            check=False,
-            env={"PYTHONPATH": ":".join(paths), "GRPC_VERBOSITY": "NONE"},
+async def test_an_event_loop_that_ends_with_detached_calls_logs_nothing(close: bool) -> None:
+    environment = {"PYTHONPATH": ":".join(sys.path), "GRPC_VERBOSITY": "NONE"}
+    with anyio.fail_after(GUARD):
+        done = await anyio.run_process(
+            [sys.executable, "-c", LEFT_OPEN.format(close=close)], check=False, env=environment
         )
-    )
-    assert done.returncode == 0, done.stderr
-    return done
+    errors = done.stderr.decode()
+    assert done.returncode == 0, errors
+    assert "StatusCode" in done.stdout.decode()
+    assert [line for line in errors.splitlines() if "GOAWAY" not in line] == []
 
 
 # Closed.
@@ -290,24 +261,13 @@ async def test_close_is_idempotent_also_without_any_call() -> None:
     assert closed(client)
 
 
-CALLS: dict[str, Callable[[ImportClient], Awaitable[object]]] = {
-    "get_import_progress": lambda client: client.get_import_progress(JOB_ID),
-    "list_imports": lambda client: client.list_imports(),
-    "create_import": lambda client: client.create_import("books", ["a.parquet"]),
-    "check": lambda client: client.check(),
-    "watch": lambda client: anext(client.watch(JOB_ID)),
-    "wait": lambda client: client.wait(JOB_ID),
-    "watch_all": lambda client: anext(client.watch_all()),
-}
-
-
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", [name for name in EVERY_METHOD if name not in REST_ONLY])
 async def test_a_closed_client_raises_client_closed_error(name: str, server: FakeMilvus) -> None:
     async with ImportClient(server.internal_uri) as client:
         await client.get_import_progress(JOB_ID)
     server.received.clear()
     with anyio.fail_after(GUARD), pytest.raises(ClientClosedError, match="create a new client"):
-        await CALLS[name](client)
+        await EVERY_METHOD[name](client)
     with pytest.raises(ClientClosedError, match="create a new client"):
         await client.__aenter__()
     assert server.received == []
@@ -316,10 +276,9 @@ async def test_a_closed_client_raises_client_closed_error(name: str, server: Fak
 @on_each_path
 async def test_close_waits_for_a_call_in_flight(path: str, server: FakeMilvus) -> None:
     server.inject(Fault(delay=0.1))
-    client = ImportClient(server.internal_uri, **PATHS[path])
+    client = ImportClient(server.internal_uri, **GRPC_PATHS[path])
     async with leaks.nothing_left(immediately=True):
-        call = asyncio.create_task(client.get_import_progress(JOB_ID))
-        await until(lambda: bool(server.received))
+        call = await call_in_flight(client, server)
         await client.close()
         assert (await call).data.progress == 40
 
@@ -331,10 +290,9 @@ async def test_close_cancels_a_call_that_hangs_after_one_second(
 ) -> None:
     server.inject("hang", times=None)
     records: list[CallRecord] = []
-    client = ImportClient(server.internal_uri, on_finish=records.append, **PATHS[path])
+    client = ImportClient(server.internal_uri, on_finish=records.append, **GRPC_PATHS[path])
     async with leaks.nothing_left(immediately=True):
-        call = asyncio.create_task(client.get_import_progress(JOB_ID))
-        await until(lambda: bool(server.received))
+        call = await call_in_flight(client, server)
         started = time.monotonic()
         await asyncio.gather(*[client.close() for _ in range(5)])
         assert 0.9 < time.monotonic() - started < 1 + GUARD
@@ -343,41 +301,31 @@ async def test_close_cancels_a_call_that_hangs_after_one_second(
         assert [record.code.name for record in records] == ["CANCELLED"]
 
 
-class Stubborn(Pass):
-    """Ignores its cancellation until it is released."""
-
-    def __init__(self) -> None:
-        self.started = False
-        self.released = asyncio.Event()
-
-    async def intercept_unary_unary(
-        self, continuation: Any, client_call_details: Any, request: Any
-    ) -> Any:
-        self.started = True
-        while not self.released.is_set():
-            with suppress(asyncio.CancelledError):
-                await self.released.wait()
-        raise LookupError
-
-
 @pytest.mark.parametrize("timeout", [10 * GUARD, None])
 async def test_close_ends_a_call_whose_interceptor_ignores_its_cancellation(
     timeout: float | None, server: FakeMilvus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_base, "CLOSE_GRACE", 0.05)
-    stubborn = Stubborn()
+    started, released = asyncio.Event(), asyncio.Event()
+
+    async def stubborn(_: object) -> None:
+        started.set()
+        while not released.is_set():
+            with suppress(asyncio.CancelledError):
+                await released.wait()
+        raise LookupError
+
     records: list[CallRecord] = []
-    client = ImportClient(
-        server.internal_uri, interceptors=[stubborn], on_finish=records.append, rpc_timeout=timeout
-    )
+    options: Any = {"interceptors": [Around(stubborn)], "on_finish": records.append}
+    client = ImportClient(server.internal_uri, rpc_timeout=timeout, **options)
     async with leaks.nothing_left():
         call = asyncio.create_task(client.get_import_progress(JOB_ID))
-        await until(lambda: stubborn.started)
+        await started.wait()
         await client.close()
         try:
             done, _ = await asyncio.wait({call}, timeout=GUARD)
         finally:
-            stubborn.released.set()
+            released.set()
         assert done
         with pytest.raises(ClientClosedError) as caught:
             await call
@@ -391,7 +339,7 @@ async def test_close_in_a_cancelled_scope_closes(server: FakeMilvus) -> None:
     async with leaks.nothing_left(immediately=True):
         with anyio.CancelScope() as scope:
             await _cancel_during_call(client, server, scope)
-        assert leaks.holdings().calls == set()
+        assert leaks.holdings()["calls"] == set()
 
 
 async def _cancel_during_call(
@@ -403,14 +351,13 @@ async def _cancel_during_call(
         scope.cancel()
 
 
-async def test_close_continues_if_its_task_is_cancelled(server: FakeMilvus, scale: float) -> None:
+async def test_close_continues_if_its_task_is_cancelled(server: FakeMilvus) -> None:
     server.inject("hang", times=None)
     client = ImportClient(server.internal_uri)
     async with leaks.nothing_left(immediately=True):
-        call = asyncio.create_task(client.get_import_progress(JOB_ID))
-        await until(lambda: bool(server.received))
+        call = await call_in_flight(client, server)
         closing = asyncio.create_task(client.close())
-        await asyncio.sleep(LEAVE * scale)
+        await asyncio.sleep(LEAVE * SCALE)
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
@@ -420,16 +367,14 @@ async def test_close_continues_if_its_task_is_cancelled(server: FakeMilvus, scal
         await client.close()
 
 
-async def test_close_completes_after_every_task_was_cancelled(
-    server: FakeMilvus, scale: float
-) -> None:
+async def test_close_completes_after_every_task_was_cancelled(server: FakeMilvus) -> None:
     server.inject("hang", times=None)
     client = ImportClient(server.internal_uri)
     before = asyncio.all_tasks()
 
     async def work() -> None:
         async with client:
-            with anyio.move_on_after(LEAVE * scale):
+            with anyio.move_on_after(LEAVE * SCALE):
                 await client.get_import_progress(JOB_ID)
 
     working = asyncio.create_task(work())
@@ -443,7 +388,7 @@ async def test_close_completes_after_every_task_was_cancelled(
     await client.close()
     async with leaks.nothing_left():
         pass
-    assert leaks.holdings().calls == set()
+    assert leaks.holdings()["calls"] == set()
     assert leaks.connection(client).loop is None
 
 
@@ -455,7 +400,7 @@ async def test_the_connection_is_freed_with_its_closed_client_without_the_garbag
     faults = ("denied", "not-ready", "empty", "garbage")
     for fault in faults:
         server.inject(fault)
-    client = ImportClient(server.internal_uri, **PATHS[path])
+    client = ImportClient(server.internal_uri, **GRPC_PATHS[path])
     errors: list[weakref.ref[MilvusImportError]] = []
     gc.collect()
     gc.disable()
@@ -489,17 +434,17 @@ EXPECTED = {"failed": (AccessDeniedError,), "late": (DeadlineExceededError,)}
 @on_each_path
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_close_leaves_no_task_timer_call_or_descriptor(
-    ending: str, path: str, server: FakeMilvus, scale: float
+    ending: str, path: str, server: FakeMilvus
 ) -> None:
     fault, options = ENDINGS[ending]
     server.inject(fault, times=None)
     nothing_left = leaks.nothing_left(immediately=True)
-    async with nothing_left, ImportClient(server.internal_uri, **PATHS[path]) as client:
-        await asyncio.gather(*[_ask(client, ending, options, scale) for _ in range(5)])
+    async with nothing_left, ImportClient(server.internal_uri, **GRPC_PATHS[path]) as client:
+        await asyncio.gather(*[_ask(client, ending, options) for _ in range(5)])
 
 
-async def _ask(client: ImportClient, ending: str, options: CallOptions, scale: float) -> None:
-    seconds = LEAVE * scale if "detached" in ending else GUARD
+async def _ask(client: ImportClient, ending: str, options: CallOptions) -> None:
+    seconds = LEAVE * SCALE if "detached" in ending else GUARD
     with anyio.move_on_after(seconds) as scope, suppress(*EXPECTED.get(ending, ())):
         await client.get_import_progress(JOB_ID, **options)
     assert scope.cancelled_caught == ("detached" in ending)
@@ -512,7 +457,7 @@ async def test_an_error_or_a_task_does_not_keep_the_connection_alive(
     server.inject("denied")
     server.inject("hang", times=None)
     async with leaks.nothing_left(immediately=True):
-        async with ImportClient(server.internal_uri, **PATHS[path]) as client:
+        async with ImportClient(server.internal_uri, **GRPC_PATHS[path]) as client:
             with pytest.raises(AccessDeniedError) as denied:
                 await client.get_import_progress(JOB_ID)
             with pytest.raises(DeadlineExceededError) as late:
@@ -552,12 +497,12 @@ async def test_the_function_leaves_no_task_timer_call_or_descriptor(server: Fake
 @pytest.mark.real_delays
 @pytest.mark.parametrize("fault", [Fault(delay=RESPONSE), "hang"], ids=["responds", "hangs"])
 async def test_the_cancelled_function_waits_at_most_one_second_for_its_call(
-    fault: Fault | str, server: FakeMilvus, scale: float
+    fault: Fault | str, server: FakeMilvus
 ) -> None:
     server.inject(fault)
     option = GetImportProgressOption(server.internal_uri, JOB_ID)
     async with leaks.nothing_left(immediately=True):
-        with anyio.fail_after(GUARD), anyio.move_on_after(LEAVE * scale) as scope:
+        with anyio.fail_after(GUARD), anyio.move_on_after(LEAVE * SCALE) as scope:
             await get_import_progress(option, timeout=None)
         assert scope.cancelled_caught
     (received,) = server.received
@@ -569,44 +514,27 @@ async def test_the_cancelled_function_waits_at_most_one_second_for_its_call(
 # Other event loops, and many calls.
 
 
-LOOPS = ["asyncio", "asyncio, eager tasks"] if sys.version_info >= (3, 12) else ["asyncio"]
-if importlib.util.find_spec("uvloop"):  # made for Linux and macOS
-    LOOPS.append("uvloop")
-
-
-@pytest.fixture
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": getattr(request, "param", "") == "uvloop"}
-
-
-@pytest.fixture
-async def eager(request: pytest.FixtureRequest) -> None:
-    if sys.version_info >= (3, 12) and "eager" in request.node.name:
-        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
-
-
-@pytest.mark.parametrize("anyio_backend", LOOPS, indirect=True)
-@pytest.mark.usefixtures("eager")
+@on_each_loop
 @on_each_path
 async def test_three_hundred_calls_cancelled_at_random_moments_reset_no_request_and_leave_nothing(
-    path: str, server: FakeMilvus, scale: float
+    path: str, server: FakeMilvus
 ) -> None:
     draw = random.Random(20)
-    server.inject(Fault(delay=RESPONSE * scale), times=None)
+    server.inject(Fault(delay=RESPONSE * SCALE), times=None)
     ended: list[CallRecord] = []
     responded: list[GetImportProgressResponse] = []
     options: CallOptions = {"on_finish": ended.append}
 
     async def call(client: ImportClient, number: int) -> None:
-        await asyncio.sleep(draw.uniform(0, 0.5 * scale))
-        seconds = draw.uniform(0, 2 * RESPONSE * scale) if number % 10 else GUARD
+        await asyncio.sleep(draw.uniform(0, 0.5 * SCALE))
+        seconds = draw.uniform(0, 2 * RESPONSE * SCALE) if number % 10 else GUARD
         with anyio.move_on_after(seconds):
             responded.append(
                 await client.get_import_progress(JOB_ID, **options if number % 2 else {})
             )
 
     nothing_left = leaks.nothing_left(immediately=True)
-    async with nothing_left, ImportClient(server.internal_uri, **PATHS[path]) as client:
+    async with nothing_left, ImportClient(server.internal_uri, **GRPC_PATHS[path]) as client:
         with anyio.fail_after(GUARD):
             await asyncio.gather(*[call(client, number) for number in range(300)])
             in_flight = leaks.connection(client).open()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
+from watching import both_services, uri_of
 
 from milvus_import import ArgumentError, ImportClient, MilvusStatusError, UnsupportedServerError
 from milvus_import.testing import FakeMilvus
@@ -12,13 +11,11 @@ from milvus_import.testing import FakeMilvus
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def client(fake: FakeMilvus) -> AsyncIterator[ImportClient]:
-    async with ImportClient(fake.internal_uri) as client:
-        yield client
-
-
-async def test_list_imports_is_sorted_by_id(fake: FakeMilvus, client: ImportClient) -> None:
+@both_services
+async def test_list_imports_is_sorted_by_id(
+    fake: FakeMilvus, client: ImportClient, service: str
+) -> None:
+    fake.version = "2.3" if service == "public" else "2.6"  # these list the ids
     for job_id in ("100", "9", "20"):
         fake.add_job(job_id=job_id, state="Failed", reason=f"bad {job_id}", progress=3)
     fake.add_job(job_id="30", collection_name="films")
@@ -44,13 +41,13 @@ async def test_list_imports_of_an_unknown_collection_has_a_hint(
     assert caught.value.hint.startswith("Check the collection's name")
 
 
-@pytest.mark.parametrize("service", ["internal", "public"])
+@both_services
 async def test_list_imports_of_a_database_needs_a_collection_or_all_databases(
     fake: FakeMilvus, service: str
 ) -> None:
     fake.version = "2.3" if service == "public" else "2.6"  # these list the ids
     fake.add_job(job_id="7", db_name="library")
-    uri = fake.internal_uri if service == "internal" else fake.public_uri
+    uri = uri_of(fake, service)
     async with ImportClient(f"{uri}/library") as bound, ImportClient(uri) as unbound:
         with pytest.raises(ArgumentError, match="all_databases=True"):
             await bound.list_imports()
@@ -67,19 +64,12 @@ async def test_list_imports_of_a_database_needs_a_collection_or_all_databases(
         bound.watch_all(collection_name="books")
 
 
-async def test_list_imports_of_2_3_works_on_the_public_port() -> None:
-    async with FakeMilvus(version="2.3") as fake, ImportClient(fake.public_uri) as client:
-        for job_id in ("100", "9", "20"):
-            fake.add_job(job_id=job_id, state="Importing", progress=40)
-        fake.add_job(job_id="30", collection_name="films")
-        jobs = await client.list_imports("books")
-    assert [job.job_id for job in jobs] == ["9", "20", "100"]
-
-
-async def test_list_imports_without_ids_names_the_rest_service(fake: FakeMilvus) -> None:
-    async with ImportClient(fake.public_uri) as client:
-        assert await client.list_imports() == []
-        fake.add_job()
-        with pytest.raises(UnsupportedServerError, match="the listed tasks have no ids") as caught:
-            await client.list_imports()
+@pytest.mark.parametrize("service", ["public"])
+async def test_list_imports_without_ids_names_the_rest_service(
+    fake: FakeMilvus, client: ImportClient
+) -> None:
+    assert await client.list_imports() == []
+    fake.add_job()
+    with pytest.raises(UnsupportedServerError, match="the listed tasks have no ids") as caught:
+        await client.list_imports()
     assert caught.value.hint.startswith("Create the client with service='rest' or use port 19529")

@@ -1,4 +1,4 @@
-"""Forked and spawned processes, prefork servers, and processes patched by gevent."""
+"""Forked and spawned processes, prefork servers, processes patched by gevent, and their ends."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from subprocess import STDOUT, CompletedProcess
-from typing import Any
+from subprocess import STDOUT
 
 import anyio
 import anyio.to_thread
 import pytest
 from network import closed_port
 from processes import FakeProcess
+from times import GUARD, SCALE
+
+from milvus_import.testing import FakeMilvus
 
 pytestmark = pytest.mark.anyio
-
-JOB: dict[str, Any] = {"job_id": "7", "state": "Importing", "progress": 40}
 
 SHARED = r"""
 import asyncio, concurrent.futures, multiprocessing, os, sys, time
@@ -96,34 +94,33 @@ REMEDY = "Close the client before the fork, or start the process with spawn or f
 
 
 @pytest.fixture
-async def uri() -> AsyncGenerator[str, None]:
-    async with FakeProcess(JOB) as server:
-        yield server.internal_uri
+def uri(process: FakeProcess) -> str:
+    return process.internal_uri
 
 
-async def run_script(
-    folder: Path, source: str, *arguments: str, guard: float
-) -> CompletedProcess[bytes]:
+async def run_script(folder: Path, source: str, *arguments: str) -> str:
+    """Run a program that must exit with 0; return what it prints."""
     script = folder / "program.py"
-    script.write_text(SHARED + source, encoding="utf-8")
+    script.write_text(source, encoding="utf-8")
     paths = os.pathsep.join([str(folder), *filter(None, sys.path)])
-    with anyio.fail_after(guard):
-        return await anyio.run_process(
+    with anyio.fail_after(GUARD):
+        done = await anyio.run_process(
             [sys.executable, str(script), *arguments],
             check=False,
             stderr=STDOUT,
             env=os.environ | {"PYTHONPATH": paths, "GRPC_VERBOSITY": "NONE"},
         )
+    output = done.stdout.decode()
+    assert done.returncode == 0, output
+    return output
 
 
 @pytest.mark.parametrize("parent", FORKS)
 async def test_a_forked_child_beside_an_open_client_raises_runtime_error_immediately(
-    parent: str, uri: str, tmp_path: Path, scale: float, guard: float
+    parent: str, uri: str, tmp_path: Path
 ) -> None:
     """Beside an open client gRPC hangs or crashes in the child; otherwise the child works."""
-    done = await run_script(tmp_path, FORKS[parent], uri, guard=guard)
-    output = done.stdout.decode()
-    assert done.returncode == 0, output
+    output = await run_script(tmp_path, SHARED + FORKS[parent], uri)
     calls = re.findall(r"^(.*) \| ([0-9.]+)$", output, re.MULTILINE)
     children = calls[1:] if parent == "a closed client" else calls
     assert len(children) == (1 if parent.startswith("no client") else 4), output
@@ -131,7 +128,7 @@ async def test_a_forked_child_beside_an_open_client_raises_runtime_error_immedia
     for result, seconds in children:
         if parent.startswith("an open client"):
             assert REMEDY in result
-            assert float(seconds) < 2 * scale
+            assert float(seconds) < 2 * SCALE
         else:
             assert result == "40"
     assert ("parent 40" in output) == (parent == "an open client")
@@ -148,7 +145,7 @@ POOLS = {
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 @pytest.mark.parametrize("pool", POOLS)
 async def test_worker_processes_work_unless_they_are_forked_beside_an_open_client(
-    pool: str, method: str, uri: str, tmp_path: Path, guard: float
+    pool: str, method: str, uri: str, tmp_path: Path
 ) -> None:
     source = f"""
 if __name__ == "__main__":
@@ -161,8 +158,7 @@ if __name__ == "__main__":
         results = list(pool.map(call, range(4)))
     print("results", [str(result)[-40:] for result in results], flush=True)
 """
-    done = await run_script(tmp_path, source, uri, method, guard=guard)
-    output = done.stdout.decode()
+    output = await run_script(tmp_path, SHARED + source, uri, method)
     [results] = re.findall(r"^results (.*)$", output, re.MULTILINE) or [output]
     if method == "fork":
         assert results.count("spawn or forkserver") == 4
@@ -173,7 +169,7 @@ if __name__ == "__main__":
 GEVENT_CALL = """
 try:
     print(asyncio.run(new_client()))
-except RuntimeError as error:
+except Exception as error:
     print(error)
 """
 
@@ -197,22 +193,16 @@ GEVENT = ["stub", "gevent"] if importlib.util.find_spec("gevent") else ["stub"]
 @pytest.mark.parametrize("patched", [True, False])
 @pytest.mark.parametrize("package", GEVENT)
 async def test_a_call_in_a_process_patched_by_gevent_is_a_runtime_error(
-    package: str, patched: bool, tmp_path: Path, request: pytest.FixtureRequest, scale: float
+    package: str, patched: bool, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if package == "stub":
         request.getfixturevalue("stub_gevent")
-    source = ("monkey.patch_all()\n" if patched else "") + GEVENT_CALL
+    patch = "from gevent import monkey\n" + "monkey.patch_all()\n" * patched
     with closed_port() as port:
         started = time.monotonic()
-        done = await run_script(
-            tmp_path,
-            "from gevent import monkey\n" + source.replace("RuntimeError", "Exception"),
-            f"http://127.0.0.1:{port}",
-            guard=20 * scale,
-        )
-    output = done.stdout.decode()
+        output = await run_script(tmp_path, patch + SHARED + GEVENT_CALL, f"127.0.0.1:{port}")
     assert ("patched by gevent" in output) == patched, output
-    assert time.monotonic() - started < 5 + 5 * scale
+    assert time.monotonic() - started < 5 + 5 * SCALE
 
 
 APP = """
@@ -236,32 +226,6 @@ app = Starlette(routes=[Route("/", progress)], lifespan=lifespan)
 """
 
 
-@asynccontextmanager
-async def server_process(
-    command: list[str], folder: Path, uri: str
-) -> AsyncGenerator[anyio.abc.Process, None]:
-    (folder / "app.py").write_text(APP, encoding="utf-8")
-    paths = os.pathsep.join([str(folder), *filter(None, sys.path)])
-    async with await anyio.open_process(
-        [sys.executable, "-m", *command],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": paths, "MILVUS_URI": uri},
-        stdout=None,
-        stderr=None,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-
-
-@pytest.fixture
-def port() -> Generator[int, None, None]:
-    with closed_port() as port:
-        free = port
-    yield free  # noqa: PT022 - the socket must be closed before the server binds the port
-
-
 SERVERS = {"uvicorn": ["uvicorn", "app:app", "--workers", "2", "--port", "{port}"]}
 if importlib.util.find_spec("gunicorn") and importlib.util.find_spec("uvicorn_worker"):
     SERVERS["gunicorn"] = [
@@ -272,10 +236,14 @@ if importlib.util.find_spec("gunicorn") and importlib.util.find_spec("uvicorn_wo
 
 @pytest.mark.parametrize("name", SERVERS)
 async def test_each_worker_of_a_server_has_its_own_client(
-    name: str, uri: str, tmp_path: Path, port: int, guard: float
+    name: str, uri: str, tmp_path: Path
 ) -> None:
     """The client is created in the lifespan of each worker, as the guide shows."""
-    command = [part.format(port=port) for part in SERVERS[name]]
+    with closed_port() as port:
+        command = [part.format(port=port) for part in SERVERS[name]]
+    (tmp_path / "app.py").write_text(APP, encoding="utf-8")
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    environment = os.environ | {"PYTHONPATH": paths, "MILVUS_URI": uri}
     bodies: set[str] = set()
 
     def get() -> str:
@@ -287,9 +255,51 @@ async def test_each_worker_of_a_server_has_its_own_client(
         except OSError:
             return ""  # it does not listen yet
 
-    async with server_process(command, tmp_path, uri):
-        with anyio.fail_after(guard):
-            while len(bodies) < 2:
-                bodies |= {await anyio.to_thread.run_sync(get)} - {""}
-                await anyio.sleep(0.02)
+    async with await anyio.open_process(
+        [sys.executable, "-m", *command], cwd=tmp_path, env=environment, stdout=None, stderr=None
+    ) as process:
+        try:
+            with anyio.fail_after(GUARD):
+                while len(bodies) < 2:
+                    bodies |= {await anyio.to_thread.run_sync(get)} - {""}
+                    await anyio.sleep(0.02)
+        finally:
+            process.terminate()
     assert {body.split()[1] for body in bodies} == {"40"}
+
+
+# The end of a process.
+
+ENDING = """
+import asyncio, atexit, gc, sys
+import grpc.aio
+from milvus_import import ImportClient, ImportFailedError
+
+@atexit.register
+def report():  # registered first, called last
+    gc.collect()  # up to grpcio 1.83 an ended call is a reference cycle
+    kinds = (grpc.aio.Call, grpc.aio.Channel)
+    print([type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, kinds)])
+
+async def main(uri, job_id):
+    async with ImportClient(uri) as client:
+        return (await client.wait(job_id)).state
+
+gc.disable()
+try:
+    print(asyncio.run(main(*sys.argv[1:])))
+except ImportFailedError as error:
+    kept = error
+    print(kept)
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "printed"), [("Completed", "Completed"), ("Failed", "import job 7 failed: no rows")]
+)
+async def test_a_process_that_ends_has_freed_its_calls_and_its_channel(
+    fake: FakeMilvus, state: str, printed: str, tmp_path: Path
+) -> None:
+    fake.add_job(job_id="7", state=state, reason="no rows")
+    output = await run_script(tmp_path, ENDING, fake.public_uri, "7")
+    assert output.splitlines() == [printed, "[]"]

@@ -1,7 +1,8 @@
-"""Recorded responses of Milvus 2.5.27, 2.6.19 and 3.0.0-beta, replayed to the client.
+"""Recorded responses (tests/vectors/README.md), replayed to the client over sockets.
 
-Each response is sent over a socket, on the service that it was recorded from, and the client's
-public method must return or raise what ``expectations.py`` and ``recordings.py`` read from it.
+Each response is sent on the service that it was recorded from, and the client's public method must
+return or raise what is read from it without the package: by ``expectations.py`` and
+``recordings.py``, and by ``oracle.py`` for the older files.
 """
 
 from __future__ import annotations
@@ -9,31 +10,41 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from dataclasses import asdict
 from typing import Any
 
 import grpc
+import oracle
 import pytest
-from expectations import FAILURES, REASONS, Expected, expected_hint, expected_of, reason_pattern
+from expectations import (
+    CLASSES,
+    FAILURES,
+    REASONS,
+    Expected,
+    expected_hint,
+    expected_of,
+    reason_pattern,
+)
 from hint_keys import hint_key
-from recordings import LEFT_OUT, PAGE_404, PREFIX, Recording, load, names
+from recordings import LEFT_OUT, OLDER, PAGE_404, PREFIX, Recording, load, names
+from replay import METHODS, Replay
 from stage import Stage, call
 from times import GUARD
+from web import error_of
 
 from milvus_import import (
-    AccessDeniedError,
+    ArgumentError,
     CallError,
-    DeadlineExceededError,
+    GetImportProgressOption,
     ImportClient,
     ImportFailedError,
     ImportProgressData,
     MilvusImportError,
     MilvusStatusError,
-    UnauthenticatedError,
-    UnavailableError,
     UnsupportedServerError,
     WaitTimeoutError,
+    get_import_progress,
 )
 
 pytestmark = pytest.mark.anyio
@@ -43,14 +54,6 @@ RECORDINGS = [recording for recording in ALL if recording.replayed]
 FAILED = [recording for recording in RECORDINGS if recording.failure]
 SUCCEEDED = [recording for recording in RECORDINGS if not recording.failure]
 PROGRESS = [recording for recording in SUCCEEDED if recording.call == "get_import_progress"]
-
-CODES: dict[type[MilvusImportError], grpc.StatusCode] = {
-    AccessDeniedError: grpc.StatusCode.PERMISSION_DENIED,
-    DeadlineExceededError: grpc.StatusCode.DEADLINE_EXCEEDED,
-    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
-    UnavailableError: grpc.StatusCode.UNAVAILABLE,
-    UnsupportedServerError: grpc.StatusCode.UNIMPLEMENTED,
-}
 
 
 def each(recordings: list[Recording]) -> pytest.MarkDecorator:
@@ -64,20 +67,13 @@ async def stage(anyio_backend: str) -> AsyncGenerator[Stage, None]:
 
 
 def test_every_entry_is_replayed_or_has_a_reason() -> None:
-    counts = Counter((r.version, r.service if r.replayed else "left out") for r in ALL)
+    counts: dict[str, Counter[str]] = {}
+    for r in ALL:
+        counts.setdefault(r.version, Counter())[r.service if r.replayed else "left out"] += 1
     assert counts == {
-        ("2.5.27", "internal"): 39,
-        ("2.5.27", "public"): 35,
-        ("2.5.27", "rest"): 189,
-        ("2.5.27", "left out"): 26,
-        ("2.6.19", "internal"): 42,
-        ("2.6.19", "public"): 47,
-        ("2.6.19", "rest"): 218,
-        ("2.6.19", "left out"): 30,
-        ("3.0.0-beta", "internal"): 58,
-        ("3.0.0-beta", "public"): 69,
-        ("3.0.0-beta", "rest"): 260,
-        ("3.0.0-beta", "left out"): 42,
+        "2.5.27": {"internal": 39, "public": 35, "rest": 189, "left out": 26},
+        "2.6.19": {"internal": 42, "public": 47, "rest": 218, "left out": 30},
+        "3.0.0-beta": {"internal": 58, "public": 69, "rest": 260, "left out": 42},
     }
     assert {recording.path for recording in ALL if not recording.replayed} == set(LEFT_OUT)
     assert all(LEFT_OUT.values())
@@ -95,9 +91,8 @@ def test_every_row_is_about_a_recorded_response() -> None:
 @each(FAILED)
 async def test_error_of(stage: Stage, recording: Recording) -> None:
     async with stage.client(recording) as client:
-        with pytest.raises(MilvusImportError) as caught:
-            await call(client, recording)
-    check_error(caught.value, recording, expected_of(recording))
+        error = await error_of(call(client, recording))
+    check_error(error, recording, expected_of(recording))
 
 
 @each(SUCCEEDED)
@@ -108,6 +103,8 @@ async def test_result_of(stage: Stage, recording: Recording) -> None:
             assert asdict(result) == {"status": 0, "message": "", "data": recording.progress}
             assert result.service == recording.service
             assert result.data.detailed == (recording.service != "public")
+            waited = await wait_once(client, recording.job_id, recording.progress)
+            assert asdict(waited) == recording.progress
         elif recording.call == "list_imports":
             assert result == recording.jobs
         elif recording.call == "create_import":
@@ -115,32 +112,23 @@ async def test_result_of(stage: Stage, recording: Recording) -> None:
         else:
             assert result is None
     if recording.rest:
-        assert stage.paths()[-1] == recording.path
-
-
-@each(PROGRESS)
-async def test_wait_for_the_job_of(stage: Stage, recording: Recording) -> None:
-    expected = recording.progress
-    async with stage.client(recording) as client:
-        progress = await wait_once(client, recording.job_id, expected)
-    assert progress is not None
-    assert asdict(progress) == expected
+        assert stage.last_path() == recording.path
 
 
 async def wait_once(
     client: ImportClient, job_id: str, expected: dict[str, Any]
-) -> ImportProgressData | None:
+) -> ImportProgressData:
     """Poll a job once; return its progress."""
     if expected["state"] == "Completed":
         return await client.wait(job_id, timeout=0, rpc_timeout=GUARD)
     if expected["state"] == "Failed":
-        with pytest.raises(ImportFailedError) as failed:
-            await client.wait(job_id, timeout=0, rpc_timeout=GUARD)
-        check_failed_job(failed.value, expected["reason"])
-        return failed.value.progress
-    with pytest.raises(WaitTimeoutError, match=expected["state"]) as timed_out:
-        await client.wait(job_id, timeout=0, rpc_timeout=GUARD)
-    return timed_out.value.progress
+        error = await error_of(client.wait(job_id, timeout=0, rpc_timeout=GUARD), ImportFailedError)
+        check_failed_job(error, expected["reason"])
+    else:
+        waiting = client.wait(job_id, timeout=0, rpc_timeout=GUARD)
+        error = await error_of(waiting, WaitTimeoutError, expected["state"])
+    progress: ImportProgressData = error.progress
+    return progress
 
 
 def all_reasons(recording: Recording) -> set[str]:
@@ -196,9 +184,8 @@ async def test_node_not_match_without_routing_metadata_is_a_restart(
     """A coordinator that restarts behind a proxy causes the same text."""
     plain = Recording(recording.version, recording.number, recording.entry | {"metadata": []})
     async with stage.client(plain) as client:
-        with pytest.raises(CallError) as caught:
-            await call(client, plain)
-    assert (caught.value.transient, hint_key(caught.value)) == (True, "SERVER_STARTING")
+        error = await error_of(call(client, plain), CallError)
+    assert (error.transient, hint_key(error)) == (True, "SERVER_STARTING")
 
 
 def check_failed_job(error: ImportFailedError, reason: str) -> None:
@@ -235,6 +222,11 @@ def check_error(error: MilvusImportError, recording: Recording, expected: Expect
     )
     assert error.method
     assert (error.target or "").startswith("127.0.0.1:")
+    check_origin(error, recording)
+
+
+def check_origin(error: MilvusImportError, recording: Recording) -> None:
+    """The error has the Status or the gRPC error that was recorded."""
     if isinstance(error, MilvusStatusError):
         check_status(error, recording)
     else:
@@ -247,23 +239,10 @@ def check_status(error: MilvusStatusError, recording: Recording) -> None:
         envelope = recording.reply
         expected: tuple[object, ...] = (envelope["code"], 0, envelope["message"], "", False, 200)
     else:
-        status = recording.reply.status
-        expected = (
-            status.code,
-            status.error_code,
-            status.reason,
-            status.detail,
-            status.retriable,
-            None,
-        )
-    assert (
-        error.code,
-        error.error_code,
-        error.reason,
-        error.detail,
-        error.retriable,
-        error.http_status,
-    ) == expected
+        s = recording.reply.status
+        expected = (s.code, s.error_code, s.reason, s.detail, s.retriable, None)
+    names = ("code", "error_code", "reason", "detail", "retriable", "http_status")
+    assert tuple(getattr(error, name) for name in names) == expected
     assert " ".join(error.reason[:60].split()) in str(error)
 
 
@@ -278,7 +257,7 @@ def check_call_error(error: CallError, recording: Recording) -> None:
     elif failure.kind == "no ids":
         assert error.record is None  # gRPC reported OK
     else:
-        assert error.code == CODES[type(error)]
+        assert CLASSES[error.code] is type(error)
     assert error.http_status == (int(number) if kind == "http" else None)
     if kind == "http":
         assert failure.text in error.details
@@ -287,3 +266,113 @@ def check_call_error(error: CallError, recording: Recording) -> None:
         headers: dict[str, str] = recording.entry["headers"]
         assert {(name.lower(), value) for name, value in headers.items()} <= received
         assert recording.reply is not None or failure.text == PAGE_404
+
+
+# The older files: calls of get_import_progress, list_imports and create_import over gRPC.
+
+OLDER_RECORDINGS = load(*OLDER)
+OLDER_CALLS = [recording for recording in OLDER_RECORDINGS if recording.replayed]
+
+
+def older_job_id(recording: Recording) -> str:
+    request = recording.request
+    return str(request.jobID if recording.service == "internal" else request.task)
+
+
+def older_call(client: ImportClient, recording: Recording) -> Awaitable[Any]:
+    """Call the method that sends the recorded request."""
+    request, metadata = recording.request, recording.pairs
+    if recording.call == "get_import_progress":
+        return client.get_import_progress(older_job_id(recording), metadata=metadata)
+    if recording.call == "list_imports":
+        collection = request.collection_name or None
+        every = not collection
+        return client.list_imports(collection, db_name=request.db_name, all_databases=every)
+    internal = recording.service == "internal"
+    return client.create_import(
+        request.collection_name,
+        [list(f.paths) for f in request.files] if internal else [list(request.files)],
+        partition_name=request.partition_name,
+        db_name=request.db_name,
+        options=[
+            (o.key, o.value == "true" if o.key == "auto_commit" else o.value)
+            for o in request.options
+        ],
+        metadata=metadata,
+    )
+
+
+def older_error(recording: Recording) -> type[MilvusImportError] | None:
+    if recording.code is not grpc.StatusCode.OK:
+        return CLASSES.get(recording.code, CallError)
+    return oracle.failure(recording.reply)
+
+
+def rejected(recording: Recording) -> str:
+    """Return the argument that is not valid, so that nothing may be sent; or ""."""
+    if recording.call == "get_import_progress":
+        job_id = older_job_id(recording)
+        return "" if oracle.is_job_id(job_id) else re.escape(f"got {job_id!r}")
+    return "files" if recording.call == "create_import" and not recording.request.files else ""
+
+
+def test_every_older_call_is_replayed_or_of_no_method_of_milvus() -> None:
+    assert len(OLDER_RECORDINGS) >= 99
+    left_out = [recording for recording in OLDER_RECORDINGS if not recording.replayed]
+    assert not [recording.name for recording in left_out if recording.path in METHODS]
+
+
+@pytest.mark.parametrize("recording", OLDER_CALLS, ids=[r.name for r in OLDER_CALLS])
+async def test_older_recording(recording: Recording) -> None:
+    database = getattr(recording.request, "db_name", "")
+    async with (
+        Replay({recording.path: recording.grpc_reply}) as server,
+        ImportClient(server.uri, db_name=database) as client,
+    ):
+        if argument := rejected(recording):
+            await error_of(older_call(client, recording), ArgumentError, argument)
+            assert not server.received
+            return
+        calls = [older_call(client, recording)]
+        if recording.call == "get_import_progress" and not recording.pairs:
+            option = GetImportProgressOption(server.uri, older_job_id(recording), db_name=database)
+            calls.append(get_import_progress(option))
+        for pending in calls:
+            if expected := older_error(recording):
+                check_older_error(await error_of(pending), expected, recording)
+            else:
+                check_older_result(await pending, recording)
+        received = [sent for sent in server.received if sent.method == recording.path]
+        assert received
+        for sent in received:
+            assert sent.message() == recording.request
+            for key, value in recording.pairs:
+                assert sent.values(key) == [value]
+
+
+def check_older_result(result: Any, recording: Recording) -> None:
+    if recording.call == "list_imports":
+        assert result == oracle.jobs(recording.reply)
+    elif recording.call == "create_import":
+        assert result == recording.created
+    else:
+        data = oracle.progress(recording.reply, str(int(older_job_id(recording))))
+        message = recording.reply.status.reason
+        assert asdict(result) == {"status": 0, "message": message, "data": data}
+        assert result.service == recording.service
+        assert result.data.detailed == (recording.service == "internal")
+
+
+def check_older_error(
+    error: MilvusImportError, expected: type[MilvusImportError], recording: Recording
+) -> None:
+    assert type(error) is expected
+    assert error.service == recording.service or expected is UnsupportedServerError
+    if recording.call == "get_import_progress":
+        assert error.job_id == str(int(older_job_id(recording)))
+    if recording.failure is not None:
+        assert recording.failure.text in str(error)
+        if expected is not UnsupportedServerError:  # which has the texts of both services
+            check_origin(error, recording)
+    for _, secret in recording.pairs:
+        assert secret.removeprefix("Bearer ") not in f"{error} {error!r}"

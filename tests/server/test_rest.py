@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import os
 import subprocess
 import sys
+import warnings
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import pytest
 from leaks import alive
+from times import GUARD
+from watching import changes, uri_of
+from web import JOB, error_of
+from web import rest_client as connect
 
 from milvus_import import (
-    AccessDeniedError,
     CallRecord,
     GetImportProgressOption,
     ImportClient,
@@ -20,8 +28,8 @@ from milvus_import import (
     ImportProgressData,
     ImportState,
     JobNotFoundError,
+    MilvusImportError,
     MilvusStatusError,
-    UnauthenticatedError,
     UnsupportedServerError,
     get_import_progress,
 )
@@ -30,9 +38,15 @@ from milvus_import.testing import FakeFile, FakeMilvus, RestBehavior
 
 pytestmark = pytest.mark.anyio
 
-GUARD = 20.0
 TOKEN = "root:Milvus"
-JOB = "450000000000000001"
+NOBODY = "http://127.0.0.1:9"
+SOON: dict[str, Any] = {"interval": 0.05, "timeout": GUARD}
+
+
+@asynccontextmanager
+async def of_version(version: Any) -> AsyncGenerator[tuple[FakeMilvus, ImportClient], None]:
+    async with FakeMilvus(version=version) as server, connect(server.rest_uri) as client:
+        yield server, client
 
 
 @pytest.fixture
@@ -44,30 +58,28 @@ async def milvus() -> AsyncGenerator[FakeMilvus, None]:
 
 @pytest.fixture
 async def client(milvus: FakeMilvus) -> AsyncGenerator[ImportClient, None]:
-    async with ImportClient(milvus.rest_uri, service="rest", token=TOKEN) as rest:
+    async with connect(milvus.rest_uri, token=TOKEN) as rest:
         yield rest
+
+
+def methods(milvus: FakeMilvus) -> list[str]:
+    return [call.method for call in milvus.received]
 
 
 async def test_every_field_on_each_service(milvus: FakeMilvus) -> None:
     files = [FakeFile("a.parquet", 100, 20), FakeFile("b.parquet", 50, 10)]
     milvus.add_job(job_id=JOB, collection_name="books", state="Importing", progress=40, files=files)
     responses: dict[str, ImportProgressData] = {}
-    for uri, service in (
-        (milvus.internal_uri, "internal"),
-        (milvus.public_uri, "public"),
-        (milvus.rest_uri, "rest"),
-    ):
-        option = GetImportProgressOption(uri, JOB, token=TOKEN, service=service)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    for service in ("internal", "public", "rest"):
+        chosen: dict[str, Any] = {"service": service, "token": TOKEN}
+        option = GetImportProgressOption(uri_of(milvus, service), JOB, **chosen)
         responses[service] = (await get_import_progress(option)).data
-    internal, public, rest = responses["internal"], responses["public"], responses["rest"]
+    internal, public, rest = responses.values()
 
     assert dataclasses.replace(rest, service="internal") == internal
-    assert [rest.service, rest.detailed, internal.detailed, public.detailed] == [
-        "rest",
-        True,
-        True,
-        False,
-    ]
+    assert (rest.service, rest.detailed, internal.detailed, public.detailed) == (
+        *("rest", True, True, False),
+    )
     assert rest.details[1].file_size == 50
     assert (rest.file_size, rest.total_rows, rest.collection_name) == (150, 30, "books")
     same = {"job_id", "state", "progress", "imported_rows", "reason", "create_time"}
@@ -78,38 +90,22 @@ async def test_every_field_on_each_service(milvus: FakeMilvus) -> None:
     assert not any(getattr(public, name) for name in empty)
 
 
-async def test_unknown_job_raises_job_not_found(client: ImportClient) -> None:
-    with pytest.raises(JobNotFoundError) as caught:
-        await client.get_import_progress(JOB)
-    error = caught.value
-    assert (error.code, error.http_status, error.service) == (2101, 200, "rest")
-    assert (error.job_id, error.transient, error.may_have_run) == (JOB, False, False)
-    assert error.to_dict()["http_status"] == 200
-
-
-async def test_two_phase_import_is_created_waited_for_and_committed(
-    milvus: FakeMilvus, client: ImportClient
-) -> None:
+@pytest.mark.parametrize("aborted", [False, True], ids=["committed", "aborted"])
+async def test_two_phase_import(milvus: FakeMilvus, client: ImportClient, aborted: bool) -> None:
     job_id = await client.create_import("books", ["a.parquet"], options={"auto_commit": False})
-    waiting = await client.wait(job_id, until="uncommitted", interval=0.05, timeout=GUARD)
+    waiting = await client.wait(job_id, until="uncommitted", **SOON)
     assert waiting.state is ImportState.UNCOMMITTED
-    await client.commit_import(job_id)
-    await client.commit_import(job_id)
-    final = await client.wait(job_id, interval=0.05, timeout=GUARD)
-    assert final.state is ImportState.COMPLETED
-    assert [call.method for call in milvus.received].count("commit") == 2
-
-
-async def test_two_phase_import_is_aborted(client: ImportClient) -> None:
-    job_id = await client.create_import("books", ["a.parquet"], options={"auto_commit": False})
-    await client.wait(job_id, until="uncommitted", interval=0.05, timeout=GUARD)
-    await client.abort_import(job_id)
-    with pytest.raises(ImportFailedError) as caught:
-        await client.wait(job_id, interval=0.05, timeout=GUARD)
-    assert caught.value.progress.reason == "aborted by user"
-    with pytest.raises(MilvusStatusError) as rejected:
+    if aborted:
+        await client.abort_import(job_id)
+        error = await error_of(client.wait(job_id, **SOON), ImportFailedError)
+        assert error.progress.reason == "aborted by user"
+        error = await error_of(client.commit_import(job_id), MilvusStatusError)
+        assert error.job_id == job_id
+    else:
         await client.commit_import(job_id)
-    assert rejected.value.job_id == job_id
+        await client.commit_import(job_id)
+        assert (await client.wait(job_id, **SOON)).state is ImportState.COMPLETED
+        assert methods(milvus).count("commit") == 2
 
 
 async def test_watch_keeps_only_the_last_reply(milvus: FakeMilvus, client: ImportClient) -> None:
@@ -117,7 +113,7 @@ async def test_watch_keeps_only_the_last_reply(milvus: FakeMilvus, client: Impor
     milvus.add_job(job_id=JOB, script=script)
     before = alive(Snapshot)
     watch = client.watch(JOB, interval=0.01)
-    assert len([progress async for progress in watch]) == 21
+    assert len(await changes(watch)) == 21
     assert alive(Snapshot) <= before + 1
 
 
@@ -125,12 +121,11 @@ async def test_watch_all_makes_one_list_request_per_interval(
     milvus: FakeMilvus, client: ImportClient
 ) -> None:
     ids = [milvus.add_job(collection_name="books", seconds=0.3).job_id for _ in range(50)]
-    outcomes = await client.wait_all(ids, interval=0.05, timeout=GUARD)
+    outcomes = await client.wait_all(ids, **SOON)
     assert all(isinstance(outcome, ImportProgressData) for outcome in outcomes.values())
     assert list(outcomes) == ids
-    methods = [call.method for call in milvus.received]
-    assert methods.count("list") < 25
-    assert methods.count("describe") <= 100  # of each job its first and its last progress
+    assert methods(milvus).count("list") < 25
+    assert methods(milvus).count("describe") <= 100  # of each job its first and its last progress
 
 
 async def test_list_is_sorted_and_of_one_collection(
@@ -153,12 +148,10 @@ async def test_on_finish_receives_a_record_without_secrets(
     records: list[CallRecord] = []
     await client.get_import_progress(JOB, on_finish=records.append)
     (record,) = records
-    assert record.service == "rest"
-    assert record.method == "/v2/vectordb/jobs/import/describe"
+    assert (record.service, record.method) == ("rest", "/v2/vectordb/jobs/import/describe")
     assert (record.code, record.details) == (grpc.StatusCode.OK, "")
     assert record.trailing_metadata == ()
-    names = dict(record.initial_metadata)
-    assert len(names["x-milvus-trace-id"]) == 32
+    assert len(dict(record.initial_metadata)["x-milvus-trace-id"]) == 32
     assert record.elapsed > 0
 
 
@@ -174,86 +167,39 @@ async def test_success_codes_and_numbers_as_text(
         success_code=success_code, numbers_as_text=numbers_as_text, create_time=False
     )
     job_id = await client.create_import("books", ["a.parquet", "b.parquet"])
-    data = await client.wait(job_id, interval=0.05, timeout=GUARD)
+    data = await client.wait(job_id, **SOON)
     assert (data.progress, data.create_time) == (100, "")
     assert isinstance(data.details[0].file_size, int)
     assert [job.progress for job in await client.list_imports()] == [100]
 
 
-async def test_older_name_of_describe_is_remembered() -> None:
-    async with FakeMilvus(version="2.4") as server:
+async def test_older_name_of_describe_is_remembered_until_an_upgrade() -> None:
+    async with of_version("2.4") as (server, client):
+        await error_of(client.get_import_progress(JOB), JobNotFoundError)
         server.add_job(job_id=JOB)
-        async with ImportClient(server.rest_uri, service="rest") as client:
-            for _ in range(3):
-                await client.get_import_progress(JOB)
-            with pytest.raises(UnsupportedServerError, match=r"Use Milvus 3\.0"):
-                await client.commit_import(JOB)
-        assert [call.method for call in server.unimplemented] == ["describe", "commit"]
-        assert [call.method for call in server.received] == ["get_progress"] * 3
-
-
-async def test_older_name_is_remembered_for_an_unknown_job_too() -> None:
-    async with (
-        FakeMilvus(version="2.4") as server,
-        ImportClient(server.rest_uri, service="rest") as client,
-    ):
         for _ in range(2):
-            with pytest.raises(JobNotFoundError):
-                await client.get_import_progress(JOB)
-        assert len(server.unimplemented) == 1
-
-
-async def test_describe_is_found_again_after_an_upgrade() -> None:
-    async with (
-        FakeMilvus(version="2.4") as server,
-        ImportClient(server.rest_uri, service="rest") as client,
-    ):
-        server.add_job(job_id=JOB)
-        await client.get_import_progress(JOB)
+            await client.get_import_progress(JOB)
+        await error_of(client.commit_import(JOB), UnsupportedServerError, r"Use Milvus 3\.0")
+        assert [call.method for call in server.unimplemented] == ["describe", "commit"]
+        assert methods(server) == ["get_progress"] * 3
         server.inject("unimplemented", times=None, method="get_progress")
         server.version = "3.0"
         await client.get_import_progress(JOB)
-        assert server.received[-1].method == "describe"
+        assert methods(server)[-1] == "describe"
 
 
 async def test_milvus_2_3_has_no_rest_api_for_imports() -> None:
-    async with (
-        FakeMilvus(version="2.3") as server,
-        ImportClient(server.rest_uri, service="rest") as client,
-    ):
-        with pytest.raises(UnsupportedServerError) as caught:
-            await client.get_import_progress(JOB)
-        assert "service='public'" in caught.value.hint
-        assert caught.value.http_status == 404
-        assert caught.value.code is grpc.StatusCode.UNIMPLEMENTED
+    async with of_version("2.3") as (server, client):
+        error = await error_of(client.get_import_progress(JOB), UnsupportedServerError)
+        assert "service='public'" in error.hint
+        assert (error.http_status, error.code) == (404, grpc.StatusCode.UNIMPLEMENTED)
         assert [call.method for call in server.unimplemented] == ["describe", "get_progress"]
-        with pytest.raises(UnsupportedServerError, match="service='public'") as created:
-            await client.create_import("books", ["a.json"])
-        assert not created.value.may_have_run
+        create = client.create_import("books", ["a.json"])
+        error = await error_of(create, UnsupportedServerError, "service='public'")
+        assert not error.may_have_run
 
 
-async def test_describe_requires_an_administrator_before_2_6(milvus: FakeMilvus) -> None:
-    milvus.version, milvus.token, milvus.users = "2.5", "root:Milvus", {"bob:Secret1": {"books"}}
-    async with ImportClient(milvus.rest_uri, service="rest", token="bob:Secret1") as client:
-        with pytest.raises(AccessDeniedError) as caught:
-            await client.get_import_progress(JOB)
-        assert "administrator" in caught.value.hint
-        assert "service='public'" in caught.value.hint
-        assert [call.method for call in milvus.received] == ["describe"]  # no silent fallback
-
-
-@pytest.mark.parametrize(
-    ("token", "hint"), [(None, "Pass token="), ("root:wrong", "Check the user")]
-)
-async def test_missing_and_wrong_credentials(
-    token: str | None, hint: str, milvus: FakeMilvus
-) -> None:
-    async with ImportClient(milvus.rest_uri, service="rest", token=token) as client:
-        with pytest.raises(UnauthenticatedError) as caught:
-            await client.get_import_progress(JOB)
-        assert caught.value.hint.startswith(hint)
-        assert caught.value.http_status == 401
-        assert not caught.value.transient
+# Errors: the recorded ones are in test_recordings.py.
 
 
 @pytest.mark.parametrize("standard_status", [False, True])
@@ -266,21 +212,58 @@ async def test_error_does_not_depend_on_the_http_status(
 ) -> None:
     milvus.rest = RestBehavior(standard_status=standard_status)
     milvus.inject(fault)
-    with pytest.raises(MilvusStatusError) as caught:
-        await client.create_import("books", ["a.json"])
-    assert (caught.value.transient, caught.value.may_have_run) == (transient, False)
+    error = await error_of(client.create_import("books", ["a.json"]), MilvusStatusError)
+    assert (error.transient, error.may_have_run) == (transient, False)
 
 
 async def test_starting_proxy_is_not_a_denied_call(
     milvus: FakeMilvus, client: ImportClient
 ) -> None:
     milvus.add_job(job_id=JOB, state="Completed", progress=100)
-    milvus.inject("proxy-not-ready")
-    with pytest.raises(MilvusStatusError) as caught:
+    milvus.inject("proxy-not-ready", times=2)
+    assert (await error_of(client.get_import_progress(JOB), MilvusStatusError)).transient
+    assert (await client.wait(JOB, **SOON)).progress == 100
+
+
+# The event loop and the process of a client.
+
+
+async def outcome(client: ImportClient) -> str:
+    try:
         await client.get_import_progress(JOB)
-    assert caught.value.transient
-    milvus.inject("proxy-not-ready")
-    assert (await client.wait(JOB, interval=0.05, timeout=GUARD)).progress == 100
+    except (RuntimeError, MilvusImportError) as error:
+        return type(error).__name__
+    return "no error"
+
+
+def test_client_belongs_to_its_loop_until_that_is_closed() -> None:
+    client = connect(NOBODY)
+    first = asyncio.new_event_loop()
+    assert first.run_until_complete(outcome(client)) == "UnavailableError"
+    assert asyncio.run(outcome(client)) == "RuntimeError"
+    first.close()
+    assert asyncio.run(outcome(client)) == "UnavailableError"
+    asyncio.run(client.close())
+
+
+def test_open_client_in_a_forked_process_raises_runtime_error() -> None:
+    client, fresh = connect(NOBODY), connect(NOBODY)
+    loop = asyncio.new_event_loop()
+    assert loop.run_until_complete(outcome(client)) == "UnavailableError"
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pytest-xdist has threads
+        child = os.fork()
+    if not child:
+        names = [asyncio.run(outcome(of)) for of in (client, fresh)]
+        os.write(writer, " ".join(names).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    with os.fdopen(reader) as report:
+        assert report.read() == "RuntimeError UnavailableError"
+    loop.run_until_complete(client.close())
+    loop.close()
 
 
 # The extra.
@@ -306,4 +289,4 @@ def test_aiohttp_is_loaded_only_for_rest() -> None:
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     with pytest.raises(ImportError, match=r"pip install 'milvus-import\[rest\]'"):
-        ImportClient("http://localhost:19530", service="rest")
+        connect("http://localhost:19530")

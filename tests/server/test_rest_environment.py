@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
+import anyio
 import pytest
 import web
-from certificates import Certificates
+from certificates import make_certificates
 from command_line import invoke
 from network import closed_port
 from times import GUARD
+from web import IMPORTING, JOB, error_of
 
 from milvus_import import ArgumentError, ImportClient, TLSConfig, UnavailableError
 from milvus_import._errors import hint_of
@@ -25,7 +25,7 @@ from milvus_import.testing import FakeMilvus
 pytestmark = pytest.mark.anyio
 
 ELSEWHERE = "milvus.invalid"
-JOB = "450000000000000001"
+CERTIFICATES = make_certificates()
 PROXY_VARIABLES = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
 ROOTS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
 
@@ -108,82 +108,82 @@ def test_proxy_variable_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("scheme", ["http://", "HTTP://", ""])
 async def test_proxy_with_a_user_is_used(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    reply = web.reply({"code": 0, "data": {"state": "Importing", "progress": 40}})
-    async with web.serving(reply) as proxy:
+    async with web.serving(IMPORTING) as proxy:
         address = proxy.uri.removeprefix("http://")
         monkeypatch.setenv("HTTP_PROXY", f"{scheme}user:p%40ss@{address}/")
         async with rest() as client:
-            await client.get_import_progress(JOB)
-    assert proxy.requests[0].path.startswith(f"http://{ELSEWHERE}:19530/")
+            assert (await client.get_import_progress(JOB)).data.progress == 40
+    assert proxy.requests[0].path.startswith(f"http://{ELSEWHERE}:19530/v2/vectordb/")
     assert proxy.requests[0].header("proxy-authorization") == "Basic dXNlcjpwQHNz"
 
 
+async def test_proxy_is_not_used_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with web.connected(IMPORTING) as (client, _):
+        assert (await client.get_import_progress(JOB)).data.progress == 40
+
+
 @pytest.mark.parametrize(
-    ("variables", "named"),
-    [
-        ({"ALL_PROXY": "socks://127.0.0.1:1080/"}, "ALL_PROXY must be an HTTP proxy"),
-        ({"http_proxy": "http://proxy:port"}, "http_proxy must be an HTTP proxy"),
-    ],
+    ("variable", "proxy"),
+    [("ALL_PROXY", "socks://127.0.0.1:1080/"), ("http_proxy", "http://proxy:port")],
 )
-def test_command_line_names_the_proxy_variable(variables: dict[str, str], named: str) -> None:
-    ended = invoke(*("list", "--uri", f"http://{ELSEWHERE}", "--service", "rest"), **variables)
-    assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith(f"milvus-import: the environment variable {named}")
+def test_command_line_names_the_proxy_variable(variable: str, proxy: str) -> None:
+    uri = f"http://{ELSEWHERE}"
+    ended = invoke("list", "--uri", uri, "--service", "rest", **{variable: proxy})
+    named = f"milvus-import: the environment variable {variable} must be an HTTP proxy"
+    assert (ended.code, ended.out, ended.err[: len(named)]) == (2, "", named)
     assert len(ended.err.splitlines()) == 2  # the other one names --help
 
 
-@pytest.mark.parametrize("reply", [web.CLOSE, web.reply(b"no", 407)], ids=["closes", "407"])
-@pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_proxy_that_fails_is_named(
-    scheme: str, reply: bytes, monkeypatch: pytest.MonkeyPatch
+# Proxies that fail, over REST and over gRPC.
+
+REFUSALS = {"closes": web.CLOSE, "407": web.reply(b"no", 407), "403": web.reply(b"", 403)}
+"""The last one is also a response of the server, where a proxy of HTTP forwards requests."""
+
+
+@pytest.mark.parametrize(
+    ("service", "scheme", "variable", "refusal"),
+    [
+        *(("rest", "http", "ALL_PROXY", refusal) for refusal in ("closes", "407")),
+        *(("rest", "https", "HTTPS_PROXY", refusal) for refusal in REFUSALS),
+        *(("auto", "http", "http_proxy", refusal) for refusal in REFUSALS),
+    ],
+)
+async def test_proxy_that_refuses_is_named(
+    monkeypatch: pytest.MonkeyPatch, service: Any, scheme: str, variable: str, refusal: str
 ) -> None:
-    async with web.serving(reply) as proxy:
-        monkeypatch.setenv("ALL_PROXY", proxy.uri)
-        async with ImportClient(f"{scheme}://{ELSEWHERE}", service="rest") as client:
-            with pytest.raises(Exception, match="proxy") as caught:
-                await client.get_import_progress(JOB)
-    assert getattr(caught.value, "hint", None) == Hint.REST_PROXY.python
+    async with web.serving(REFUSALS[refusal]) as proxy:
+        monkeypatch.setenv(variable, proxy.uri)
+        async with ImportClient(f"{scheme}://{ELSEWHERE}", service=service) as client:
+            error = await error_of(client.get_import_progress(JOB))
+            created = await error_of(client.create_import("books", ["a.json"]))
+    expected = Hint.REST_PROXY if service == "rest" else Hint.UNSET_PROXY
+    assert hint_of(error) is expected, error.details
+    assert "proxy" in str(error) or service == "auto"
+    if scheme == "https" and refusal == "407":  # the request was not sent
+        assert ("proxy" in created.hint, created.may_have_run) == (True, False)
 
 
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "grpc_proxy", "https_proxy", "http_proxy"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "nobody.invalid"])
 async def test_proxy_that_cannot_be_reached_is_named(
-    host: str, monkeypatch: pytest.MonkeyPatch
+    variable: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    service: Any = "rest" if variable == "ALL_PROXY" else "auto"
     with closed_port() as port:
-        monkeypatch.setenv("ALL_PROXY", f"http://user:S3cret@{host}:{port}")
-        async with rest() as client:
-            with pytest.raises(UnavailableError) as caught:
-                await client.get_import_progress(JOB)
-    assert f"through the proxy {host}:{port} (ALL_PROXY)" in str(caught.value)
-    assert hint_of(caught.value) is Hint.REST_PROXY
-    assert "S3cret" not in str(caught.value)
-
-
-# Proxies over gRPC.
-
-
-@pytest.mark.parametrize("variable", ["grpc_proxy", "https_proxy", "http_proxy"])
-@pytest.mark.parametrize("proxy", ["http://nobody.invalid:19530", "http://proxy:port"])
-async def test_proxy_of_grpc_that_cannot_be_reached_is_named(
-    variable: str, proxy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(variable, proxy)
-    async with ImportClient(f"http://{ELSEWHERE}:19530") as client:
-        with pytest.raises(UnavailableError) as caught:
-            await client.get_import_progress(JOB)
-    assert hint_of(caught.value) is Hint.UNSET_PROXY, caught.value.details
-
-
-@pytest.mark.parametrize("reply", [web.reply(b"", 403), web.reply(b"", 407), web.CLOSE])
-async def test_proxy_of_grpc_that_refuses_is_named(
-    reply: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with web.serving(reply) as proxy:
-        monkeypatch.setenv("http_proxy", proxy.uri)
-        async with ImportClient(f"http://{ELSEWHERE}:19530") as client:
-            with pytest.raises(UnavailableError) as caught:
-                await client.get_import_progress(JOB)
-    assert hint_of(caught.value) is Hint.UNSET_PROXY, caught.value.details
+        monkeypatch.setenv(variable, f"http://user:S3cret@{host}:{port}")
+        async with ImportClient(f"http://{ELSEWHERE}:19530", service=service) as client:
+            error = await error_of(client.get_import_progress(JOB), UnavailableError)
+            if service == "auto":  # REST rejects such a variable
+                monkeypatch.setenv(variable, "http://proxy:port")
+                async with ImportClient(f"http://{ELSEWHERE}:19530") as other:
+                    invalid = await error_of(other.get_import_progress(JOB), UnavailableError)
+                assert hint_of(invalid) is Hint.UNSET_PROXY, invalid.details
+    named = f"through the proxy {host}:{port} (ALL_PROXY)"
+    assert (named in str(error)) == (service == "rest")
+    assert hint_of(error) is (Hint.REST_PROXY if service == "rest" else Hint.UNSET_PROXY)
+    assert "S3cret" not in str(error)
 
 
 # Root CAs.
@@ -194,39 +194,41 @@ each_service = pytest.mark.parametrize(
 )
 
 
+CONTENTS = {
+    "missing": None,
+    "no certificate": "text\n",
+    "broken": "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n",
+    "folder": None,
+}
+
+
 @each_service
-@pytest.mark.parametrize("fault", ["missing", "folder", "no certificate", "broken"])
+@pytest.mark.parametrize("fault", CONTENTS)
 def test_root_certificates_that_cannot_be_read_are_named(
     service: Any, variable: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "roots.pem"
-    if fault == "folder":
+    path, content = tmp_path / "roots.pem", CONTENTS[fault]
+    if content is not None:
+        path.write_text(content)
+    elif fault == "folder":
         path.mkdir()
-    elif fault == "no certificate":
-        path.write_text("text\n")
-    elif fault == "broken":
-        path.write_text("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
     monkeypatch.setenv(variable, str(path))
-    with pytest.raises(ArgumentError) as caught:
-        ImportClient(f"https://{ELSEWHERE}", service=service)
-    assert str(caught.value).startswith(f"the environment variable {variable} names '{path}'")
     address = f"https://{ELSEWHERE}"
+    with pytest.raises(ArgumentError) as caught:
+        ImportClient(address, service=service)
+    assert str(caught.value).startswith(f"the environment variable {variable} names '{path}'")
     ended = invoke("list", "--uri", address, "--service", service, **{variable: str(path)})
-    assert ended.code == 2
-    assert f"variable {variable} names" in ended.err
+    assert (ended.code, f"variable {variable} names" in ended.err) == (2, True)
     ImportClient(f"http://{ELSEWHERE}", service=service)  # without TLS it is not read
 
 
 @each_service
 async def test_root_certificates_of_a_variable_are_used(
-    service: Any,
-    variable: str,
-    certificates: Certificates,
-    tmp_path: Path,
+    service: Any, variable: str, tmp_path: Path
 ) -> None:
     """In a process of its own: gRPC reads its variable once."""
     path = tmp_path / "roots.pem"
-    path.write_bytes(certificates.ca)
+    path.write_bytes(CERTIFICATES.ca)
     program = (
         "import asyncio, sys\nfrom milvus_import import ImportClient\n"
         "async def main():\n"
@@ -234,23 +236,18 @@ async def test_root_certificates_of_a_variable_are_used(
         "        print(await client.check())\n"
         "asyncio.run(main())\n"
     )
-    async with FakeMilvus(version="3.0", tls=certificates.server) as fake:
+    async with FakeMilvus(version="3.0", tls=CERTIFICATES.server) as fake:
         uri = fake.rest_uri if service == "rest" else fake.internal_uri
-        assert (await run_program(program, uri, service, **{variable: str(path)})) in {
-            "rest\n",
-            "internal\n",
-        }
+        found = await run_program(program, uri, service, **{variable: str(path)})
+    assert found == ("rest\n" if service == "rest" else "internal\n")
 
 
 @each_service
 def test_ca_of_the_client_replaces_the_variable(
-    service: Any,
-    variable: str,
-    certificates: Certificates,
-    monkeypatch: pytest.MonkeyPatch,
+    service: Any, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, "/missing")
-    ImportClient(f"https://{ELSEWHERE}", service=service, tls=TLSConfig(ca=certificates.ca))
+    ImportClient(f"https://{ELSEWHERE}", service=service, tls=TLSConfig(ca=CERTIFICATES.ca))
 
 
 def test_folders_of_root_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,15 +310,8 @@ async def test_limit_of_open_files_is_named(service: str, fake: FakeMilvus) -> N
 
 
 async def run_program(program: str, *arguments: str, **variables: str) -> str:
-    done = await anyio.to_thread.run_sync(
-        lambda: subprocess.run(
-            [sys.executable, "-c", program, *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=GUARD,
-            env=os.environ | variables,
-        )
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    command = [sys.executable, "-c", program, *arguments]
+    with anyio.fail_after(GUARD):
+        done = await anyio.run_process(command, check=False, env=os.environ | variables)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()

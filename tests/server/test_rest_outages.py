@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +14,7 @@ import web
 from h2_server import H2Server, Response, grpc_status, http, reply
 from times import GUARD, TICK
 from watching import FaultLog
+from web import JOB, error_of
 
 from milvus_import import (
     CallError,
@@ -31,7 +31,6 @@ from milvus_import_pb import common_pb2, internal_pb2
 
 pytestmark = pytest.mark.anyio
 
-JOB = "450000000000000001"
 PAGE = b"<html><head><title>Maintenance</title></head></html>"
 MISSING = "import job does not exist, jobID=450000000000000001"
 METHODS = ("watch", "wait", "watch_all", "wait_all")
@@ -39,8 +38,8 @@ on_each_method = pytest.mark.parametrize("method", METHODS)
 on_each_transport = pytest.mark.parametrize("transport", ["grpc", "rest"])
 
 REST: dict[str, bytes] = {
-    "importing": web.reply({"code": 0, "data": {"state": "Importing", "progress": 40}}),
-    "completed": web.reply({"code": 0, "data": {"state": "Completed", "progress": 100}}),
+    "importing": web.IMPORTING,
+    "completed": web.COMPLETED,
     "missing": web.reply({"code": 2100, "message": MISSING}),
     "page": web.reply(PAGE, 200, "content-type: text/html"),
     "text": web.reply(b"OK"),
@@ -74,29 +73,23 @@ FAULTS = [
 ]
 
 
-@dataclass
-class Scripted:
-    """A server that responds with each reply in turn, and with the last one from then on."""
-
-    client: ImportClient
-    times: list[float]
-    """When each request arrived."""
+Served = tuple[ImportClient, list[float]]
+"""A client, and when each request of it arrived."""
 
 
 @asynccontextmanager
-async def scripted(transport: str, *script: Any, **options: Any) -> AsyncGenerator[Scripted, None]:
-    """Serve replies: names of the table, or responses."""
+async def scripted(transport: str, *script: Any, **options: Any) -> AsyncGenerator[Served, None]:
+    """Respond with each reply in turn, and with the last one from then on.
+
+    The replies are names of the table, or responses.
+    """
     replies = [TABLES[transport].get(r, r) if isinstance(r, str) else r for r in script]
-    if transport == "rest":
-        async with (
-            web.serving(*replies) as web_server,
-            ImportClient(web_server.uri, service="rest", **options) as client,
-        ):
-            running = Scripted(client, [])
-            yield running
-            running.times.extend(request.arrived for request in web_server.requests)
-        return
     times: list[float] = []
+    if transport == "rest":
+        async with web.connected(*replies, **options) as (client, web_server):
+            yield client, times
+            times.extend(request.arrived for request in web_server.requests)
+        return
 
     def respond(_: object) -> Response:
         times.append(time.monotonic())
@@ -107,16 +100,16 @@ async def scripted(transport: str, *script: Any, **options: Any) -> AsyncGenerat
         H2Server(respond) as server,
         ImportClient(server.uri, service="internal", **options) as client,
     ):
-        yield Scripted(client, times)
+        yield client, times
 
 
 async def follow(client: ImportClient, method: str, **options: Any) -> str:
     """Follow the job to its end with one of the four methods; return its last state."""
     options = {"interval": TICK, "timeout": GUARD} | options
-    if method == "watch":
-        return [p.state async for p in client.watch(JOB, **options)][-1]
-    if method == "watch_all":
-        return [job.state async for job in client.watch_all([JOB], **options)][-1]
+    if method.startswith("watch"):
+        watch = client.watch(JOB, **options) if method == "watch" else None
+        states = [item.state async for item in watch or client.watch_all([JOB], **options)]
+        return states[-1]
     if method == "wait":
         return (await client.wait(JOB, **options)).state
     outcome = (await client.wait_all([JOB], **options))[JOB]
@@ -134,10 +127,10 @@ async def test_response_that_is_not_of_milvus_is_an_outage_of_a_known_server(
     transport: str, fault: str, method: str
 ) -> None:
     faults = FaultLog()
-    async with scripted(transport, "importing", fault, fault, fault, "completed") as server:
-        state = await follow(server.client, method, on_retry=faults)
+    script = ("importing", fault, fault, fault, "completed")
+    async with scripted(transport, *script) as (client, _):
+        assert await follow(client, method, on_retry=faults) == "Completed"
     errors = [error for error, _ in faults]
-    assert state == "Completed"
     assert len(errors) == 3
     assert all(isinstance(error, CallError) for error in errors)
     assert all(error.transient for error in errors) or fault == "unrouted"
@@ -147,20 +140,16 @@ async def test_response_that_is_not_of_milvus_is_an_outage_of_a_known_server(
 async def test_call_of_a_known_server_is_transient_after_such_a_response(
     transport: str, fault: str
 ) -> None:
-    async with scripted(transport, "importing", fault) as server:
-        await server.client.get_import_progress(JOB)
-        with pytest.raises(CallError) as caught:
-            await server.client.get_import_progress(JOB)
-        with pytest.raises(CallError) as write:
-            await server.client.create_import("books", ["a.json"])
-    error = caught.value
-    assert error.transient or fault == "unrouted"
-    if transport == "rest" and fault != "unrouted":
-        assert hint_of(error) is Hint.GATEWAY_ERROR
-        assert not error.may_have_run
-    if fault != "unrouted":
-        assert write.value.may_have_run
-        assert hint_of(write.value) is Hint.REPEAT_WITH_KEY
+    async with scripted(transport, "importing", fault) as (client, _):
+        await client.get_import_progress(JOB)
+        error = await error_of(client.get_import_progress(JOB), CallError)
+        write = await error_of(client.create_import("books", ["a.json"]), CallError)
+    if fault == "unrouted":
+        return
+    assert error.transient
+    if transport == "rest":
+        assert (hint_of(error), error.may_have_run) == (Hint.GATEWAY_ERROR, False)
+    assert (hint_of(write), write.may_have_run) == (Hint.REPEAT_WITH_KEY, True)
 
 
 @on_each_method
@@ -168,10 +157,9 @@ async def test_call_of_a_known_server_is_transient_after_such_a_response(
 async def test_such_a_response_puts_the_address_in_doubt_before_a_good_one(
     fault: str, method: str
 ) -> None:
-    async with scripted("rest", fault) as server:
-        with pytest.raises(CallError) as caught:
-            await follow(server.client, method)
-    assert (caught.value.transient, hint_of(caught.value)) == (False, Hint.REST_ROUTE)
+    async with scripted("rest", fault) as (client, _):
+        error = await error_of(follow(client, method), CallError)
+    assert (error.transient, hint_of(error)) == (False, Hint.REST_ROUTE)
 
 
 # Two servers behind one address.
@@ -179,23 +167,20 @@ async def test_such_a_response_puts_the_address_in_doubt_before_a_good_one(
 
 @on_each_transport
 @on_each_method
-async def test_job_that_alternates_between_found_and_missing_names_a_load_balancer(
-    transport: str, method: str
+@pytest.mark.parametrize(
+    ("replies", "hint"),
+    [
+        (("importing", "missing", "importing", "missing", "missing"), Hint.SEVERAL_SERVERS),
+        (("importing", "missing", "missing"), Hint.CHECK_JOB_ID),
+    ],
+    ids=["found again", "removed"],
+)
+async def test_only_a_job_that_is_found_again_names_a_load_balancer(
+    transport: str, method: str, replies: tuple[str, ...], hint: Hint
 ) -> None:
-    script = ("importing", "missing", "importing", "missing", "missing")
-    async with scripted(transport, *script) as server:
-        with pytest.raises(JobNotFoundError) as caught:
-            await follow(server.client, method)
-    assert hint_of(caught.value) is Hint.SEVERAL_SERVERS
-
-
-@on_each_transport
-@on_each_method
-async def test_job_that_is_removed_names_no_load_balancer(transport: str, method: str) -> None:
-    async with scripted(transport, "importing", "missing", "missing") as server:
-        with pytest.raises(JobNotFoundError) as caught:
-            await follow(server.client, method)
-    assert hint_of(caught.value) is Hint.CHECK_JOB_ID
+    async with scripted(transport, *replies) as (client, _):
+        error = await error_of(follow(client, method), JobNotFoundError)
+    assert hint_of(error) is hint
 
 
 # Retry-After.
@@ -223,32 +208,19 @@ LIMITS: dict[str, tuple[str, Any]] = {
 async def test_next_poll_waits_for_retry_after(name: str, method: str) -> None:
     transport, limited = LIMITS[name]
     faults = FaultLog()
-    async with scripted(transport, "importing", limited, "completed") as server:
-        await follow(server.client, method, on_retry=faults)
-    _, limited_at, next_at = server.times
+    async with scripted(transport, "importing", limited, "completed") as (client, times):
+        await follow(client, method, on_retry=faults)
+    _, limited_at, next_at = times
     assert next_at - limited_at >= 0.99
     assert [error.retry_after for error, _ in faults] == [1.0]
-
-
-@on_each_transport
-async def test_retry_after_holds_for_every_watch_of_the_client(transport: str) -> None:
-    limited = LIMITS["rest 429" if transport == "rest" else "grpc trailing"][1]
-    async with scripted(transport, "importing", "importing", limited, "completed") as server:
-        client = server.client
-        await client.get_import_progress(JOB)
-        await asyncio.gather(follow(client, "wait"), follow(client, "wait", rpc_timeout=GUARD))
-    # The poll of the other watch may have been sent before the response arrived.
-    late = [later for later in server.times if later > server.times[2] + 0.5]
-    assert late[0] - server.times[2] >= 0.9
 
 
 @on_each_method
 async def test_retry_after_does_not_extend_the_timeout(method: str) -> None:
     limited = web.reply(PAGE, 429, "retry-after: 3600")
-    async with scripted("rest", "importing", limited) as server, asyncio.timeout(GUARD):
-        with pytest.raises(WaitTimeoutError) as caught:
-            await follow(server.client, method, timeout=0.2)
-    assert hint_of(caught.value) is Hint.GATEWAY_RATE_LIMIT
+    async with scripted("rest", "importing", limited) as (client, _), asyncio.timeout(GUARD):
+        error = await error_of(follow(client, method, timeout=0.2), WaitTimeoutError)
+    assert hint_of(error) is Hint.GATEWAY_RATE_LIMIT
 
 
 def test_polls_are_delayed_longer_only_when_their_spacing_is_not_enough() -> None:

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 import grpc
 import pytest
 from network import Relay, breaking_port
-from times import until
+from times import GUARD, SCALE, until
+from watching import both_services, connect
 
 from milvus_import import (
     CallOptions,
@@ -43,10 +44,10 @@ READS: dict[str, Callable[[ImportClient, CallOptions], Awaitable[object]]] = {
 }
 
 
-@pytest.mark.parametrize("service", ["internal", "public"])
+@both_services
 @pytest.mark.parametrize("read", READS)
 async def test_a_read_is_repeated_once_if_its_connection_breaks(
-    fake: FakeMilvus, scale: float, service: str, read: str
+    fake: FakeMilvus, service: str, read: str
 ) -> None:
     fake.version = "2.3" if service == "public" else "2.6"  # these list the ids
     fake.add_job(job_id=JOB)
@@ -59,24 +60,11 @@ async def test_a_read_is_repeated_once_if_its_connection_breaks(
         call = asyncio.ensure_future(READS[read](client, {"on_finish": records.append}))
         await until(lambda: bool(fake.received))
         relay.reset()
-        async with asyncio.timeout(20 * scale):
+        async with asyncio.timeout(GUARD):
             await call
     first, second = fake.received
     assert second.arrived - first.arrived >= _select.RETRY_DELAY  # gRPC has left the connection
     assert [record.code.name for record in records] == ["UNAVAILABLE", "OK"]
-
-
-async def test_a_read_whose_connection_breaks_twice_raises_the_second_error() -> None:
-    records: list[CallRecord] = []
-    async with (
-        breaking_port() as port,
-        ImportClient(f"http://127.0.0.1:{port}", on_finish=records.append) as client,
-    ):
-        with pytest.raises(UnavailableError) as caught:
-            await client.get_import_progress(JOB)
-    assert [record.code for record in records] == [grpc.StatusCode.UNAVAILABLE] * 2
-    assert caught.value.record is records[1]
-    assert caught.value.transient
 
 
 RETRY_WITHIN = _select.RETRY_WITHIN
@@ -86,29 +74,32 @@ def test_retry_within_is_a_second() -> None:
     assert RETRY_WITHIN == 1.0
 
 
-async def test_a_broken_connection_is_not_retried_after_retry_within(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("within", "attempts"), [(3600.0, 2), (0.0, 1)])
+async def test_a_read_whose_connection_breaks_twice_raises_the_last_error(
+    within: float, attempts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A slow call is not repeated: that would double the load, and hide the error.
-    monkeypatch.setattr(_select, "RETRY_WITHIN", 0.0)
+    """A slow call is not repeated: that would double the load, and hide the error."""
+    monkeypatch.setattr(_select, "RETRY_WITHIN", within)
     records: list[CallRecord] = []
     async with (
         breaking_port() as port,
         ImportClient(f"http://127.0.0.1:{port}", on_finish=records.append) as client,
     ):
-        with pytest.raises(UnavailableError):
+        with pytest.raises(UnavailableError) as caught:
             await client.get_import_progress(JOB)
-    assert len(records) == 1
+    assert [record.code for record in records] == [grpc.StatusCode.UNAVAILABLE] * attempts
+    assert caught.value.record is records[-1]
+    assert caught.value.transient
 
 
-async def test_timeout_covers_both_attempts(fake: FakeMilvus, scale: float) -> None:
+async def test_timeout_covers_both_attempts(fake: FakeMilvus) -> None:
     fake.add_job(job_id=JOB)
-    delay = 0.4 * scale
+    delay = 0.4 * SCALE
     async with Relay(fake.internal_port) as relay, ImportClient(relay.uri) as client:
         await client.check()
         fake.received.clear()
         fake.inject("hang")
-        call = asyncio.ensure_future(client.get_import_progress(JOB, timeout=9 * scale))
+        call = asyncio.ensure_future(client.get_import_progress(JOB, timeout=9 * SCALE))
         await until(lambda: bool(fake.received))
         await asyncio.sleep(delay)
         relay.reset()
@@ -120,33 +111,28 @@ async def test_timeout_covers_both_attempts(fake: FakeMilvus, scale: float) -> N
 @pytest.mark.parametrize(
     "fault",
     [
-        *("unavailable", "deadline", "cancelled", "aborted", "denied", "proxy-not-ready"),
+        *("unavailable", "deadline", "cancelled", "aborted", "denied", "proxy-not-ready", "hang"),
         *("empty", "garbage", "not-ready", "rate-limit", "no-collection", "legacy"),
         pytest.param(Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many requests"), id="limit"),
     ],
 )
-async def test_a_read_is_not_repeated_after_a_response(
+async def test_a_read_is_not_repeated_after_a_response_or_its_deadline(
     fake: FakeMilvus, fault: str | Fault
 ) -> None:
+    """By gRPC neither."""
     fake.add_job(job_id=JOB)
     fake.inject(fault, times=None)
     records: list[CallRecord] = []
-    async with ImportClient(fake.internal_uri, on_finish=records.append) as client:
-        with pytest.raises(MilvusImportError):
+    timeout = 0.2 * SCALE if fault == "hang" else GUARD
+    async with connect(fake, "internal", on_finish=records.append, rpc_timeout=timeout) as client:
+        with pytest.raises(DeadlineExceededError if fault == "hang" else MilvusImportError):
             await client.get_import_progress(JOB)
-    assert (len(fake.received), len(records)) == (1, 1)
+    assert len(records) == 1
+    [received] = fake.received
+    assert received.values("grpc-previous-rpc-attempts") == []
 
 
-async def test_a_read_is_not_repeated_after_its_deadline(fake: FakeMilvus, scale: float) -> None:
-    fake.inject("hang", times=None)
-    records: list[CallRecord] = []
-    async with ImportClient(fake.internal_uri, on_finish=records.append) as client:
-        with pytest.raises(DeadlineExceededError):
-            await client.get_import_progress(JOB, timeout=0.2 * scale)
-    assert (len(fake.received), len(records)) == (1, 1)
-
-
-async def test_a_cancelled_read_is_not_repeated(fake: FakeMilvus, scale: float) -> None:
+async def test_a_cancelled_read_is_not_repeated(fake: FakeMilvus) -> None:
     fake.add_job(job_id=JOB)
     async with Relay(fake.internal_port) as relay, ImportClient(relay.uri) as client:
         await client.check()
@@ -159,17 +145,8 @@ async def test_a_cancelled_read_is_not_repeated(fake: FakeMilvus, scale: float) 
         with pytest.raises(asyncio.CancelledError):
             await read
         relay.reset()
-        async with asyncio.timeout(20 * scale):
+        async with asyncio.timeout(GUARD):
             await ended.wait()
             with pytest.raises(JobNotFoundError):
-                await client.get_import_progress("7", timeout=20 * scale)
+                await client.get_import_progress("7", timeout=GUARD)
     assert len(fake.received) == 2
-
-
-async def test_grpc_itself_does_not_retry(fake: FakeMilvus) -> None:
-    fake.add_job(job_id=JOB)
-    fake.inject("unavailable", times=None)
-    async with ImportClient(fake.internal_uri) as client:
-        with pytest.raises(UnavailableError, match="the server is going away"):
-            await client.get_import_progress(JOB)
-    assert [received.values("grpc-previous-rpc-attempts") for received in fake.received] == [[]]

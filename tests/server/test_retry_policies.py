@@ -14,13 +14,10 @@ import stamina
 from gateways import scripted_gateway
 from network import Relay
 from pages import code_blocks, run, table
-from times import until
+from times import GUARD, SCALE, until
 
-from milvus_import import (
-    ImportClient,
-    MilvusImportError,
-)
-from milvus_import.testing import FakeMilvus, Fault
+from milvus_import import ImportClient, MilvusImportError
+from milvus_import.testing import FakeJob, FakeMilvus, Fault
 from milvus_import_pb import common_pb2, internal_pb2
 
 pytestmark = pytest.mark.anyio
@@ -60,19 +57,19 @@ async def repeat(on: Condition, call: Callable[[], Awaitable[Any]]) -> Any:
 
 # ---------------------------------------------------------- every transient fault of the page
 
-Place = Callable[[float], AbstractAsyncContextManager[tuple[str, dict[str, Any]]]]
-"""Yields the URI and the client's arguments; the parameter is the scale of all times."""
+Place = Callable[[], AbstractAsyncContextManager[tuple[str, dict[str, Any]]]]
+"""Yields the URI and the client's arguments."""
 
 
 def injected(fault: str | Fault) -> Place:
     """The server responds with the fault twice, then as usual."""
 
     @asynccontextmanager
-    async def place(scale: float) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    async def place() -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
         async with FakeMilvus() as fake:
             fake.add_job(job_id=JOB)
             fake.inject(fault, times=2)
-            yield fake.internal_uri, {"rpc_timeout": 0.3 * scale if fault == "hang" else 20 * scale}
+            yield fake.internal_uri, {"rpc_timeout": 0.3 * SCALE if fault == "hang" else GUARD}
 
     return place
 
@@ -81,7 +78,7 @@ def gateway(*script: int | None) -> Place:
     """A gateway responds by itself, then routes the call."""
 
     @asynccontextmanager
-    async def place(scale: float) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    async def place() -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
         reply = internal_pb2.GetImportProgressResponse(state=internal_pb2.Importing)
         async with scripted_gateway(*script, reply) as server:
             yield server.uri, {"service": "internal"}
@@ -93,32 +90,32 @@ def broken(damage: Callable[[Relay], None], fault: str | Fault = "hang") -> Plac
     """Three connections are damaged; the client repeats each call once by itself."""
 
     @asynccontextmanager
-    async def place(scale: float) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    async def place() -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
         async with FakeMilvus() as fake, Relay(fake.internal_port) as relay:
             fake.add_job(job_id=JOB)
             fake.inject(fault, times=3)
 
             async def break_connections() -> None:
                 for count in range(1, 4):
-                    await until(lambda n=count: len(fake.received) >= n, 20 * scale)  # type: ignore[misc]
+                    await until(lambda n=count: len(fake.received) >= n)  # type: ignore[misc]
                     damage(relay)
 
             breaking = asyncio.create_task(break_connections())
-            yield relay.uri, {"rpc_timeout": 20 * scale}
+            yield relay.uri, {"rpc_timeout": GUARD}
             await breaking
 
     return place
 
 
 @asynccontextmanager
-async def late_server(scale: float) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+async def late_server() -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
     """Nothing listens; the server starts during the retries."""
     async with FakeMilvus() as fake:
         fake.add_job(job_id=JOB)
         await fake.stop()
 
         async def start() -> None:
-            await asyncio.sleep(0.1 * scale)
+            await asyncio.sleep(0.1 * SCALE)
             await fake.start()
 
         starting = asyncio.create_task(start())
@@ -178,7 +175,7 @@ def test_every_transient_row_of_the_page_is_covered() -> None:
 
 
 @pytest.mark.parametrize("name", PASSING)
-async def test_a_policy_on_transient_survives_the_fault(name: str, scale: float) -> None:
+async def test_a_policy_on_transient_survives_the_fault(name: str) -> None:
     errors: list[MilvusImportError] = []
 
     def can_repeat(error: Exception) -> bool:
@@ -186,7 +183,7 @@ async def test_a_policy_on_transient_survives_the_fault(name: str, scale: float)
             errors.append(error)
         return CAN_REPEAT_READ(error)
 
-    async with PASSING[name](scale) as (uri, arguments), ImportClient(uri, **arguments) as client:
+    async with PASSING[name]() as (uri, arguments), ImportClient(uri, **arguments) as client:
         response = await repeat(can_repeat, lambda: client.get_import_progress(JOB))
     assert response.data.state in {"Pending", "Importing"}
     assert errors, "the fault did not occur"
@@ -197,12 +194,11 @@ async def test_a_policy_on_transient_survives_the_fault(name: str, scale: float)
     "fault", ["denied", "garbage", "no-collection", "legacy", "too-large", "cross-cluster"]
 )
 async def test_a_policy_on_transient_does_not_repeat_other_errors(
-    fake: FakeMilvus, fault: str
+    fake: FakeMilvus, client: ImportClient, fault: str
 ) -> None:
     fake.inject(fault, times=None)
-    async with ImportClient(fake.internal_uri) as client:
-        with pytest.raises(MilvusImportError):
-            await repeat(CAN_REPEAT_READ, lambda: client.get_import_progress(JOB))
+    with pytest.raises(MilvusImportError):
+        await repeat(CAN_REPEAT_READ, lambda: client.get_import_progress(JOB))
     assert len(fake.received) == 1
 
 
@@ -217,16 +213,15 @@ def create(client: ImportClient, **options: Any) -> Callable[[], Awaitable[str]]
     "fault", ["not-ready", "proxy-not-ready", "job-limit", "coordinator-unavailable", "rate-limit"]
 )
 async def test_a_policy_for_writes_repeats_create_import_that_has_not_run(
-    fake: FakeMilvus, fault: str
+    fake: FakeMilvus, client: ImportClient, fault: str
 ) -> None:
     fake.inject(fault, times=2)
-    async with ImportClient(fake.internal_uri) as client:
-        job_id = await repeat(CAN_REPEAT_WRITE, create(client))
+    job_id = await repeat(CAN_REPEAT_WRITE, create(client))
     assert (list(fake.jobs), len(fake.received)) == ([job_id], 3)
 
 
-async def test_a_policy_for_writes_survives_a_server_that_starts_late(scale: float) -> None:
-    async with late_server(scale) as (uri, _), ImportClient(uri) as client:
+async def test_a_policy_for_writes_survives_a_server_that_starts_late() -> None:
+    async with late_server() as (uri, _), ImportClient(uri) as client:
         await repeat(CAN_REPEAT_WRITE, create(client))
 
 
@@ -237,40 +232,42 @@ CUTS: dict[str, Callable[[Relay], None]] = {
 }
 
 
-async def lose_the_reply(
-    fake: FakeMilvus, relay: Relay, damage: Callable[[Relay], None], guard: float
-) -> None:
-    """Break the connection after the job has been created and before the reply arrives."""
-    await until(lambda: bool(fake.jobs), guard)
-    relay.delay = 0.0
-    damage(relay)
+@asynccontextmanager
+async def losing_the_reply(
+    fake: FakeMilvus, damage: Callable[[Relay], None]
+) -> AsyncGenerator[ImportClient, None]:
+    """A client whose connection breaks after the job was created, before the reply arrives."""
+    async with Relay(fake.internal_port) as relay, ImportClient(relay.uri) as client:
+        await client.check()
+        relay.delay = 0.2 * SCALE
+
+        async def lose() -> None:
+            await until(lambda: bool(fake.jobs))
+            relay.delay = 0.0
+            damage(relay)
+
+        losing = asyncio.create_task(lose())
+        yield client
+        await losing
 
 
 @pytest.mark.parametrize("cut", CUTS)
 async def test_a_policy_for_writes_starts_one_job_if_the_connection_drops_after_the_request(
-    fake: FakeMilvus, cut: str, scale: float
+    fake: FakeMilvus, cut: str
 ) -> None:
-    async with Relay(fake.internal_port) as relay, ImportClient(relay.uri) as client:
-        await client.check()
-        relay.delay = 0.2 * scale
-        losing = asyncio.create_task(lose_the_reply(fake, relay, CUTS[cut], 20 * scale))
+    async with losing_the_reply(fake, CUTS[cut]) as client:
         with pytest.raises(MilvusImportError) as caught:
             await repeat(CAN_REPEAT_WRITE, create(client))
-        await losing
     assert (caught.value.transient, caught.value.may_have_run) == (True, True)
     assert len(fake.jobs) == 1
 
 
 async def test_create_import_resent_with_its_idempotency_key_starts_one_job(
-    fake: FakeMilvus, scale: float
+    fake: FakeMilvus,
 ) -> None:
     fake.idempotency_keys = True
-    async with Relay(fake.internal_port) as relay, ImportClient(relay.uri) as client:
-        await client.check()
-        relay.delay = 0.2 * scale
-        losing = asyncio.create_task(lose_the_reply(fake, relay, Relay.reset, 20 * scale))
+    async with losing_the_reply(fake, Relay.reset) as client:
         job_id = await repeat(CAN_REPEAT_READ, create(client, idempotency_key="books-1"))
-        await losing
     assert list(fake.jobs) == [job_id]
     assert [r.method for r in fake.received].count("ImportV2") == 2
 
@@ -278,23 +275,18 @@ async def test_create_import_resent_with_its_idempotency_key_starts_one_job(
 # ---------------------------------------------------------------------------------- the page
 
 
-@pytest.mark.parametrize("block", range(len(code_blocks("errors.md"))))
-async def test_the_code_of_the_page_runs(
-    fake: FakeMilvus, block: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    job = fake.add_job()
-    async with ImportClient(fake.internal_uri) as client:
-        await run(code_blocks("errors.md")[block], client=client, job_id=job.job_id)
-    for line in capsys.readouterr().out.splitlines():
-        assert json.loads(line).keys() == json.loads(page_example()).keys()
-
-
 def page_example() -> str:
     [example] = code_blocks("errors.md", "json")
     return example
 
 
-# ----------------------------------------------------------------------------- one JSON line
+@pytest.mark.parametrize("block", range(len(code_blocks("errors.md"))))
+async def test_the_code_of_the_page_runs(
+    client: ImportClient, job: FakeJob, block: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run(code_blocks("errors.md")[block], client=client, job_id=job.job_id)
+    for line in capsys.readouterr().out.splitlines():
+        assert json.loads(line).keys() == json.loads(page_example()).keys()
 
 
 def test_the_json_example_of_the_page_has_every_key() -> None:

@@ -14,8 +14,6 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import anyio
@@ -23,6 +21,9 @@ import grpc
 import interceptors
 import pytest
 from certificates import make_certificates
+from traces import frames
+from watching import changes, job_changes
+from web import error_of
 
 import milvus_import
 from milvus_import import (
@@ -50,6 +51,7 @@ SPELLINGS = (
     *PLANTED,
     *(base64.b64encode(text.encode()).decode().rstrip("=") for text in (TOKEN, *PLANTED)),
 )
+WITH_PASSWORD = f"http://{TOKEN}@127.0.0.1:1"
 METADATA: dict[str, str | bytes | None] = {"x-secret": VALUE, "x-secret-bin": BINARY}
 
 
@@ -58,40 +60,10 @@ def found(shown: str) -> list[str]:
     return [spelling for spelling in SPELLINGS if spelling in shown]
 
 
-def frames(error: BaseException, *packages: ModuleType) -> list[str]:
-    """Return the frames of these packages in the traceback of an error, with their variables."""
-    folders = tuple(str(Path(package.__file__ or "").parent) for package in packages)
-    exception = traceback.TracebackException.from_exception(error, capture_locals=True)
-    links, found = [exception], list[str]()
-    while links:
-        link = links.pop()
-        links += [cause for cause in (link.__cause__, link.__context__) if cause is not None]
-        found += [
-            f"{frame.name}: {frame.locals}"
-            for frame in link.stack
-            if frame.filename.startswith(folders)
-        ]
-    return found
-
-
-def our_frames(error: BaseException) -> list[str]:
-    """Return the frames of this package and of gRPC."""
-    return frames(error, milvus_import, grpc)
-
-
 Method = Callable[[ImportClient, Any], Awaitable[Any]]
 
 
-async def watch(client: ImportClient, call: Any) -> None:
-    async for _ in client.watch(JOB, timeout=1, interval=0.01, **call):
-        pass
-
-
-async def watch_all(client: ImportClient, call: Any) -> None:
-    async for _ in client.watch_all([JOB], timeout=1, interval=0.01, **call):
-        pass
-
-
+FAST: dict[str, Any] = {"timeout": 1, "interval": 0.01}
 METHODS: dict[str, Method] = {
     "get_import_progress": lambda client, call: client.get_import_progress(JOB, **call),
     "check": lambda client, call: client.check(**call),
@@ -99,9 +71,9 @@ METHODS: dict[str, Method] = {
     "create_import": lambda client, call: client.create_import(
         "books", ["a.parquet"], options={"ezk": OPTION}, idempotency_key="7", **call
     ),
-    "watch": watch,
+    "watch": lambda client, call: changes(client.watch(JOB, **FAST, **call)),
     "wait": lambda client, call: client.wait(JOB, timeout=1, max_outage=0, **call),
-    "watch_all": watch_all,
+    "watch_all": lambda client, call: job_changes(client.watch_all([JOB], **FAST, **call)),
     "wait_all": lambda client, call: client.wait_all([JOB], timeout=1, max_outage=0, **call),
 }
 
@@ -119,18 +91,17 @@ async def test_no_output_of_a_call_contains_a_secret(
         fake.inject(fault, times=None)
     records: list[CallRecord] = []
     shown: list[str] = []
-    client = ImportClient(fake.internal_uri, token=TOKEN, metadata=METADATA)
-    async with client:
+    async with ImportClient(fake.internal_uri, token=TOKEN, metadata=METADATA) as client:
         try:
             result = await method(client, {"metadata": METADATA, "on_finish": records.append})
         except MilvusImportError as error:
             shown += [str(error), repr(error), repr(getattr(error, "record", None))]
-            shown += our_frames(error)
+            shown += frames(error, milvus_import, grpc)
         else:
             assert not fault or method is METHODS["wait_all"]  # it returns the error of each job
             shown += [str(result), repr(result)]
             if fault:
-                shown += our_frames(result[JOB])
+                shown += frames(result[JOB], milvus_import, grpc)
     assert records
     assert VALUE in str(fake.received[0].metadata)  # all metadata was sent
     shown += [repr(client), str(client), *map(repr, records), *map(str, records), caplog.text]
@@ -141,16 +112,11 @@ async def test_no_frame_around_an_interceptor_that_raises_contains_a_secret(
     fake: FakeMilvus,
 ) -> None:
     """The frames of gRPC do: it owns what it receives."""
-    client = ImportClient(
-        fake.internal_uri,
-        token=TOKEN,
-        metadata=METADATA,
-        interceptors=[interceptors.Raise(LookupError())],
-    )
-    async with client:
-        with pytest.raises(LookupError) as caught:
-            await METHODS["create_import"](client, {"metadata": METADATA})
-    assert found("\n".join(frames(caught.value, milvus_import))) == []
+    options: dict[str, Any] = {"interceptors": [interceptors.Raise(LookupError())]}
+    async with ImportClient(fake.internal_uri, token=TOKEN, metadata=METADATA, **options) as client:
+        call = METHODS["create_import"](client, {"metadata": METADATA})
+        error = await error_of(call, LookupError)
+    assert found("\n".join(frames(error))) == []
 
 
 @pytest.mark.parametrize(
@@ -163,18 +129,17 @@ async def test_no_frame_of_a_create_that_is_too_large_contains_a_secret(service:
         given = {"storage": BucketCredentials("key", PASSWORD)}
     files = [f"https://bucket.example/{'x' * 900}{number}.npy" for number in range(2000)]
     async with ImportClient("http://127.0.0.1:1", token=TOKEN, service=service, **cloud) as client:
-        with pytest.raises(ArgumentError, match=r"1\.4 MiB") as caught:
-            await client.create_import("books", [files], metadata={"x-secret": VALUE}, **given)
-    shown = our_frames(caught.value)
+        call = client.create_import("books", [files], metadata={"x-secret": VALUE}, **given)
+        error = await error_of(call, ArgumentError, r"1\.4 MiB")
+    shown = frames(error, milvus_import, grpc)
     assert any(frame.startswith("call: ") for frame in shown)
     assert found("\n".join(shown)) == []
 
 
 async def test_no_output_of_the_function_contains_a_secret() -> None:
     option = GetImportProgressOption("http://127.0.0.1:1", JOB, user="root", password=PASSWORD)
-    with pytest.raises(MilvusImportError) as caught:
-        await get_import_progress(option, metadata=METADATA)
-    shown = [repr(option), str(caught.value), *our_frames(caught.value)]
+    error = await error_of(get_import_progress(option, metadata=METADATA))
+    shown = [repr(option), str(error), *frames(error, milvus_import, grpc)]
     assert found("\n".join(shown)) == []
 
 
@@ -189,24 +154,21 @@ async def test_no_output_of_the_function_contains_a_secret() -> None:
         {"user": "root", "password": PASSWORD + "\ud800"},
         {"password": PASSWORD},
         {"tls": {"key": PASSWORD}},
+        {"uri": WITH_PASSWORD},
     ],
 )
 def test_argument_errors_do_not_contain_the_secret(connect: dict[str, Any]) -> None:
+    options: dict[str, Any] = {name: connect[name] for name in connect if name != "uri"}
+    uri = connect.get("uri", "http://127.0.0.1:1")
     with pytest.raises((ValueError, TypeError)) as caught:
-        ImportClient("http://127.0.0.1:1", **connect)
+        ImportClient(uri, **options)
     shown = "".join(traceback.format_exception(caught.value))
     assert found(shown) == []
-    assert frames(caught.value, milvus_import)  # a client that was not created has a repr, too
-
-
-def test_argument_errors_do_not_contain_a_uri_with_a_password() -> None:
-    uri = f"http://{TOKEN}@127.0.0.1:1"
-    with pytest.raises(ValueError, match="credentials") as of_client:
-        ImportClient(uri)
-    with pytest.raises(ValueError, match="credentials") as of_option:
-        GetImportProgressOption(uri, JOB)
-    for caught in (of_client, of_option):
-        assert found("".join(traceback.format_exception(caught.value))) == []
+    assert frames(caught.value)  # a client that was not created has a repr, too
+    if not options:
+        with pytest.raises(ValueError, match="credentials") as of_option:
+            GetImportProgressOption(WITH_PASSWORD, JOB)
+        assert found("".join(traceback.format_exception(of_option.value))) == []
 
 
 def test_no_repr_or_error_contains_a_certificate() -> None:
@@ -219,16 +181,12 @@ def test_no_repr_or_error_contains_a_certificate() -> None:
 
 
 @pytest.mark.parametrize("fault", ["", "denied"])
-@pytest.mark.parametrize(
-    "arguments",
-    [("create", "books", "a.parquet", "--option", f"ezk={OPTION}")],  # the others: test_cli
-    ids=" ".join,
-)
 async def test_no_output_of_the_command_line_contains_a_secret(
-    fake: FakeMilvus, arguments: tuple[str, ...], fault: str, scale: float
+    fake: FakeMilvus, fault: str, scale: float
 ) -> None:
+    """The other commands: test_cli.py."""
+    arguments = ("create", "books", "a.parquet", "--option", f"ezk={OPTION}")
     fake.token = TOKEN
-    fake.add_job(job_id=JOB, state="Completed", progress=100)
     if fault:
         fake.inject(fault, times=None)
     environment = os.environ | {"MILVUS_URI": fake.public_uri, "MILVUS_TOKEN": TOKEN}

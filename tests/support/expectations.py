@@ -9,11 +9,29 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+import grpc
 from recordings import Recording
 from tables import rows
 
 import milvus_import
-from milvus_import import MilvusImportError
+from milvus_import import (
+    AccessDeniedError,
+    CallError,
+    DeadlineExceededError,
+    MilvusImportError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnsupportedServerError,
+)
+
+CLASSES: dict[grpc.StatusCode, type[CallError]] = {
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+    grpc.StatusCode.PERMISSION_DENIED: AccessDeniedError,
+    grpc.StatusCode.UNAUTHENTICATED: UnauthenticatedError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.UNIMPLEMENTED: UnsupportedServerError,
+}
+"""The class of an error; of every other status code it is CallError."""
 
 
 class Expected(NamedTuple):

@@ -10,11 +10,10 @@ import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from milvus_import import (
     AccessDeniedError,
-    ClientClosedError,
     ImportClient,
     ImportFailedError,
     ImportJob,
@@ -26,10 +25,7 @@ from milvus_import import (
     WaitTimeoutError,
 )
 
-Kind = Literal[
-    "watch", "wait", "wait-progress", "wait_all", "wait_all-progress", "watch_all", "all"
-]
-KINDS: tuple[Kind, ...] = (
+KINDS = (
     *("watch", "wait", "wait", "wait", "wait-progress"),
     *("wait_all", "wait_all-progress", "watch_all", "all"),
 )
@@ -103,24 +99,20 @@ FAULTS = (
 class Run:
     """One follower: what it has seen, and how it ends."""
 
-    def __init__(self, world: World, client: ImportClient, kind: Kind) -> None:
+    def __init__(self, world: World, client: ImportClient, kind: str) -> None:
         rng = world.rng
         self.world = world
         self.client = client
-        self.kind: Kind = kind
+        self.kind = kind
         self.job_ids: list[str] = []
-        self.seen: dict[str, int] = {}
         self.last: dict[str, ImportProgressData | ImportJob] = {}
+        """The last state that it has seen of each job."""
         self.awaited = True
         """Whether it is not pausing between two steps."""
         self.cancelled = False
-        self.closed = False
-        """Whether the client has been closed, and so ends it."""
         self.floor = dict(world.committed)
-        loop = asyncio.get_running_loop()
-        self.started = loop.time()
+        self.started = asyncio.get_running_loop().time()
         self.timeout: float | None = None
-        self.raises_at = -1
         self.retries = 0
         live = world.live
         if kind in {"watch", "wait", "wait-progress"}:
@@ -130,37 +122,23 @@ class Run:
         if rng.random() < 0.2:
             self.timeout = rng.choice([0.0, *(rng.uniform(0.5, 60.0) for _ in range(4))])
             self.timeout *= world.unit
-        if rng.random() < 0.1:
-            self.raises_at = rng.randrange(1, 4)
+        self.raises_at = rng.randrange(1, 4) if rng.random() < 0.1 else -1
         self.until: Any = "completed" if rng.random() < 0.8 else "uncommitted"
         self.max_outage = None if rng.random() < 0.8 else 3.0 * world.unit
         self.task = asyncio.create_task(self._run())
 
-    @property
-    def options(self) -> dict[str, Any]:
-        interval = self.world.unit * 2
-        options: dict[str, Any] = {"interval": interval, "on_retry": self._on_retry}
-        if self.timeout is not None:
-            options["timeout"] = self.timeout
-        if self.max_outage is not None:
-            options["max_outage"] = self.max_outage
-        return options
-
     def see(self, job: ImportProgressData | ImportJob) -> None:
         """Check one state that the follower delivers."""
-        version = job.progress
+        version, before = job.progress, self.last.get(job.job_id)
         state, newest = self.world.states[job.job_id]
         assert version <= newest
-        before = self.seen.get(job.job_id)
-        assert before is None or version > before, f"{self.kind}: {version} after {before}"
+        assert before is None or version > before.progress, f"{self.kind}: {job} after {before}"
+        assert before is None or not before.state.done, f"{self.kind}: a state after the end"
         assert version >= self.floor.get(job.job_id, 0), f"{self.kind}: older than its commit"
         if version == newest:  # the public service reports fewer states
             assert job.state.done == (state not in RUNNING)
-        earlier = self.last.get(job.job_id)
-        assert earlier is None or not earlier.state.done, f"{self.kind}: a state after the end"
-        self.seen[job.job_id] = version
         self.last[job.job_id] = job
-        if self.raises_at >= 0 and len(self.seen) >= self.raises_at:
+        if 0 <= self.raises_at <= len(self.last):
             raise CallbackError
 
     def check_is_current(self) -> None:
@@ -169,13 +147,14 @@ class Run:
             return
         if self.max_outage is not None:
             return  # some jobs may have ended with an error, which is raised at the end
-        for job_id in self.job_ids or self.seen:
+        for job_id in self.job_ids or self.last:
             last = self.last.get(job_id)
             waits = self.kind == "wait_all-progress" and self.until == "uncommitted"
             ended = waits and last is not None and last.state is ImportState.UNCOMMITTED
             if job_id not in self.world.deleted and not ended:
                 newest = self.world.states[job_id][1]
-                assert self.seen.get(job_id) == newest, f"{self.kind} has lost {newest}"
+                assert last is not None, f"{self.kind} has lost {newest}"
+                assert last.progress == newest, f"{self.kind} has lost {newest}"
 
     def _on_retry(self, error: MilvusImportError, outage: float) -> None:
         assert error.__traceback__ is None
@@ -197,56 +176,50 @@ class Run:
         except asyncio.CancelledError:
             assert self.cancelled
             raise
-        except ClientClosedError:
-            assert self.closed
-            return "closed"
         except MilvusImportError as error:
             self._check_error(error)
             return type(error).__name__
         return "end"
 
     async def _follow(self) -> None:
-        client, world = self.client, self.world
-        if self.kind == "watch":
-            await self._iterate(client.watch(self.job_ids[0], **self.options))
-            state, version = world.states[self.job_ids[0]]
-            assert (str(self.last[self.job_ids[0]].state), self.seen[self.job_ids[0]]) == (
-                state,
-                version,
+        client, ids = self.client, self.job_ids
+        options: dict[str, Any] = {"interval": self.world.unit * 2, "on_retry": self._on_retry}
+        if self.timeout is not None:
+            options["timeout"] = self.timeout
+        if self.max_outage is not None:
+            options["max_outage"] = self.max_outage
+        if self.kind in {"watch", "watch_all", "all"}:
+            await self._iterate(
+                client.watch(ids[0], **options)
+                if self.kind == "watch"
+                else client.watch_all(ids or None, **options)
             )
-        elif self.kind in {"wait", "wait-progress"}:
-            [job_id] = self.job_ids
-            on_progress = self.see if self.kind == "wait-progress" else None
-            result = await client.wait(
-                job_id, until=self.until, on_progress=on_progress, **self.options
-            )
-            self._check_result(result)
-        elif self.kind in {"wait_all", "wait_all-progress"}:
-            on_job = self.see if self.kind == "wait_all-progress" else None
-            outcomes = await client.wait_all(
-                self.job_ids, until=self.until, on_progress=on_job, **self.options
-            )
-            assert list(outcomes) == self.job_ids
-            for outcome in outcomes.values():
-                if isinstance(outcome, ImportProgressData):
-                    self._check_result(outcome)
-                else:
-                    self._check_error(outcome)
-        elif self.kind == "watch_all":
-            await self._iterate(client.watch_all(self.job_ids, **self.options))
+            for job_id in ids:
+                last = self.last.get(job_id)
+                if self.kind == "watch" or job_id not in self.world.deleted:
+                    assert last is not None
+                    assert last.state.done
+                    assert last.progress == self.world.states[job_id][1]
+            return
+        options["until"] = self.until
+        options["on_progress"] = self.see if self.kind.endswith("progress") else None
+        if len(ids) == 1 and "all" not in self.kind:
+            outcomes: Any = {ids[0]: await client.wait(ids[0], **options)}
         else:
-            await self._iterate(client.watch_all(**self.options))
+            outcomes = await client.wait_all(ids, **options)
+        assert list(outcomes) == ids
+        for outcome in outcomes.values():
+            if isinstance(outcome, ImportProgressData):
+                self._check_result(outcome)
+            else:
+                self._check_error(outcome)
 
     async def _iterate(self, watch: Any) -> None:
         """Iterate with pauses; leave some watches to the garbage collector, at any step."""
         rng = self.world.rng
         leaves_at = rng.randrange(1, 6) if rng.random() < 0.2 else 0
         steps = 0
-        while True:
-            try:
-                job = await anext(watch)
-            except StopAsyncIteration:
-                break
+        while (job := await anext(watch, None)) is not None:
             self.see(job)
             steps += 1
             if steps == leaves_at:
@@ -255,17 +228,12 @@ class Run:
                 self.awaited = False
                 await asyncio.sleep(rng.uniform(0.0, 8.0) * self.world.unit)
                 self.awaited = True
-        if self.kind == "watch_all":
-            for job_id in self.job_ids:
-                if job_id not in self.world.deleted:
-                    assert self.last[job_id].state.done
 
     def _check_result(self, progress: ImportProgressData) -> None:
         reached = {"Completed"} if self.until == "completed" else {"Completed", "Uncommitted"}
         assert str(progress.state) in reached
         state, version = self.world.states[progress.job_id]
-        assert progress.progress <= version
-        assert progress.progress >= self.floor.get(progress.job_id, 0)
+        assert self.floor.get(progress.job_id, 0) <= progress.progress <= version
         if progress.state is ImportState.COMPLETED:
             assert (state, version) == ("Completed", progress.progress)
 
@@ -276,14 +244,14 @@ class Run:
         if isinstance(error, WaitTimeoutError):
             assert self.timeout is not None
             assert elapsed >= self.timeout - 1e-6
-            assert not self.exact or self.timeout == 0 or elapsed <= self.timeout + 1e-6
+            # In virtual time, without pauses, time limits expire exactly.
+            exact = world.unit == 1.0 and "wait" in self.kind and self.timeout > 0
+            assert not exact or elapsed <= self.timeout + 1e-6
         elif isinstance(error, ImportFailedError):
             assert error.job_id is not None
             assert world.states[error.job_id] == ("Failed", error.progress.progress)
         elif isinstance(error, JobNotFoundError):
             assert error.job_id in world.deleted
-        elif isinstance(error, ClientClosedError):
-            assert self.closed
         elif isinstance(error, (AccessDeniedError, UnsupportedServerError)):
             assert self.kind == "all"  # only its jobs are those of the list
         else:
@@ -291,16 +259,15 @@ class Run:
             assert error.outage is not None
             assert error.outage >= self.max_outage
 
-    @property
-    def exact(self) -> bool:
-        """Whether time limits expire exactly: in virtual time, without pauses."""
-        return self.world.unit == 1.0 and self.kind not in {"watch", "watch_all", "all"}
-
 
 class Crowd:
     """Keeps a number of followers while jobs, faults and followers change at random."""
 
-    def __init__(self, world: World, client: ImportClient, followers: int, jobs: int) -> None:
+    def __init__(
+        self, world: World, client: ImportClient, *, followers: int, jobs: int, commits: bool
+    ) -> None:
+        """``commits``: the client commits jobs as well."""
+        self.commits: set[asyncio.Task[None]] | None = set() if commits else None
         self.world = world
         self.client = client
         self.followers = followers
@@ -335,21 +302,16 @@ class Crowd:
             ends = rng.random() < 0.15
             world.change(rng.choice(world.live), rng.choice(ENDS if ends else RUNNING))
         elif chance < 0.56 and self.runs:
-            self.cancel(rng.choice(self.runs))
+            run = rng.choice(self.runs)
+            run.cancelled = run.cancelled or run.task.cancel()
         elif chance < 0.57 and len(world.live) > 1:
             world.delete(rng.choice(world.live))
-        elif chance < 0.60 and world.live:
-            self.commit(rng.choice(world.live))
+        elif chance < 0.60 and world.live and self.commits is not None:
+            commit = asyncio.create_task(self.client.commit_import(rng.choice(world.live)))
+            self.commits.add(commit)
+            commit.add_done_callback(self.commits.discard)
         elif chance < 0.61:
             cancel_one_request(rng)
-
-    def cancel(self, run: Run) -> None:
-        if not run.task.done():
-            run.cancelled = True
-            run.task.cancel()
-
-    def commit(self, job_id: str) -> None:
-        """Change a job by a commit of this client."""
 
     async def calm(self) -> None:
         """End all faults and changes; then each follower must have the last state."""
@@ -368,7 +330,7 @@ class Crowd:
             tasks = [run.task for run in self.runs]
             _, pending = await asyncio.wait(tasks, timeout=self.world.end_seconds)
             stuck = [run for run in self.runs if run.task in pending]
-            assert not stuck, [(run.kind, run.job_ids, run.seen) for run in stuck]
+            assert not stuck, [(run.kind, run.job_ids, run.last) for run in stuck]
         self._collect()
 
     def _collect(self) -> None:
@@ -379,11 +341,11 @@ class Crowd:
             self.ends[end] = self.ends.get(end, 0) + 1
 
 
-def cancel_one_request(rng: random.Random) -> None:
+def cancel_one_request(rng: random.Random | None = None) -> bool:
     """Cancel the task of one poll, as asyncio.run does with all tasks at its end."""
     polls = [task for task in asyncio.all_tasks() if "Services.call" in repr(task.get_coro())]
-    if polls:
-        rng.choice(sorted(polls, key=lambda task: task.get_name())).cancel()
+    chosen = sorted(polls, key=lambda task: task.get_name())
+    return bool(chosen) and (rng or random).choice(chosen).cancel()
 
 
 def left_behind(client: ImportClient, runs: Sequence[Run] = ()) -> dict[str, Any]:

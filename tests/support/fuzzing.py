@@ -8,8 +8,8 @@ from typing import Any
 
 import oracle
 from google.protobuf.message import DecodeError
+from recordings import OLDER, load
 from replay import METHODS, PUBLIC
-from vectors import load
 
 from milvus_import import CallError, ImportJob, MilvusImportError
 from milvus_import._connection._base import Method
@@ -54,9 +54,9 @@ def fuzz(count: int, *, seed: int = 1) -> Fuzzed:
 def _seeds() -> dict[str, list[bytes]]:
     """Return the recorded replies of each method; ListImportTasks lists recorded jobs."""
     seeds: dict[str, list[bytes]] = {method.path: [b""] for method in FUZZED}
-    for vector in load():
+    for vector in load(*OLDER):
         if vector.reply_bytes is not None:
-            seeds.setdefault(vector.method.removeprefix("/"), []).append(vector.reply_bytes)
+            seeds.setdefault(vector.path.removeprefix("/"), []).append(vector.reply_bytes)
     state, jobs = METHODS[PUBLIC + "GetImportState"][1], METHODS[PUBLIC + "ListImportTasks"][1]
     states = [state.FromString(reply) for reply in seeds[_public.METHODS[GET_PROGRESS].path]]
     seeds[_public.METHODS[LIST_JOBS].path] += [

@@ -14,19 +14,18 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import grpc
-import grpc.aio
+from replay import PROXY, PUBLIC, Replay, ok
 
 from milvus_import import ImportClient, MilvusImportError
 from milvus_import_pb import internal_pb2, milvus_pb2
 
 _MB = 1_000_000
-_PROGRESS = "/milvus.proto.proxy.Proxy/GetImportProgress"
-_STATE = "/milvus.proto.milvus.MilvusService/GetImportState"
-_LIST = "/milvus.proto.proxy.Proxy/ListImports"
-_UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+_PROGRESS = PROXY + "GetImportProgress"
+_STATE = PUBLIC + "GetImportState"
+_LIST = PROXY + "ListImports"
 
 
 class Hostile(NamedTuple):
@@ -80,26 +79,10 @@ async def serve(name: str) -> None:
     """Serve one reply; print the port and the size."""
     hostile = REPLIES[name]
     reply = hostile.reply()
-
-    class Handler(grpc.GenericRpcHandler):
-        def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-            if handler_call_details.method != hostile.path:
-                return None
-
-            async def respond(request: bytes, context: object) -> bytes:
-                return reply
-
-            return cast("Any", grpc.unary_unary_rpc_method_handler(respond))
-
-    server = grpc.aio.server(
-        options=_UNLIMITED, compression=grpc.Compression.Gzip if hostile.gzip else None
-    )
-    server.add_generic_rpc_handlers((Handler(),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    print(json.dumps([port, len(reply)]), flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    await server.stop(None)
+    gzip = grpc.Compression.Gzip if hostile.gzip else None
+    async with Replay({hostile.path: ok(reply)}, compression=gzip) as server:
+        print(json.dumps([server.port, len(reply)]), flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
 async def _longest_pause(stop: asyncio.Event) -> float:
@@ -122,7 +105,7 @@ async def measure(name: str) -> dict[str, Any]:
     # Memory that the process needs in any case: the modules and gRPC's threads.
     internal_pb2.ListImportsResponse().SerializeToString()
     milvus_pb2.GetImportStateResponse().SerializeToString()
-    command = [sys.executable, "-P", __file__, name, "serve"]
+    command = [sys.executable, __file__, name, "serve"]
     with subprocess.Popen(  # noqa: ASYNC220 - nothing is measured yet
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as server:

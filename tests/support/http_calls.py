@@ -37,19 +37,9 @@ class Response:
         return self.envelope["code"], self.envelope["message"]
 
 
-async def send(
-    uri: str,
-    path: str,
-    body: bytes = b"",
-    *,
-    method: str = "POST",
-    headers: dict[str, str] | None = None,
-    context: ssl.SSLContext | None = None,
-) -> Response:
-    """Send one request on a connection of its own."""
-    return await asyncio.to_thread(
-        _send, uri, path, body, method=method, headers=headers or {}, context=context
-    )
+async def send(uri: str, path: str, body: bytes = b"", **options: Any) -> Response:
+    """Send one request on a connection of its own; the options are those of ``_send``."""
+    return await asyncio.to_thread(_send, uri, path, body, **options)
 
 
 async def post(uri: str, method: str, body: object = None, **headers: str) -> Response:
@@ -64,9 +54,9 @@ def _send(
     path: str,
     body: bytes,
     *,
-    method: str,
-    headers: dict[str, str],
-    context: ssl.SSLContext | None,
+    method: str = "POST",
+    headers: dict[str, str] | None = None,
+    context: ssl.SSLContext | None = None,
 ) -> Response:
     parts = urlsplit(uri)
     assert parts.hostname is not None
@@ -76,7 +66,7 @@ def _send(
         else http.client.HTTPSConnection(parts.hostname, parts.port, timeout=20, context=context)
     )
     try:
-        connection.request(method, path, body, headers)
+        connection.request(method, path, body, headers or {})
         response = connection.getresponse()
         return Response(response.status, response.headers, response.read())
     finally:

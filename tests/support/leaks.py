@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +21,6 @@ from milvus_import._connection._grpc import GrpcConnection
 # The tasks of a server in the same loop start and end at any time.
 _SERVERS_TASK = r"AioServer|server\.pyx"
 _SLEEP = "_set_result_unless_cancelled"  # of asyncio.sleep, whose task is found anyway
-
-
-@dataclass(slots=True)
-class Holdings:
-    """What the process holds at one moment."""
-
-    tasks: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
-    timers: set[asyncio.TimerHandle] = field(default_factory=set[asyncio.TimerHandle])
-    calls: set[grpc.aio.Call] = field(default_factory=set[grpc.aio.Call])
-    descriptors: set[str] = field(default_factory=set[str])
-
-    def beyond(self, before: Holdings) -> dict[str, Any]:
-        """Return what was not there before."""
-        more = {
-            "tasks": self.tasks - before.tasks,
-            "timers": self.timers - before.timers,
-            "calls": self.calls - before.calls,
-            "descriptors": self.descriptors - before.descriptors,
-        }
-        return {kind: things for kind, things in more.items() if things}
 
 
 def alive(kind: type) -> int:
@@ -68,19 +47,22 @@ def _done(call: grpc.aio.Call) -> bool:
         return True
 
 
-def holdings() -> Holdings:
+def holdings() -> dict[str, set[Any]]:
+    """Return what the process holds: tasks, timers, calls and descriptors."""
     loop = asyncio.get_running_loop()
     timers: list[asyncio.TimerHandle] = getattr(loop, "_scheduled", [])  # uvloop shows none
     gc.collect()
-    calls = {
-        thing for thing in gc.get_objects() if isinstance(thing, grpc.aio.Call) and not _done(thing)
+    calls = [thing for thing in gc.get_objects() if isinstance(thing, grpc.aio.Call)]
+    return {
+        "tasks": {t for t in asyncio.all_tasks(loop) if not re.search(_SERVERS_TASK, repr(t))},
+        "timers": {t for t in timers if not (t.cancelled() or _SLEEP in repr(t))},
+        "calls": {call for call in calls if not _done(call)},
+        "descriptors": {*descriptors()},
     }
-    return Holdings(
-        {task for task in asyncio.all_tasks(loop) if not re.search(_SERVERS_TASK, repr(task))},
-        {timer for timer in timers if not (timer.cancelled() or _SLEEP in repr(timer))},
-        calls,
-        descriptors(),
-    )
+
+
+def _added(before: dict[str, set[Any]]) -> dict[str, set[Any]]:
+    return {kind: new for kind, things in holdings().items() if (new := things - before[kind])}
 
 
 def connection(client: ImportClient) -> GrpcConnection:
@@ -106,13 +88,13 @@ async def nothing_left(*, immediately: bool = False) -> AsyncGenerator[None, Non
     """
     before = holdings()
     yield
-    left = holdings().beyond(before)
+    left = _added(before)
     assert not immediately or left.keys() <= {"descriptors"}, left
     end = time.monotonic() + GUARD
     while left:
         assert time.monotonic() < end, left
         await asyncio.sleep(0.02)
-        left = holdings().beyond(before)
+        left = _added(before)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from instrumenting import instrument
 from servers import Gate
 from times import SCALE, until
 
-from milvus_import import ImportClient, ImportJob, ImportProgressData, Service
+from milvus_import import ImportClient, Service
 from milvus_import.testing import FakeMilvus
 
 DEADLINE = 60.0 * SCALE
@@ -27,14 +27,13 @@ IDS = ("1", "2", "3")
 INTERVAL = 0.02
 
 Request = Callable[[], Coroutine[Any, Any, object]]
-Leave = asyncio.Event
-"""Set at the moment at which the callers leave."""
+Leave = list[Callable[[], object]]
+"""What lets each of the callers leave, all at the same moment."""
 
 
 async def by_task_cancel(request: Request, leave: Leave) -> str:
     task = asyncio.create_task(request())
-    await leave.wait()
-    task.cancel()
+    leave.append(task.cancel)
     await asyncio.wait({task})
     return "left" if task.cancelled() else repr(task.exception())
 
@@ -43,82 +42,59 @@ async def by_asyncio_timeout(request: Request, leave: Leave) -> str:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(None) as limit:
-            expiring = asyncio.create_task(after(leave, lambda: limit.reschedule(loop.time())))
+            leave.append(lambda: limit.reschedule(loop.time()))
             await request()
-            expiring.cancel()
     except TimeoutError as error:
         return "left" if type(error) is TimeoutError else repr(error)
     return "not left"
 
 
 async def by_task_group(request: Request, leave: Leave) -> str:
+    left = asyncio.get_running_loop().create_future()
+    leave.append(lambda: left.set_exception(KeyError()))
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(request())
-            await leave.wait()
-            raise KeyError
+            await left
     except ExceptionGroup as errors:
         return "left" if [*map(type, errors.exceptions)] == [KeyError] else repr(errors)
+    return "not left"
 
 
 async def by_anyio_scope(request: Request, leave: Leave) -> str:
     with anyio.CancelScope() as scope:
-        cancelling = asyncio.create_task(after(leave, scope.cancel))
+        leave.append(scope.cancel)
         await request()
-        cancelling.cancel()
     return "left" if scope.cancelled_caught else "not left"
 
 
-async def after(leave: Leave, act: Callable[[], object]) -> None:
-    await leave.wait()
-    act()
+WAYS: tuple[Callable[[Request, Leave], Awaitable[str]], ...] = (
+    *(by_task_cancel, by_asyncio_timeout, by_task_group, by_anyio_scope),
+)
 
 
-WAYS = (by_task_cancel, by_asyncio_timeout, by_task_group, by_anyio_scope)
+def followers(client: ImportClient, progressed: set[object]) -> dict[str, Request]:
+    """The methods that follow jobs which never end; each adds an object at its first progress."""
 
+    async def watch(watch: Any) -> None:
+        me = object()
+        async for _ in watch:
+            progressed.add(me)
 
-class Followers:
-    """The methods that follow jobs which never end; each reports its first progress."""
+    async def wait(wait: Callable[..., Any], job_ids: Any) -> None:
+        me = object()
 
-    def __init__(self, client: ImportClient) -> None:
-        self.client = client
-        self.with_progress = 0
+        def on_progress(_: object) -> None:
+            progressed.add(me)
 
-    async def watch(self) -> None:
-        seen = self._first()
-        async for _ in self.client.watch("1", interval=INTERVAL):
-            seen()
+        await wait(job_ids, interval=INTERVAL, on_progress=on_progress)
 
-    async def wait(self) -> None:
-        seen = self._first()
-
-        def on_progress(_: ImportProgressData) -> None:
-            seen()
-
-        await self.client.wait("1", interval=INTERVAL, on_progress=on_progress)
-
-    async def watch_all(self) -> None:
-        seen = self._first()
-        async for _ in self.client.watch_all(IDS, interval=INTERVAL):
-            seen()
-
-    async def wait_all(self) -> None:
-        seen = self._first()
-
-        def on_progress(_: ImportJob) -> None:
-            seen()
-
-        await self.client.wait_all(IDS, interval=INTERVAL, on_progress=on_progress)
-
-    def _first(self) -> Callable[[], None]:
-        """Return a function that counts only its first call."""
-        calls: list[None] = []
-
-        def seen() -> None:
-            self.with_progress += not calls
-            calls.append(None)
-
-        return seen
+    return {
+        "watch": lambda: watch(client.watch("1", interval=INTERVAL)),
+        "wait": lambda: wait(client.wait, "1"),
+        "watch_all": lambda: watch(client.watch_all(IDS, interval=INTERVAL)),
+        "wait_all": lambda: wait(client.wait_all, IDS),
+    }
 
 
 async def run(instrumentation: str, service: Service) -> dict[str, Any]:
@@ -134,25 +110,22 @@ async def run(instrumentation: str, service: Service) -> dict[str, Any]:
 
 async def leave_all(client: ImportClient, gate: Gate) -> dict[str, Any]:
     """Start every method in every way, let all callers leave during an RPC; return how it ended."""
-    followers, leave = Followers(client), asyncio.Event()
-    following = (followers.watch, followers.wait, followers.watch_all, followers.wait_all)
+    leave: Leave = []
+    progressed = set[object]()
     calls: dict[str, Request] = {
         "get_import_progress": lambda: client.get_import_progress("1"),
         "list_imports": lambda: client.list_imports("books"),
         "create_import": lambda: client.create_import("books", ["a.parquet"]),
         "check": client.check,
     }
-    tasks = start(leave, {method.__name__: method for method in following})
-    await until(lambda: followers.with_progress == len(tasks))
+    tasks = start(leave, followers(client, progressed))
+    await until(lambda: len(progressed) == len(tasks))
     gate.hold()
     tasks |= start(leave, calls)
-    singles = len(WAYS) * len(calls)
-    await until(lambda: gate.held.total() > singles)
+    await until(lambda: gate.held.total() > len(WAYS) * len(calls))
     await asyncio.sleep(10 * INTERVAL * SCALE)  # the polls of all followers are in flight too
     held = +gate.held
-    leave.set()
-    await asyncio.wait(tasks.values(), timeout=GUARD)
-    ends = {name: ended(task) for name, task in tasks.items()}
+    ends = await leave_now(leave, tasks)
     gate.release()
     await until(lambda: not gate.held.total())
     for task in tasks.values():
@@ -162,12 +135,19 @@ async def leave_all(client: ImportClient, gate: Gate) -> dict[str, Any]:
 
 
 def start(leave: Leave, requests: dict[str, Request]) -> dict[str, asyncio.Task[str]]:
-    ways: dict[str, Callable[[Request, Leave], Awaitable[str]]] = {w.__name__: w for w in WAYS}
     return {
-        f"{name} {way_name}": asyncio.ensure_future(way(request, leave))
+        f"{name} {way.__name__}": asyncio.ensure_future(way(request, leave))
         for name, request in requests.items()
-        for way_name, way in ways.items()
+        for way in WAYS
     }
+
+
+async def leave_now(leave: Leave, tasks: dict[str, asyncio.Task[str]]) -> dict[str, str]:
+    """Let all callers leave; return how each ended, "left" if it left."""
+    for act in leave:
+        act()
+    await asyncio.wait(tasks.values(), timeout=GUARD)
+    return {name: ended(task) for name, task in tasks.items()}
 
 
 def ended(task: asyncio.Task[str]) -> str:
@@ -175,8 +155,7 @@ def ended(task: asyncio.Task[str]) -> str:
         return "hangs"
     if task.cancelled():
         return "CancelledError"
-    error = task.exception()
-    return task.result() if error is None else repr(error)
+    return task.result() if task.exception() is None else repr(task.exception())
 
 
 if __name__ == "__main__":

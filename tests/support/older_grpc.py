@@ -51,7 +51,7 @@ LIMITS = (
         GRPCIO < (1, 80),
         "below grpcio 1.80, the text for a web page is that of a broken connection, Stream removed",
         r"::test_fault_shows_what_its_row_states\[web-page-"
-        r"|::test_response_of_a_gateway\[a web page\]"
+        r"|::test_response_of_a_gateway\[a web page-"
         r"|::test_auto_reads_from_the_public_service_if_the_internal_one_is_not_routed\["
         r"|::test_response_that_is_not_of_milvus_is_an_outage_of_a_known_server"
         r"\[grpc-(page|other JSON)-",

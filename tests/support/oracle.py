@@ -18,16 +18,8 @@ from milvus_import import (
 
 DIGITS = frozenset("0123456789")
 INTERNAL_STATES = (
-    "None",
-    "Pending",
-    "PreImporting",
-    "Importing",
-    "Failed",
-    "Completed",
-    "IndexBuilding",
-    "Sorting",
-    "Uncommitted",
-    "Committing",
+    *("None", "Pending", "PreImporting", "Importing", "Failed", "Completed"),
+    *("IndexBuilding", "Sorting", "Uncommitted", "Committing"),
 )
 PUBLIC_STATES = {
     0: "Pending",
@@ -121,21 +113,19 @@ def _internal_state(number: int) -> str:
     return INTERNAL_STATES[number] if 0 <= number < len(INTERNAL_STATES) else str(number)
 
 
+_FIELDS = ["progress", "complete_time", "imported_rows", "total_rows", "reason"]
+
+
 def _internal(reply: Any, job_id: str) -> dict[str, Any]:
+    def fields(message: Any, *more: str) -> dict[str, Any]:
+        return {name: getattr(message, name) for name in (*_FIELDS, *more)}
+
     tasks = reply.task_progresses
-    same = "file_name file_size progress complete_time state imported_rows total_rows reason"
-    return {
-        "collection_name": reply.collection_name,
+    return fields(reply, "collection_name", "create_time") | {
         "job_id": job_id,
-        "complete_time": reply.complete_time,
         "state": _internal_state(reply.state),
-        "progress": reply.progress,
-        "imported_rows": reply.imported_rows,
-        "total_rows": reply.total_rows,
-        "reason": reply.reason,
         "file_size": sum(task.file_size for task in tasks),
-        "details": [{name: getattr(task, name) for name in same.split()} for task in tasks],
-        "create_time": reply.create_time,
+        "details": [fields(task, "file_name", "file_size", "state") for task in tasks],
         "service": "internal",
     }
 
@@ -151,16 +141,14 @@ def _public(reply: Any, job_id: str) -> dict[str, Any]:
         percent = "100" if state == "Completed" else "0"
     digits = percent.removeprefix("-")
     is_number = 0 < len(digits) <= 19 and set(digits) <= DIGITS
-    return {
+    return dict.fromkeys(("total_rows", "file_size"), 0) | {
         "collection_name": infos.get("collection", ""),
         "job_id": job_id,
         "complete_time": "",
         "state": state,
         "progress": int(percent) if is_number else 0,
         "imported_rows": reply.row_count,
-        "total_rows": 0,
         "reason": reason,
-        "file_size": 0,
         "details": [],
         "create_time": _time(reply.create_ts),
         "service": "public",

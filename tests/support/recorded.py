@@ -6,19 +6,18 @@ import base64
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
 import grpc
 import grpc.aio
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from http_calls import PREFIX, send
+from recordings import Failure, Recording
 from replay import METHODS
-from vectors import FOLDER
 
 from milvus_import.testing import FakeFile, FakeMilvus
-from milvus_import_pb import internal_pb2
 
 Comparison = Literal["equal", "differs", "no answer", "not an import request", "request cut"]
 
@@ -46,16 +45,15 @@ _GRPC_CREDENTIALS = {
     "bearer": "Bearer " + base64.b64encode(ROOT.encode()).decode(),
     "not base64": "???",
 }
-_STATES = {"ImportPending": "Pending", "ImportStarted": "Importing", "ImportCompleted": "Completed"}
+_LISTED = (None, Failure("no ids", ""))
+_FAULTS = {
+    "proxy-not-ready": "Proxy is not ready",
+    "not-ready": "Abnormal",
+    "rate-limit": "error_code: RateLimit",
+}
 _WORK_DONE = {"importedRows", "totalRows", "rowCount"}
 """How far a job is: not compared, as the steps of the percentages are not simulated."""
 _FILE_PROGRESS = {*_WORK_DONE, "progress", "completeTime", "state", "fileSize"}
-
-
-def load(version: str) -> list[dict[str, Any]]:
-    """Return the recorded entries of a server."""
-    path = FOLDER / f"milvus-{version}.json"
-    return cast("list[dict[str, Any]]", json.loads(path.read_text("utf-8"))["entries"])
 
 
 def masked(value: Any) -> Any:
@@ -74,17 +72,20 @@ class Replay:
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """What the answers so far have said about each job."""
 
-    async def compare(self, entry: dict[str, Any]) -> tuple[Comparison, Any, Any]:
+    async def compare(self, recording: Recording) -> tuple[Comparison, Any, Any]:
         """Return how the fake's answer compares with the recorded one, and both answers."""
+        entry = recording.entry
         left_out = _left_out(entry)
         if left_out is not None:
             return left_out, None, None
-        self._prepare(entry)
-        recorded, answer = (
-            (_rest(entry), await self._send(entry))
-            if entry["kind"] == "rest"
-            else (_grpc(entry), await self._call(entry))
-        )
+        self._prepare(recording)
+        if recording.rest:
+            recorded = _comparable(entry["status"], entry["headers"], entry["body"])
+            answer = await self._send(entry)
+        else:
+            status = {"code": recording.code.name, "details": masked(entry["details"])}
+            recorded = status if recording.reply is None else _fields(recording.reply)
+            answer = await self._call(recording)
         for job_id, job in self.fake.jobs.items():
             now = job.peek()
             self.jobs.setdefault(job_id, {}).update(
@@ -92,9 +93,10 @@ class Replay:
             )
         return "equal" if answer == recorded else "differs", recorded, answer
 
-    def _prepare(self, entry: dict[str, Any]) -> None:
+    def _prepare(self, recording: Recording) -> None:
         """Give the fake the state that the real server had."""
-        fake, text = self.fake, str(entry.get("body") or entry.get("details") or "")
+        fake, entry = self.fake, recording.entry
+        text = str(entry.get("body") or entry.get("details") or "")
         fake.clear_faults()
         fake.jobs.clear()
         fake.import_seconds = None
@@ -103,24 +105,20 @@ class Replay:
         is_secured = entry["group"].startswith("auth")
         fake.token = ROOT if is_secured else None
         fake.users = {BOB: set(), IMP: {"books"}, ADM: None} if is_secured else {}
-        reply = _message(entry)
-        if reply is not None:
-            text += str(reply)
+        if not recording.rest:
+            text += str(recording.reply or "")
         fake.max_jobs = 0 if "number of jobs has reached the limit" in text else None
-        if "Proxy is not ready" in text:
-            fake.inject("proxy-not-ready")
-        if "Abnormal" in text:
-            fake.inject("not-ready")
-        if "error_code: RateLimit" in text:
-            fake.inject("rate-limit")
-        for job in _jobs_of(entry, reply):
+        for fault, words in _FAULTS.items():
+            if words in text:
+                fake.inject(fault)
+        for job in _jobs_of(recording):
             job_id = str(job.pop("job_id"))
             self.jobs.setdefault(job_id, {}).update(job)
             self._add(job_id)
         if entry.get("body") == '{"code":0,"data":{"records":[]}}':
             for known in self.jobs:  # a list that the privileges of the user empty
                 self._add(known)
-        job_id = _job_id(entry)
+        job_id = recording.requested_job
         is_unknown = re.search(r"does not exist|not found: importing|strconv", text)
         if job_id.isdecimal() and job_id not in fake.jobs and not is_unknown:
             state = re.search(r"in (?:terminal/committed )?state (\w+)", text)
@@ -155,9 +153,10 @@ class Replay:
             "auto_commit": created.auto_commit,
         }
 
-    async def _call(self, entry: dict[str, Any]) -> dict[str, Any]:
+    async def _call(self, recording: Recording) -> dict[str, Any]:
         """Send a recorded RPC to the fake."""
-        metadata = [tuple(pair) for pair in entry["metadata"]]
+        entry = recording.entry
+        metadata = list(recording.pairs)
         if entry["authorization"]:
             name = entry["label"].removeprefix("grpc ")
             token = _BY_FIRST_WORD.get(name.partition(" ")[0], "")
@@ -167,9 +166,7 @@ class Replay:
         async with grpc.aio.insecure_channel(uri.removeprefix("http://")) as channel:
             method: Any = cast("Any", channel).unary_unary(entry["method"])
             try:
-                reply = await method(
-                    bytes.fromhex(entry["request"]), timeout=TIMEOUT, metadata=metadata
-                )
+                reply = await method(recording.request_bytes, timeout=TIMEOUT, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 return {"code": error.code().name, "details": masked(error.details())}
         if entry["method"] not in METHODS:
@@ -195,94 +192,38 @@ def _bearer(entry: dict[str, Any]) -> str:
     return f"Bearer {token}" if entry["authorization"] and token else ""
 
 
-def _message(entry: dict[str, Any]) -> Any:
-    """Return the recorded reply of an RPC as a message; None if there is none."""
-    if entry["kind"] != "grpc" or entry["reply"] is None or entry["method"] not in METHODS:
-        return None
-    return METHODS[entry["method"]][1].FromString(bytes.fromhex(entry["reply"]))
-
-
-def _job_id(entry: dict[str, Any]) -> str:
-    """Return the id of the job that a request is about, or ""."""
-    if entry["kind"] == "rest":
-        found = re.search(r'"jobId": "([^"]*)"', entry["request_body"] or "")
-        return found[1] if found else ""
-    if entry["method"] not in METHODS:
-        return ""
-    try:
-        request = METHODS[entry["method"]][0].FromString(bytes.fromhex(entry["request"]))
-    except DecodeError:
-        return ""
-    return str(getattr(request, "jobID", "") or getattr(request, "task", ""))
-
-
-def _jobs_of(entry: dict[str, Any], reply: Any) -> Iterator[dict[str, Any]]:
+def _jobs_of(recording: Recording) -> Iterator[dict[str, Any]]:
     """Yield the jobs that an answer reports, as fields of FakeJob."""
-    if entry["kind"] == "rest":
-        envelope: Any = json.loads(entry["body"]) if entry["status"] == 200 else {}
-        data: dict[str, Any] = envelope.get("data", {})
-        rows: list[dict[str, Any]] = data.get("records", [data] if "state" in data else [])
-        for row in rows:
-            files = [
-                FakeFile(file["fileName"][1:-1], file["fileSize"], file["totalRows"])
-                for file in row.get("details", [])
-            ]
-            yield {
-                "job_id": row["jobId"],
-                "collection_name": row["collectionName"],
-                "state": row["state"],
-                "progress": row["progress"],
-                "reason": row.get("reason", ""),
-                **({"files": files} if files or row["state"] == "Completed" else {}),
-            }
+    if not recording.replayed or recording.failure not in _LISTED:
         return
-    if reply is None or reply.status.code:
-        return
-    method = entry["method"].rpartition("/")[2]
-    if method == "GetImportProgress":
-        row = MessageToDict(reply)
-        yield {
-            "job_id": _job_id(entry),
-            "collection_name": reply.collection_name,
-            "state": row.get("state", "None"),
-            "progress": int(reply.progress),
-            "reason": reply.reason,
-            "files": [
-                FakeFile(file.file_name[1:-1], file.file_size, file.total_rows)
-                for file in reply.task_progresses
-            ]
-            or [FakeFile()],
-        }
-    if method == "ListImports":
-        columns = (reply.jobIDs, reply.states, reply.progresses, reply.reasons)
-        for (job_id, state, progress, reason), name in zip(
-            zip(*columns, strict=True), reply.collection_names, strict=True
-        ):
-            yield {
-                "job_id": job_id,
-                "collection_name": name,
-                "state": internal_pb2.ImportJobState.Name(state),
-                "progress": progress,
-                "reason": reason,
-            }
-    tasks = reply.tasks if method == "ListImportTasks" else [reply]
-    for number, task in enumerate(tasks if "State" in method or "Tasks" in method else []):
-        infos = {info.key: info.value for info in task.infos}
-        state = _STATES.get(MessageToDict(task).get("state", "ImportPending"), "Failed")
-        yield {
-            "job_id": _job_id(entry) if method == "GetImportState" else str(number + 1),
-            "progress": int(infos["progress_percent"]),
-            "reason": infos["failed_reason"],
-            # Uncommitted and Committing are reported as failed at 99 percent.
-            **({} if infos["progress_percent"] == "99" and state == "Failed" else {"state": state}),
-        }
+    if recording.call == "list_imports":
+        for number, job in enumerate(recording.jobs):
+            fields = asdict(job) | {"state": str(job.state)}
+            if recording.service == "public":  # of 2.4 and newer: without ids
+                fields = _public_job(fields, str(number + 1))
+            yield fields
+    elif recording.call == "get_import_progress":
+        progress = recording.progress
+        names = ("job_id", "collection_name", "state", "progress", "reason")
+        fields = {name: progress[name] for name in names}
+        files = [
+            FakeFile(file["file_name"][1:-1], file["file_size"], file["total_rows"])
+            for file in progress["details"]
+        ]
+        if recording.service == "public":
+            fields = _public_job(fields, recording.requested_job)
+        elif files or recording.service == "internal" or fields["state"] == "Completed":
+            fields["files"] = files or ([FakeFile()] if recording.service == "internal" else [])
+        yield fields
+
+
+def _public_job(fields: dict[str, Any], job_id: str) -> dict[str, Any]:
+    """Uncommitted and Committing are reported as failed at 99 percent, collections not at all."""
+    unknown = ["collection_name", *(["state"] if fields["state"] == "Uncommitted" else [])]
+    return {name: fields[name] for name in fields if name not in unknown} | {"job_id": job_id}
 
 
 # Answers in a form that can be compared.
-
-
-def _rest(entry: dict[str, Any]) -> dict[str, Any]:
-    return _comparable(entry["status"], entry["headers"], entry["body"])
 
 
 def _comparable(status: int, headers: dict[str, str], body: str) -> dict[str, Any]:
@@ -307,13 +248,9 @@ def _comparable(status: int, headers: dict[str, str], body: str) -> dict[str, An
 def _shape(data: dict[str, Any]) -> dict[str, Any]:
     """Return the names of all members, and the values that do not depend on time."""
     records = [_shape(row) for row in data.get("records", [])]
-    return {
+    names = {"collectionName", "state", "progress", "reason"} & data.keys()
+    return {name: masked(data[name]) for name in names} | {
         "members": sorted(data),
-        **{
-            name: masked(data[name])
-            for name in ("collectionName", "state", "progress", "reason")
-            if name in data
-        },
         "records": sorted(records, key=str),
         "details": _details(data, data.get("details", []), data.get("state", "")),
     }
@@ -329,26 +266,12 @@ def _details(job: dict[str, Any], files: list[dict[str, Any]], state: str) -> An
     return sorted(str((file["fileName"], sorted({*file} - _FILE_PROGRESS))) for file in files)
 
 
-def _grpc(entry: dict[str, Any]) -> dict[str, Any]:
-    reply = _message(entry)
-    if reply is None:
-        return {"code": entry["code"], "details": masked(entry["details"])}
-    return _fields(reply)
-
-
 def _fields(reply: Message) -> dict[str, Any]:
     """Return the fields that a reply sets, and the values that do not depend on time."""
     row = MessageToDict(reply)
-    rows = [
-        (*map(masked, values[:3]), values[3])
-        for values in zip(
-            row.get("states", []),
-            row.get("reasons", []),
-            row.get("collectionNames", []),
-            row.get("progresses", []),
-            strict=True,
-        )
-    ]
+    names = ("states", "reasons", "collectionNames", "progresses")
+    columns = zip(*(row.get(name, []) for name in names), strict=True)
+    rows = [(*map(masked, values[:3]), values[3]) for values in columns]
     return {
         "fields": sorted({*row} - _WORK_DONE - {"taskProgresses"}),
         "status": {name: masked(value) for name, value in row.get("status", {}).items()},

@@ -1,4 +1,4 @@
-"""Recorded requests and responses of real servers (tests/vectors/README.md), read into one form.
+"""Recorded requests and responses (tests/vectors/README.md), read into one form.
 
 What a response means is read here without the package: from the HTTP status, the JSON and the
 protobuf messages alone.
@@ -18,11 +18,13 @@ import grpc
 import oracle
 from google.protobuf.message import DecodeError
 from replay import METHODS, PROXY, PUBLIC, Reply
-from vectors import FOLDER
+from tables import FOLDER
 
 from milvus_import import ImportJob, ImportState
 
 VERSIONS = ("2.5.27", "2.6.19", "3.0.0-beta")
+OLDER = ("grpc-go-2.6.22", "milvus-2.3.5")
+"""The files of a server of Milvus' message types in Go, and of a Milvus with the public service."""
 PREFIX = "/v2/vectordb/jobs/import/"
 
 Call = Literal[
@@ -46,27 +48,31 @@ CALLS: dict[str, tuple[Service, Call]] = {
 }
 """The service, and the method of the client, whose requests go to a path."""
 
+_PREPARES = "not an import: prepares the server"
+_NO_PATH = "a path that no Milvus has and the client does not call"
+_NOT_CALLED = "a method that the client does not call"
+_NO_METHOD = "a method that no gRPC service has and the client does not call"
 LEFT_OUT = {
     "/v1/vector/collections": "not an import: the older REST API",
-    "/v2/vectordb/aliases/create": "not an import: prepares the server",
-    "/v2/vectordb/collections/create": "not an import: prepares the server",
-    "/v2/vectordb/collections/drop": "not an import: prepares the server",
+    "/v2/vectordb/aliases/create": _PREPARES,
+    "/v2/vectordb/collections/create": _PREPARES,
+    "/v2/vectordb/collections/drop": _PREPARES,
     "/v2/vectordb/collections/get_stats": "not an import: counts rows",
-    "/v2/vectordb/databases/create": "not an import: prepares the server",
-    "/v2/vectordb/entities/insert": "not an import: prepares the server",
-    "/v2/vectordb/partitions/create": "not an import: prepares the server",
-    "/v2/vectordb/roles/create": "not an import: prepares the server",
-    "/v2/vectordb/roles/grant_privilege": "not an import: prepares the server",
-    "/v2/vectordb/users/create": "not an import: prepares the server",
-    "/v2/vectordb/users/grant_role": "not an import: prepares the server",
-    PREFIX + "getProgress": "a path that no Milvus has and the client does not call",
-    PREFIX + "nosuch": "a path that no Milvus has and the client does not call",
-    "/grpc.health.v1.Health/Check": "a method that the client does not call",
-    PUBLIC + "Connect": "a method that the client does not call",
-    PUBLIC + "GetVersion": "a method that the client does not call",
-    PUBLIC + "CommitImport": "a method that no gRPC service has and the client does not call",
-    PROXY + "CommitImport": "a method that no gRPC service has and the client does not call",
-    PUBLIC + "Nosuch": "a method that no gRPC service has and the client does not call",
+    "/v2/vectordb/databases/create": _PREPARES,
+    "/v2/vectordb/entities/insert": _PREPARES,
+    "/v2/vectordb/partitions/create": _PREPARES,
+    "/v2/vectordb/roles/create": _PREPARES,
+    "/v2/vectordb/roles/grant_privilege": _PREPARES,
+    "/v2/vectordb/users/create": _PREPARES,
+    "/v2/vectordb/users/grant_role": _PREPARES,
+    PREFIX + "getProgress": _NO_PATH,
+    PREFIX + "nosuch": _NO_PATH,
+    "/grpc.health.v1.Health/Check": _NOT_CALLED,
+    PUBLIC + "Connect": _NOT_CALLED,
+    PUBLIC + "GetVersion": _NOT_CALLED,
+    PUBLIC + "CommitImport": _NO_METHOD,
+    PROXY + "CommitImport": _NO_METHOD,
+    PUBLIC + "Nosuch": _NO_METHOD,
 }
 """Why the entries of a path are not replayed."""
 
@@ -94,6 +100,8 @@ class Recording:
     @property
     def name(self) -> str:
         """The version, the service, the path's last part and the label."""
+        if self.version in OLDER:
+            return f"{self.version}:{self.label}"
         path = self.path.rpartition("/")[2]
         parts = [self.version, self.service, path, *re.findall(r"[a-z0-9]+", self.label.lower())]
         return "-".join(parts if parts[3:4] != [path] else [*parts[:3], *parts[4:]])
@@ -127,14 +135,25 @@ class Recording:
         """Whether the request had credentials."""
         return bool(self.entry["authorization"])
 
+    @property
+    def request_bytes(self) -> bytes:
+        """The message of gRPC."""
+        return bytes.fromhex(self.entry["request"])
+
+    @property
+    def reply_bytes(self) -> bytes | None:
+        """The message of gRPC; None if there is none."""
+        reply = self.entry["reply"]
+        return None if reply is None else bytes.fromhex(reply)
+
     @cached_property
     def request(self) -> Any:
         """The request: JSON of REST, or a message; None if it is not valid."""
         try:
             if self.rest:
                 return json.loads(self.entry["request_body"] or "null")
-            return METHODS[self.path][0].FromString(bytes.fromhex(self.entry["request"]))
-        except (ValueError, DecodeError):
+            return METHODS[self.path][0].FromString(self.request_bytes)
+        except (KeyError, ValueError, DecodeError):
             return None
 
     @cached_property
@@ -143,8 +162,28 @@ class Recording:
         if self.rest:
             body = self.entry["body"]
             return None if body in {None, PAGE_404} else json.loads(body)
-        reply = self.entry["reply"]
-        return None if reply is None else METHODS[self.path][1].FromString(bytes.fromhex(reply))
+        if self.reply_bytes is None or self.path not in METHODS:
+            return None
+        return METHODS[self.path][1].FromString(self.reply_bytes)
+
+    @property
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode[self.entry["code"]]
+
+    @property
+    def grpc_reply(self) -> Reply:
+        return Reply(self.code, self.entry["details"] or "", self.reply_bytes)
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The metadata of the request."""
+        pairs: list[list[str]] = self.entry.get("metadata") or []
+        return [(key, value) for key, value in pairs]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The metadata that decides about the response."""
+        return {key: value for key, value in self.pairs if key in {"cluster", "serverid"}}
 
     @property
     def http_response(self) -> bytes:
@@ -161,20 +200,6 @@ class Recording:
         return f"HTTP/1.1 {self.entry['status']} Status\r\n{head}\r\n".encode() + body
 
     @property
-    def grpc_reply(self) -> Reply:
-        reply = self.entry["reply"]
-        code = grpc.StatusCode[self.entry["code"]]
-        return Reply(
-            code, self.entry["details"] or "", None if reply is None else bytes.fromhex(reply)
-        )
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """The metadata that decides about the response."""
-        pairs: list[list[str]] = self.entry.get("metadata") or []
-        return {key: value for key, value in pairs if key in {"cluster", "serverid"}}
-
-    @property
     def collection(self) -> str | None:
         """The collection whose jobs were listed; None for all jobs."""
         if self.rest:
@@ -183,15 +208,20 @@ class Recording:
         return self.request.collection_name or None
 
     @property
-    def job_id(self) -> str:
-        """The job that the response is about, or else the request, or any."""
+    def requested_job(self) -> str:
+        """The job id of the request, or ""."""
         request: Any = self.request
         if self.rest:
-            data: Any = self.reply and self.reply.get("data")
-            candidates = [_id_in(data), _id_in(request)]
-        else:
-            candidates = [getattr(request, name, "") for name in ("jobID", "task")]
-        return next((str(text) for text in candidates if oracle.is_job_id(str(text))), "42")
+            found = _id_in(request)
+            return found if isinstance(found, str) else ""
+        return str(getattr(request, "jobID", "") or getattr(request, "task", ""))
+
+    @property
+    def job_id(self) -> str:
+        """The job that the response is about, or else the request, or any."""
+        data: Any = self.rest and self.reply and self.reply.get("data")
+        candidates = (str(_id_in(data)), self.requested_job)
+        return next((text for text in candidates if oracle.is_job_id(text)), "42")
 
     @cached_property
     def failure(self) -> Failure | None:
@@ -244,11 +274,8 @@ class Recording:
             return oracle.jobs(self.reply)
         jobs = [
             ImportJob(
-                record["jobId"],
-                record["collectionName"],
-                ImportState(record["state"]),
-                record["progress"],
-                record.get("reason", ""),
+                *(record["jobId"], record["collectionName"], ImportState(record["state"])),
+                *(record["progress"], record.get("reason", "")),
             )
             for record in self.reply["data"]["records"]
         ]
@@ -266,42 +293,29 @@ class Recording:
         """Why the listed jobs failed."""
         if self.failure is not None and self.failure.kind != "no ids":
             return set()
-        if self.rest:
-            reasons = [job.reason for job in self.jobs]
-        elif self.service == "internal":
-            reasons = list(self.reply.reasons)
-        else:
-            infos = [info for task in self.reply.tasks for info in task.infos]
-            reasons = [info.value for info in infos if info.key == "failed_reason"]
-        return {reason for reason in reasons if reason}
+        return {job.reason for job in self.jobs if job.reason}
 
 
 def _id_in(body: Any) -> object:
     return body.get("jobId") if hasattr(body, "get") else None
 
 
+_SHARED = ("progress", "complete_time", "state", "imported_rows", "total_rows", "file_size")
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.title, others))
+
+
 def _rest_progress(data: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "collection_name": data["collectionName"],
-        "job_id": data["jobId"],
-        "complete_time": data["completeTime"],
-        "state": data["state"],
-        "progress": data["progress"],
-        "imported_rows": data["importedRows"],
-        "total_rows": data["totalRows"],
+    def fields(found: dict[str, Any], *more: str) -> dict[str, Any]:
+        return {name: found[_camel(name)] for name in (*_SHARED, *more)}
+
+    return fields(data, "collection_name", "job_id") | {
         "reason": data.get("reason", ""),
-        "file_size": data["fileSize"],
         "details": [
-            {
-                "file_name": group["fileName"],
-                "file_size": group["fileSize"],
-                "progress": group["progress"],
-                "complete_time": group["completeTime"],
-                "state": group["state"],
-                "imported_rows": group["importedRows"],
-                "total_rows": group["totalRows"],
-                "reason": group.get("reason", ""),
-            }
+            fields(group, "file_name") | {"reason": group.get("reason", "")}
             for group in data["details"]
         ],
         "create_time": data.get("createTime", ""),
@@ -309,14 +323,43 @@ def _rest_progress(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def load() -> list[Recording]:
-    return [recording for version in VERSIONS for recording in _read(version)]
+def load(*versions: str) -> list[Recording]:
+    """Return the recordings of these versions, or of all in VERSIONS."""
+    return [recording for version in versions or VERSIONS for recording in _read(version)]
 
 
 def _read(version: str) -> Iterator[Recording]:
-    entries = json.loads((FOLDER / f"milvus-{version}.json").read_text("utf-8"))["entries"]
+    name = version if version in OLDER else f"milvus-{version}"
+    content = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    entries = content["entries"] if "entries" in content else map(_entry, content["vectors"])
     for number, entry in enumerate(entries):
         yield Recording(version, number, entry)
+
+
+def _entry(vector: dict[str, Any]) -> dict[str, Any]:
+    """Return a call of an older file as an entry of the others."""
+    code, details = vector.get("code"), vector.get("details")
+    if code is None:
+        number, details = vector["grpc_code_number"], vector["grpc_message"]
+        code = next(known.name for known in grpc.StatusCode if known.value[0] == number)
+    method = vector.get("method")
+    if method is None:
+        paths = [service + vector["rpc"] for service in (PROXY, PUBLIC)]
+        method = next((path for path in paths if path in METHODS), paths[-1])
+    alternating: list[str] = vector.get("metadata") or []
+    pairs: list[Any] = [*zip(alternating[::2], alternating[1::2], strict=True)]
+    pairs += vector.get("request_metadata") or []
+    return {
+        "kind": "grpc",
+        "label": vector["name"],
+        "method": method,
+        "metadata": pairs,
+        "authorization": bool(pairs),
+        "request": vector["request_hex"],
+        "code": code,
+        "details": details,
+        "reply": (vector.get("reply_hex") or "") if code == "OK" else None,
+    }
 
 
 def names(recordings: list[Recording]) -> list[str]:

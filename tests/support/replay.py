@@ -1,10 +1,8 @@
-"""A server that replies to any method with given bytes, and a port that counts connections."""
+"""A server that replies to any method with given bytes."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
@@ -65,10 +63,12 @@ class Replay(grpc.GenericRpcHandler):
     replies: Table
     received: list[Received] = field(default_factory=list[Received])
     port: int = 0
+    compression: grpc.Compression | None = None
 
     async def __aenter__(self) -> Self:
         self._server = grpc.aio.server(
-            options=[("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1)]
+            options=[("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1)],
+            compression=self.compression,
         )
         self._server.add_generic_rpc_handlers((self,))
         self.port = self._server.add_insecure_port("127.0.0.1:0")
@@ -115,29 +115,3 @@ class Replay(grpc.GenericRpcHandler):
             else f"unknown service {service}"
         )
         return Reply(grpc.StatusCode.UNIMPLEMENTED, text)
-
-
-@dataclass
-class Listener:
-    """A port that accepts, counts and closes connections."""
-
-    port: int
-    connections: int = 0
-
-    @property
-    def uri(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-
-@asynccontextmanager
-async def listening() -> AsyncGenerator[Listener, None]:
-    listener = Listener(0)
-
-    def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        listener.connections += 1
-        writer.close()
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    listener.port = server.sockets[0].getsockname()[1]
-    async with server:
-        yield listener

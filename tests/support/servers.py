@@ -11,7 +11,6 @@ import grpc
 import grpc.aio
 
 from milvus_import.testing._server import settled
-from milvus_import_pb import common_pb2, milvus_pb2
 
 _STATE = "/milvus.proto.milvus.MilvusService/GetImportState"
 _OPTIONS = (
@@ -101,40 +100,3 @@ class Gate(GrpcServer):
             self.held[name] -= was_held
         self.completed[name] += was_held
         return reply
-
-
-class CountingServer(GrpcServer):
-    """``async with CountingServer() as server``; each response takes ``delay`` seconds.
-
-    Every job is Importing until ``released`` is set.
-    """
-
-    def __init__(self, delay: float) -> None:
-        super().__init__()
-        self.most = 0
-        """The largest number of calls in flight, without those that hang."""
-        self.polls: dict[int, list[float]] = {}
-        """When each job was polled, on the event loop's clock."""
-        self.released = False
-        """Whether the jobs are Completed."""
-        self.hanging: set[int] = set()
-        """Jobs whose calls never end."""
-        self._delay = delay
-        self._in_flight = 0
-
-    async def respond(self, path: str, request: bytes, context: Any) -> bytes:
-        assert path == _STATE
-        job = milvus_pb2.GetImportStateRequest.FromString(request).task
-        self.polls.setdefault(job, []).append(asyncio.get_running_loop().time())
-        if job in self.hanging:
-            await asyncio.Event().wait()
-        self._in_flight += 1
-        self.most = max(self.most, self._in_flight)
-        try:
-            await asyncio.sleep(self._delay)
-        finally:
-            self._in_flight -= 1
-        return milvus_pb2.GetImportStateResponse(
-            status=common_pb2.Status(),
-            state=common_pb2.ImportCompleted if self.released else common_pb2.ImportStarted,
-        ).SerializeToString()

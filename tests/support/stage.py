@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import web
 from network import closed_port
-from recordings import PAGE_404, Recording, Service
+from recordings import Recording, Service
 from replay import PROXY, PUBLIC, Replay, ok
 from times import GUARD, SCALE
 
@@ -20,17 +20,16 @@ _SILENCE = 0.2 * SCALE
 """The timeout of a call that receives no response."""
 _NO_CONNECTION = frozenset({"refused", "reset", "silent"})
 _WITH_OWN_CLIENT = _NO_CONNECTION | {"http 404", "grpc UNIMPLEMENTED"}
-_PAGE_404 = web.reply(PAGE_404.encode(), 404, "Content-Type: text/plain")
 _COMPLETED: dict[Service, Any] = {
     "internal": ok(internal_pb2.GetImportProgressResponse(state=internal_pb2.Completed)),
     "public": ok(milvus_pb2.GetImportStateResponse(row_count=1)),
-    "rest": web.reply({"code": 0, "data": {"jobId": "1", "state": "Completed"}}),
+    "rest": web.COMPLETED,
 }
 _PROGRESS = {"internal": PROXY + "GetImportProgress", "public": PUBLIC + "GetImportState"}
 
 
 class Stage:
-    """``async with Stage() as stage``; servers and clients are started when they are needed.
+    """``async with Stage() as stage``; clients are created when they are needed.
 
     Each client has had a successful response, so that no result depends on the order of the calls.
     Where a client that has had one would not be in that situation, ``client()`` returns a new one.
@@ -40,7 +39,7 @@ class Stage:
         self._stack = AsyncExitStack()
         self._clients: dict[tuple[Service, bool], ImportClient] = {}
         self._grpc = await self._stack.enter_async_context(Replay({}))
-        self._web = await self._stack.enter_async_context(web.serving(_PAGE_404))
+        self._web = await self._stack.enter_async_context(web.serving(web.NO_ROUTE))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -61,9 +60,9 @@ class Stage:
             self._serve(recording)
             yield client
 
-    def paths(self) -> list[str]:
-        """Return the paths of the requests to REST since the last recording was served."""
-        return [request.path for request in self._web.requests]
+    def last_path(self) -> str:
+        """Return the path of the last request to REST."""
+        return self._web.requests[-1].path
 
     async def _shared_client(self, recording: Recording) -> ImportClient:
         key = (recording.service, recording.authorized)
@@ -83,7 +82,7 @@ class Stage:
         """Make a server respond as recorded; return its URI."""
         if recording.rest:
             older = recording.path.endswith("get_progress")
-            self._web.replies[:] = [_PAGE_404] * older + [recording.http_response]
+            self._web.replies[:] = [web.NO_ROUTE] * older + [recording.http_response]
             self._web.requests.clear()
             return self._web.uri
         self._grpc.replies = {recording.path: recording.grpc_reply}

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+import pytest
+
+from milvus_import import ImportClient, MilvusImportError
+
+JOB = "450000000000000001"
 CLOSE = b""
 """A reply: close the connection without one."""
 HANG = b"hang"
@@ -28,6 +33,15 @@ class WebRequest:
     def path(self) -> str:
         return self.head.split(b" ", 2)[1].decode()
 
+    @property
+    def method(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
     def header(self, name: str) -> str | None:
         """Return a header, or None if it was not sent."""
         for line in self.head.split(b"\r\n")[1:]:
@@ -43,6 +57,7 @@ class Web:
     """The replies in order; the last one repeats."""
     requests: list[WebRequest] = field(default_factory=list[WebRequest])
     open: int = 0
+    """The number of connections so far."""
     uri: str = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -69,7 +84,7 @@ class Web:
 
 
 def reply(
-    body: bytes | dict[str, object],
+    body: bytes | Mapping[str, object],
     status: int = 200,
     headers: str = "",
     *,
@@ -83,16 +98,25 @@ def reply(
     return f"{head}{extra}\r\n".encode() + content
 
 
+def success(data: object) -> bytes:
+    """Return a successful response of Milvus."""
+    return reply({"code": 0, "data": data})
+
+
+IMPORTING = success({"state": "Importing", "progress": 40})
+COMPLETED = success({"state": "Completed", "progress": 100})
+CREATED = success({"jobId": JOB})
+NO_ROUTE = reply(b"404 page not found", 404, "content-type: text/plain")
+"""What Milvus responds to a path that it does not have."""
+
+
 @asynccontextmanager
-async def serving(
-    *replies: bytes, path: str | None = None, context: ssl.SSLContext | None = None
-) -> AsyncGenerator[Web, None]:
+async def serving(*replies: bytes, path: str | None = None) -> AsyncGenerator[Web, None]:
     """Serve on a free port, or on the socket ``path``."""
     web = Web(list(replies))
     if path is None:
-        server = await asyncio.start_server(web.serve, "127.0.0.1", 0, ssl=context)
-        port = server.sockets[0].getsockname()[1]
-        web.uri = f"{'http' if context is None else 'https'}://127.0.0.1:{port}"
+        server = await asyncio.start_server(web.serve, "127.0.0.1", 0)
+        web.uri = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     else:
         server = await asyncio.start_unix_server(web.serve, path)
         web.uri = f"unix:{path}"
@@ -100,3 +124,26 @@ async def serving(
         yield web
     finally:
         server.close()
+
+
+def rest_client(uri: str, **options: Any) -> ImportClient:
+    return ImportClient(uri, service="rest", **options)
+
+
+@asynccontextmanager
+async def connected(
+    *replies: bytes, **options: Any
+) -> AsyncGenerator[tuple[ImportClient, Web], None]:
+    """Serve the replies to a client of REST."""
+    options = {"service": "rest"} | options
+    async with serving(*replies) as server, ImportClient(server.uri, **options) as client:
+        yield client, server
+
+
+async def error_of(
+    call: Awaitable[object], kind: type[Exception] = MilvusImportError, match: str | None = None
+) -> Any:
+    """Return the error that a call raises."""
+    with pytest.raises(kind, match=match) as caught:
+        await call
+    return caught.value

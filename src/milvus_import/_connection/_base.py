@@ -18,9 +18,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextvars import Context
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import anyio
 import grpc
@@ -56,8 +55,7 @@ class NextPage:
     __slots__ = ()
 
 
-@dataclass(slots=True, repr=False, eq=False)
-class Method(Generic[ParamsT, ResultT]):
+class Method(NamedTuple, Generic[ParamsT, ResultT]):
     """One method of one service: how its request is built and its reply is read."""
 
     service: Service

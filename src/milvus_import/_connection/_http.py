@@ -54,7 +54,7 @@ _SECRET_HEADERS = frozenset(
 _PROXY = r"(?:((?i:https?))://)?(?:[^@/\s]*@)?(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?/?"
 
 
-class _Response(NamedTuple):
+class HttpReply(NamedTuple):
     """A complete HTTP response."""
 
     status: int
@@ -62,28 +62,18 @@ class _Response(NamedTuple):
     headers: Headers
     """The names are in lower case."""
     body: bytes
-
-
-class HttpReply(NamedTuple):
-    """A complete HTTP response, and the record of its call."""
-
-    status: int
-    reason: str
-    headers: Headers
-    body: bytes
-    record: CallRecord
+    record: CallRecord | None = None
+    """The record of its call, once that has ended."""
 
     @property
     def text(self) -> str:
         """Status, reason phrase and the beginning of the body, for messages."""
-        return _text(self)
+        content_type = str(dict(self.headers).get("content-type", ""))
+        return response_text(self.status, self.reason, content_type, self.body)
 
 
-class _Failure(NamedTuple):
-    """Why there is no response."""
-
-    code: grpc.StatusCode
-    details: str
+_Failure = tuple[grpc.StatusCode, str]
+"""The code and the details of a request without a response."""
 
 
 class HttpConnection(LazyConnection):
@@ -141,16 +131,11 @@ class HttpConnection(LazyConnection):
 
     def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
         aiohttp = self._aiohttp
+        limits = {"limit": MAX_CONNECTIONS, "keepalive_timeout": _KEEPALIVE}
         connector = (
-            aiohttp.TCPConnector(
-                limit=MAX_CONNECTIONS,
-                keepalive_timeout=_KEEPALIVE,
-                resolver=aiohttp.ThreadedResolver(),
-            )
-            if self._socket is None
-            else aiohttp.UnixConnector(
-                self._socket, limit=MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE
-            )
+            aiohttp.UnixConnector(self._socket, **limits)
+            if self._socket
+            else aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver(), **limits)
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -181,7 +166,7 @@ class HttpConnection(LazyConnection):
 
     async def _exchange(
         self, path: str, body: bytes, headers: list[tuple[str, Any]]
-    ) -> _Response | _Failure:
+    ) -> HttpReply | _Failure:
         """Send the request and read the response. Never raises: an error would hold the token."""
         session = self._session
         assert session is not None, "the connection is open"  # noqa: S101 - for the type checkers
@@ -192,32 +177,31 @@ class HttpConnection(LazyConnection):
             ) as response:
                 return await self._read(response)
         except Exception as error:  # noqa: BLE001 - an error of a library, classified by its type
-            return _Failure(*transport_failure(error, proxy=self._proxy_name))
+            return transport_failure(error, proxy=self._proxy_name)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> _Response | _Failure:
+    async def _read(self, response: aiohttp.ClientResponse) -> HttpReply | _Failure:
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"", "identity"}:
             text = f"{COMPRESSED} ({encoding[:20]}), which was not requested"
-            return _Failure(grpc.StatusCode.INTERNAL, text)
+            return grpc.StatusCode.INTERNAL, text
         limit, size = self._max_receive_bytes, response.content_length or 0
-        chunks: list[bytes] = []
+        body = bytearray()
         if size <= limit:
-            size = 0
             async for chunk in response.content.iter_any():
-                size += len(chunk)
+                body += chunk
+                size = len(body)
                 if size > limit:
                     break
-                chunks.append(chunk)
         if size > limit:
             response.close()
             text = f"Received message larger than max ({size} vs. {limit})"
-            return _Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+            return grpc.StatusCode.RESOURCE_EXHAUSTED, text
         headers = tuple(
             (name.lower(), value)
             for name, value in response.headers.items()
             if name.lower() not in _SECRET_HEADERS
         )
-        return _Response(response.status, response.reason or "", headers, b"".join(chunks))
+        return HttpReply(response.status, response.reason or "", headers, bytes(body))
 
 
 class _HttpRequest(Request):
@@ -226,7 +210,7 @@ class _HttpRequest(Request):
     __slots__ = ()
 
     prefix = PREFIX
-    runner: asyncio.Task[_Response | _Failure]
+    runner: asyncio.Task[HttpReply | _Failure]
 
     async def outcome(self, *, overdue: bool) -> HttpReply | MilvusImportError:
         """Return the response, whatever its status, or the error of a request without one."""
@@ -235,19 +219,14 @@ class _HttpRequest(Request):
             code, details = grpc.StatusCode.DEADLINE_EXCEEDED, DEADLINE_TEXT
         elif not self.runner.cancelled():
             ended = self.runner.result()
-            if isinstance(ended, _Response):
+            if isinstance(ended, HttpReply):
                 code, details = grpc.StatusCode.OK, ""
                 if not 200 <= ended.status < 300:
-                    code, details = http_code(ended.status), _text(ended)
-                return HttpReply(*ended, self.report(code, details, ended.headers))
+                    code, details = http_code(ended.status), ended.text
+                return ended._replace(record=self.report(code, details, ended.headers))
             code, details = ended
         record = self.report(code, details)
         return self.closed_error(code) or transport_error(code, details, record)
-
-
-def _text(response: _Response | HttpReply) -> str:
-    content_type = str(dict(response.headers).get("content-type", ""))
-    return response_text(response.status, response.reason, content_type, response.body)
 
 
 def _load_aiohttp() -> Any:

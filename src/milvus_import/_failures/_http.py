@@ -51,7 +51,7 @@ _TRANSPORT: Final = (
 
 
 def http_status_error(
-    status: int, text: str, record: CallRecord, *, by_milvus: bool = False
+    status: int, text: str, record: CallRecord | None, *, by_milvus: bool = False
 ) -> CallError:
     """Return the error of an HTTP response, chosen by its status.
 

@@ -84,7 +84,7 @@ class FollowedJob:
         self.snapshot: Snapshot | None = None
         """The last full progress, if the job was polled individually."""
         self.polled = NEVER
-        """When that poll was sent; NEVER if a list is newer."""
+        """When that progress arrived; NEVER if a list is newer."""
         self.row: JobRow | None = None
         """The last row of a list."""
         self.listed_end: ImportJob | None = None
@@ -115,19 +115,10 @@ class FollowedJob:
         seen = self.seen
         if self.snapshot is not None or seen is None:
             return self.progress()
+        name, id_, state, percent = seen.collection_name, seen.job_id, seen.state, seen.progress
+        # Without times, rows, sizes and files.
         return ImportProgressData(
-            collection_name=seen.collection_name,
-            job_id=self.job_id,
-            complete_time="",
-            state=seen.state,
-            progress=seen.progress,
-            imported_rows=0,
-            total_rows=0,
-            reason=seen.reason,
-            file_size=0,
-            details=[],
-            create_time="",
-            service=service,
+            name, id_, "", state, percent, 0, 0, seen.reason, 0, [], "", service
         )
 
 
@@ -157,7 +148,8 @@ class FollowedJobs:
         self.jobs: dict[str, FollowedJob] = {}
         self._add(follower.pending)
         self._listed = NEVER
-        """When the last list was requested."""
+        """When the last list arrived. Of two replies in flight at the same time, either may be the
+        older one: the second to arrive is ignored."""
         self._list_outage = self._outage()
         self._warned = False
         self._error: MilvusImportError | None = None
@@ -219,7 +211,7 @@ class FollowedJobs:
 
     def _list_arrived(self, poll: Poll) -> None:
         self._list_outage.on_success()
-        self._listed = poll.sent
+        self._listed = poll.received
         follower, rows = self.follower, poll.reply
         if self.discovering:
             self.discovering = False
@@ -267,12 +259,12 @@ class FollowedJobs:
             progress = snapshot.decode()
             state = progress.job
             if poll.sent >= self._listed or self._has_ended(state.state):
-                job.snapshot, job.polled = snapshot, poll.sent
+                job.snapshot, job.polled = snapshot, poll.received
                 if self._detailed and not is_same:
                     self.changes.append(progress)
                 self._update(job, state)
         elif poll.sent >= self._listed:
-            job.polled = poll.sent
+            job.polled = poll.received
         self.follower.prefer_list(job.job_id)
 
     def _poll_failed(self, job: FollowedJob, error: Exception, since: float) -> None:

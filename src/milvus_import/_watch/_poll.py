@@ -48,6 +48,8 @@ class Poll:
         """The last successful reply, undecoded."""
         self.sent = NEVER
         """When the request of that reply was sent."""
+        self.received = NEVER
+        """When that reply arrived."""
         self.reply_writes_before = 0
         """``writes_before`` of the request of that reply."""
         self.request: asyncio.Task[None] | None = None

@@ -194,7 +194,7 @@ class Polls:
         while self.leaving:
             self.leaving.popleft().leave()
         now = self.now()
-        recent: int | None = None
+        recent: list[float] | None = None
         next_start: float | None = None
         while self._queue:
             due, _, poll = self._queue[0]
@@ -204,14 +204,15 @@ class Polls:
             next_start = max(due, self.throttle.ready_at)
             if next_start > now + _EARLY:
                 break
-            recent = self._count_recent(now) if recent is None else recent
-            if recent >= CONCURRENT_POLLS or len(self._running) >= MAX_IN_FLIGHT:
-                next_start = self._next_free(now)
+            recent = self._recent_ends(now) if recent is None else recent
+            if len(recent) >= CONCURRENT_POLLS or len(self._running) >= MAX_IN_FLIGHT:
+                full = len(self._running) >= MAX_IN_FLIGHT  # then the end of one starts the next
+                next_start = None if full else min(recent)
                 break
             heapq.heappop(self._queue)
             poll.queued_for = None
             self._start(poll, now)
-            recent += 1
+            recent.append(now + poll.group.interval)
         self._set_timer(next_start if self._queue else None)
 
     def _drop_first(self, poll: Poll, due: float) -> None:
@@ -289,7 +290,7 @@ class Polls:
             if poll.slot is not None:
                 poll.due, poll.slot = poll.slot + poll.group.interval, None
         if error is None:
-            poll.reply, poll.sent = outcome, poll.request_sent
+            poll.reply, poll.sent, poll.received = outcome, poll.request_sent, self.now()
             poll.reply_writes_before = poll.writes_before
         elif poll.shared_list is not None and ends_list(error):
             poll.shared_list.turn_off()
@@ -323,14 +324,10 @@ class Polls:
         if request is not None and not (self._loop is None or self._loop.is_closed()):
             request.cancel()
 
-    def _count_recent(self, now: float) -> int:
-        return sum(1 for poll in self._running if poll.request_sent > now - poll.group.interval)
-
-    def _next_free(self, now: float) -> float | None:
-        """Return when the oldest of the recent requests stops counting towards the 64."""
-        ends = [poll.request_sent + poll.group.interval for poll in self._running]
-        later = [end for end in ends if end > now]
-        return None if len(self._running) >= MAX_IN_FLIGHT or not later else min(later)
+    def _recent_ends(self, now: float) -> list[float]:
+        """Return when each request that is not older than one interval will be."""
+        ends = (poll.request_sent + poll.group.interval for poll in self._running)
+        return [end for end in ends if end > now]
 
     def _set_timer(self, due: float | None) -> None:
         if self._timer is not None:

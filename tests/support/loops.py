@@ -1,11 +1,15 @@
-"""An event loop whose clock jumps to the next timer, so that nothing sleeps."""
+"""The kinds of event loops; one whose clock jumps to the next timer, so that nothing sleeps."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import selectors
+import sys
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
+
+import pytest
 
 _T = TypeVar("_T")
 
@@ -51,3 +55,20 @@ def run_virtually(main: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine in a loop of its own with a virtual clock."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)
+
+
+def eager_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop that runs each task until its first await when it is created."""
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - since 3.12
+    return loop
+
+
+LOOPS: dict[str, dict[str, Any]] = {"asyncio": {}}
+if sys.version_info >= (3, 12):
+    LOOPS["asyncio, eager tasks"] = {"loop_factory": eager_loop}
+if importlib.util.find_spec("uvloop"):  # made for Linux and macOS
+    LOOPS["uvloop"] = {"use_uvloop": True}
+on_each_loop = pytest.mark.parametrize(
+    "anyio_backend", [("asyncio", options) for options in LOOPS.values()], ids=LOOPS
+)
