@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, cast
 
 import grpc
 
@@ -55,6 +55,32 @@ class ErrorContext(TypedDict, total=False):
     method: str | None
     service: Service | None
     target: str | None
+
+
+class CallErrorContext(ErrorContext, total=False):
+    """The keyword arguments of a CallError."""
+
+    code: grpc.StatusCode
+    details: str
+    record: CallRecord | None
+    http_status: int | None
+
+
+class StatusErrorContext(ErrorContext, total=False):
+    """The keyword arguments of a MilvusStatusError."""
+
+    code: int
+    error_code: int
+    reason: str
+    detail: str
+    retriable: bool
+    http_status: int | None
+
+
+class WaitErrorContext(ErrorContext, total=False):
+    """The keyword arguments of a WaitTimeoutError."""
+
+    progress: ImportProgressData | None
 
 
 class MilvusImportError(Exception):
@@ -150,32 +176,21 @@ class ArgumentError(MilvusImportError, ValueError):
 class CallError(MilvusImportError):
     """The RPC ended with a gRPC status other than OK, or its reply is not valid."""
 
-    code: grpc.StatusCode
+    code: grpc.StatusCode = grpc.StatusCode.UNKNOWN
     """The gRPC status code; for REST, the code that gRPC maps the HTTP status to."""
 
-    details: str
+    details: str = ""
     """The status text as the server or gRPC wrote it."""
 
-    record: CallRecord | None
+    record: CallRecord | None = None
     """What is known about the RPC; None if nothing was sent, or if gRPC reported OK and the reply
     is not valid."""
 
-    http_status: int | None
+    http_status: int | None = None
     """The HTTP status, if a gateway or a web server responded, or the service is REST."""
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        code: grpc.StatusCode = grpc.StatusCode.UNKNOWN,
-        details: str = "",
-        record: CallRecord | None = None,
-        http_status: int | None = None,
-        **context: Unpack[ErrorContext],
-    ) -> None:
-        super().__init__(message, **context)
-        self.code, self.http_status = code, http_status
-        self.details, self.record = details, record
+    def __init__(self, message: str = "", **context: Unpack[CallErrorContext]) -> None:
+        super().__init__(message, **cast("Any", context))
 
 
 class DeadlineExceededError(CallError, TimeoutError):
@@ -208,39 +223,26 @@ class UnsupportedServerError(CallError):
 class MilvusStatusError(MilvusImportError):
     """Milvus returned a Status that is not Success."""
 
-    code: int
+    code: int = 0
     """Milvus' error code; 0 if an old server sent only ``error_code``."""
 
-    error_code: int
+    error_code: int = 0
     """The old error code, a different numbering; 0 if the server no longer sends it."""
 
-    reason: str
+    reason: str = ""
     """The reason as the server wrote it; often only the innermost cause."""
 
-    detail: str
+    detail: str = ""
     """The whole chain of causes if the server sends it; may hold a Go stack trace."""
 
-    retriable: bool
+    retriable: bool = False
     """The server's own flag. Servers before 2.6.22 leave it False for transient errors too."""
 
-    http_status: int | None
+    http_status: int | None = None
     """The HTTP status of a REST response; None for gRPC."""
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        code: int = 0,
-        error_code: int = 0,
-        reason: str = "",
-        detail: str = "",
-        retriable: bool = False,
-        http_status: int | None = None,
-        **context: Unpack[ErrorContext],
-    ) -> None:
-        super().__init__(message, **context)
-        self.code, self.error_code, self.http_status = code, error_code, http_status
-        self.reason, self.detail, self.retriable = reason, detail, retriable
+    def __init__(self, message: str = "", **context: Unpack[StatusErrorContext]) -> None:
+        super().__init__(message, **cast("Any", context))
 
 
 class JobNotFoundError(MilvusStatusError):
@@ -279,20 +281,13 @@ class ImportFailedError(MilvusImportError):
 class WaitTimeoutError(MilvusImportError, TimeoutError):
     """The timeout of a wait or a watch expired. The job itself continues."""
 
-    progress: ImportProgressData | None
+    progress: ImportProgressData | None = None
     """The last progress seen; None if no response arrived in time, or for many jobs."""
 
     transient = True
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        progress: ImportProgressData | None = None,
-        **context: Unpack[ErrorContext],
-    ) -> None:
-        super().__init__(message, **context)
-        self.progress = progress
+    def __init__(self, message: str = "", **context: Unpack[WaitErrorContext]) -> None:
+        super().__init__(message, **cast("Any", context))
 
 
 class ClientClosedError(MilvusImportError):
@@ -344,8 +339,6 @@ def quote(text: str) -> str:
 
 def without_queries(text: str) -> str:
     """Return a text whose URLs have no query and no user: those of objects are secrets."""
-    if "://" not in text:
-        return text
     text = re.sub(r"(://[^\s?]*)\?[^\s'\"<>)\]},]*", r"\1", text)
     return re.sub(r"(?<=://)[^/\s@]*@", "", text)
 

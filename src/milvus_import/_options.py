@@ -164,8 +164,8 @@ def merge(
     while given:
         key, value = given.popitem()
         if key == "metadata":
-            own = None if value is None else base.metadata_by_key | validate_metadata(value)
-            _set_metadata(settings, base.credentials_metadata if own is None else own)
+            known = base.credentials_metadata if value is None else base.metadata_by_key
+            _set_metadata(settings, known, {} if value is None else value)
         elif key == deadline:
             settings.timeout = validate_timeout(value, name=key)
         elif key == "on_finish":
@@ -176,8 +176,8 @@ def merge(
                 raise wrong_type_error(key, f"{rule} or None", value, secret=True)
             setattr(settings, key, value)
         else:
-            known = sorted([*_TYPES, "metadata", "on_finish", deadline])
-            raise unknown_argument_error(key, [*parameters, *known])
+            names = sorted([*_TYPES, "metadata", "on_finish", deadline])
+            raise unknown_argument_error(key, [*parameters, *names])
     if settings.compression is grpc.Compression.Deflate:
         raise ArgumentError(
             "compression must be grpc.Compression.Gzip or None: Milvus does not accept deflate"
@@ -197,15 +197,15 @@ def client_settings(
     *, secure: bool, fixed: Mapping[str, str | None], defaults: RpcOptions
 ) -> CallSettings:
     """Return the settings of a client: its token and database, unless None, and its defaults."""
-    known: MetadataByKey = {key: (value,) for key, value in fixed.items() if value}
-    base = CallSettings(secure=secure, credentials_metadata=known)
-    return merge_rpc(_set_metadata(base, known), defaults)
+    known = {key: value for key, value in fixed.items() if value}
+    base = _set_metadata(CallSettings(secure=secure), {}, known)
+    base.credentials_metadata = base.metadata_by_key
+    return merge_rpc(base, defaults)
 
 
 def with_metadata(base: CallSettings, key: str, value: str | None) -> CallSettings:
     """Return ``base`` with one more metadata key; None drops the key."""
-    added: MetadataByKey = {key: () if value is None else (value,)}
-    return _set_metadata(CallSettings(**vars(base)), base.metadata_by_key | added)
+    return _set_metadata(CallSettings(**vars(base)), base.metadata_by_key, {key: value})
 
 
 def parse_watch_options(options: WatchOptions, parameters: tuple[str, ...] = ()) -> WatchSettings:
@@ -303,7 +303,7 @@ def unknown_argument_error(name: str, known: Sequence[str]) -> TypeError:
     return TypeError(f"unexpected keyword argument {name!r}: {hint}")
 
 
-def pairs_of(argument: str, value: object) -> Iterable[tuple[object, object]]:
+def pairs_of(argument: str, value: object) -> Iterable[tuple[object, Any]]:
     """Return the pairs of a mapping or of an iterable of pairs. Errors show no value."""
     if isinstance(value, Mapping):
         return cast("Mapping[object, object]", value).items()
@@ -318,18 +318,6 @@ def pairs_of(argument: str, value: object) -> Iterable[tuple[object, object]]:
     return pairs
 
 
-def validate_metadata(metadata: object) -> MetadataByKey:
-    """Return the values of each key. gRPC rejects or drops some without a clear error."""
-    values: dict[str, tuple[MetadataValue, ...]] = {}
-    for key, value in pairs_of("metadata", metadata):
-        if not isinstance(key, str):
-            raise wrong_type_error("a metadata key", "a str", key)
-        name, binary = _validate_key(key)
-        valid = () if value is None else (_validate_value(name, value, binary=binary),)
-        values[name] = values.get(name, ()) + valid if valid else ()
-    return values
-
-
 _TYPES: dict[str, tuple[type, str]] = {
     "wait_for_ready": (bool, "True, False"),
     "compression": (grpc.Compression, "a grpc.Compression"),
@@ -337,8 +325,23 @@ _TYPES: dict[str, tuple[type, str]] = {
 }
 
 
-def _set_metadata(settings: CallSettings, by_key: MetadataByKey) -> CallSettings:
-    settings.metadata_by_key = by_key
+def _set_metadata(settings: CallSettings, known: MetadataByKey, added: object) -> CallSettings:
+    """Set known metadata, overridden by that of the user. gRPC rejects or drops some silently."""
+    values: MetadataByKey = {}
+    given = cast("dict[object, Any]", added)
+    pairs = given.items() if type(added) is dict else pairs_of("metadata", added)
+    for key, value in pairs:
+        if not isinstance(key, str):
+            raise wrong_type_error("a metadata key", "a str", key)
+        name, binary = _validate_key(key)
+        if value is None:
+            values[name] = ()
+            continue
+        text = not binary and isinstance(value, str) and value.isascii() and value.isprintable()
+        if not (text or (binary and isinstance(value, bytes))):
+            raise _value_error(name, value, binary=binary)
+        values[name] = (*values.get(name, ()), value)
+    settings.metadata_by_key = by_key = known | values
     settings.metadata = tuple([(k, v) for k in by_key for v in by_key[k]]) or None
     return settings
 
@@ -368,20 +371,16 @@ def _validate_key(key: str) -> tuple[str, bool]:
     return name, name.endswith("-bin")
 
 
-def _validate_value(name: str, value: object, *, binary: bool) -> MetadataValue:
-    """Never put the value itself in an error: it may be a secret."""
+def _value_error(name: str, value: object, *, binary: bool) -> Exception:
+    """Return the error of a value, which it never shows: it may be a secret."""
     if binary:
-        if not isinstance(value, bytes):
-            rule = f"metadata {name!r} ends in -bin: its value"
-            raise wrong_type_error(rule, "bytes", value, secret=True)
-        return value
+        rule = f"metadata {name!r} ends in -bin: its value"
+        return wrong_type_error(rule, "bytes", value, secret=True)
     if not isinstance(value, str):
         rule = "a str (bytes go under a -bin key)"
-        raise wrong_type_error(f"metadata {name!r}: the value", rule, value, secret=True)
-    if not (value.isascii() and value.isprintable()):
-        index = next(i for i, c in enumerate(value) if not " " <= c <= "~")
-        raise ArgumentError(
-            f"metadata {name!r}: the value must be printable ASCII, but its character at index "
-            f"{index} is not; encode it, or send bytes under the key {name + '-bin'!r}"
-        )
-    return value
+        return wrong_type_error(f"metadata {name!r}: the value", rule, value, secret=True)
+    index = next(i for i, c in enumerate(value) if not " " <= c <= "~")
+    return ArgumentError(
+        f"metadata {name!r}: the value must be printable ASCII, but its character at index "
+        f"{index} is not; encode it, or send bytes under the key {name + '-bin'!r}"
+    )

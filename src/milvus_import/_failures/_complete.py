@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -34,6 +33,7 @@ from ._statuses import (
 
 if TYPE_CHECKING:
     from .._models import Service
+    from .._options import CallSettings
 
 Code: Final = grpc.StatusCode
 
@@ -49,26 +49,14 @@ _ADMIN_PRIVILEGES: Final = r"PrivilegeGetImportProgress|PrivilegeListImport\b"
 _TRIED: Final = (
     r"(?:last error: \w+: ipv[46]:|(errors resolving |resolution failed for ))(\S+:(\w+)): "
 )
-_TRY_AGAIN: Final = frozenset(
-    {
-        *(Hint.RECONNECT, Hint.BROKEN_OR_NOT_GRPC, Hint.CORRUPTED_STREAM, Hint.NO_GRPC_STATUS),
-        *(Hint.SERVER_SLOW, Hint.SERVER_DEADLINE, Hint.SERVER_RATE_LIMIT, Hint.SERVER_STARTING),
-        *(Hint.SERVER_RESOURCES, Hint.GATEWAY_RATE_LIMIT, Hint.GATEWAY_UNAVAILABLE),
-        *(Hint.GATEWAY_BACKEND, Hint.GATEWAY_CLOSED, Hint.GATEWAY_TIMEOUT, Hint.GATEWAY_ERROR),
-        *(Hint.CHECK_REACHABLE_HTTP, Hint.CHECK_REACHABLE_HTTPS),
-    }
-)
+_TRY_AGAIN: Final = r"(?i)try again|allow more time|no gRPC status"
+"""Hints that do not suit a write that may have run."""
 _CONNECTION_ROWS: Final = (
     Row(None, r"resol(ution|ving)|Domain name not found", Hint.CHECK_HOST_NAME),
     Row(None, r"No such file", Hint.CHECK_SOCKET_PATH),
     Row(None, r"Connection refused", Hint.CHECK_ADDRESS),
     Row(None, r"failed to connect", Hint.RESTARTING_OR_HTTPS),
 )
-# The hints of invalid replies, before and after a successful response.
-_INVALID_REPLIES: Final[Mapping[Hint | None, Hint | None]] = {
-    Hint.CHECK_IS_MILVUS: None,
-    Hint.REST_ROUTE: Hint.GATEWAY_ERROR,
-}
 _REST_HINTS: Final = {
     Hint.CHECK_IS_MILVUS: Hint.REST_CHECK_PORT,
     Hint.GATEWAY_ROUTE: Hint.REST_ROUTE,
@@ -96,52 +84,52 @@ _HTTP: Final = frozenset({"rest", "cloud"})
 
 
 def complete(
-    error: MilvusImportError,
-    *,
+    error: object,
     method: str,
     service: Service,
     target: str,
-    secure: bool,
-    is_read: bool,
-    timeout: float | None,
-    responded: bool,
-    authorized: bool,
-    metadata_bytes: int = 0,
-    creates: bool = False,
+    settings: CallSettings,
+    *,
+    is_read: bool = True,
     job_id: str | None = None,
-    routed: bool = False,
+    responded: bool = False,
     quoted_token: bool = False,
 ) -> None:
     """Set the message, the call and the hint of an error. A second time changes nothing.
 
     ``responded``: the client has had a successful response, so the address is right.
-    ``authorized``: a token was sent. ``routed``: metadata that names a server was sent.
-    ``creates``: the call creates a job. ``metadata_bytes`` is the size of the call's own metadata.
+    An exception of an interceptor and an ArgumentError stay as they are.
     """
-    if error.target is not None or isinstance(error, ArgumentError):
+    if not isinstance(error, MilvusImportError) or isinstance(error, ArgumentError):
+        return
+    if error.target is not None:
         return
     error.method, error.service, error.target, error.job_id = method, service, target, job_id
-    hint = hint_of(error)
+    hint, sent = hint_of(error), dict(settings.metadata or ())
     # Errors of calls have no message yet, those of replies do.
     if is_read and error.message and isinstance(error, CallError | MilvusStatusError):
         error.may_have_run = False
     if isinstance(error, CallError):
-        hint = _hint(error, hint, timeout, secure=secure, responded=responded)
+        hint = _hint(error, settings, responded=responded)
         if hint is Hint.CHECK_HOST_NAME and re.search(r"\.db(:[0-9]+)?$", target):
             hint = Hint.MILVUS_LITE
         if error.code is Code.UNAUTHENTICATED:
+            authorized = "authorization" in sent
             hint = _credentials_hint(hint, authorized=authorized, quoted=quoted_token)
-        hint = _apply_metadata_size(error, hint, metadata_bytes)
-    if routed and re.search(NODE_NOT_MATCH, _text(error)):
+        size = sum(len(key) + len(value) for key, value in settings.metadata or ())
+        hint = _apply_metadata_size(error, hint, size)
+    if sent.keys() & {"cluster", "serverid"} and re.search(NODE_NOT_MATCH, _text(error)):
         error.transient, hint = False, Hint.DROP_ROUTING_METADATA
     if error.may_have_run and not is_read:
         # Check first, instead of trying again.
         is_call = isinstance(error, CallError)
-        if hint in _TRY_AGAIN or (is_call and (hint is None or service in _HTTP)):
-            again = creates or service not in _HTTP
-            hint = Hint.REPEAT_WITH_KEY if again else Hint.REST_REPEAT
+        again = hint is not None and re.search(_TRY_AGAIN, hint.python)
+        if again or (is_call and (hint is None or service in _HTTP)):
+            repeatable = method in {"commit", "abort"}
+            hint = Hint.REST_REPEAT if repeatable else Hint.REPEAT_WITH_KEY
     set_hint(error, cloud_hint(hint, service, target, responded=responded))
-    error.message = f"{method} at {target}: {error.message or _message(error, timeout)}"
+    message = error.message or _message(error, settings.timeout)
+    error.message = f"{method} at {target}: {message}"
     error.args = (error.message,)
 
 
@@ -225,21 +213,20 @@ def _ended_by_server(error: CallError, timeout: float | None) -> bool:
 # -------------------------------------------------------------------------------- the hint
 
 
-def _hint(
-    error: CallError, hint: Hint | None, timeout: float | None, *, secure: bool, responded: bool
-) -> Hint | None:
+def _hint(error: CallError, settings: CallSettings, *, responded: bool) -> Hint | None:
     """Return the hint, or a more likely one for this call and its client."""
-    status, rest = error.http_status, error.service in _HTTP
+    hint, status, rest = hint_of(error), error.http_status, error.service in _HTTP
     if hint is None and error.code is Code.DEADLINE_EXCEEDED:
-        return _deadline_hint(error, timeout, secure=secure, responded=responded)
+        return _deadline_hint(error, settings, responded=responded)
     if hint is None and error.code is Code.UNAVAILABLE and status is None:
-        return _connection_hint(error, secure=secure, responded=responded)
+        return _connection_hint(error, secure=settings.secure, responded=responded)
     if status is not None and hint is http_hint(status, secure=True):
-        hint = http_hint(status, secure=secure)
-    if error.code is Code.INTERNAL and responded and hint in _INVALID_REPLIES:
+        hint = http_hint(status, secure=settings.secure)
+    page = hint is Hint.REST_ROUTE
+    if error.code is Code.INTERNAL and responded and (page or hint is Hint.CHECK_IS_MILVUS):
         # After a successful response, that of another server is an outage: a maintenance page.
-        error.transient = error.transient or hint is Hint.REST_ROUTE
-        return _INVALID_REPLIES[hint]
+        error.transient = error.transient or page
+        return Hint.GATEWAY_ERROR if page else None
     if hint is Hint.BROKEN_OR_NOT_GRPC and responded:
         return Hint.RECONNECT
     if rest and hint is Hint.GRANT_PRIVILEGE and re.search(_ADMIN_PRIVILEGES, error.details):
@@ -256,11 +243,9 @@ def _credentials_hint(hint: Hint | None, *, authorized: bool, quoted: bool) -> H
     return Hint.UNQUOTE_CREDENTIALS if checked and quoted else hint
 
 
-def _deadline_hint(
-    error: CallError, timeout: float | None, *, secure: bool, responded: bool
-) -> Hint:
+def _deadline_hint(error: CallError, settings: CallSettings, *, responded: bool) -> Hint:
     rest = error.service in _HTTP
-    if not rest and _ended_by_server(error, timeout):
+    if not rest and _ended_by_server(error, settings.timeout):
         return Hint.SERVER_DEADLINE
     if error.method == "Import":
         return Hint.CREATE_DEADLINE
@@ -268,7 +253,7 @@ def _deadline_hint(
         return Hint.SERVER_SLOW
     if rest:
         return Hint.REST_CHECK_REACHABLE
-    return Hint.CHECK_REACHABLE_HTTPS if secure else Hint.CHECK_REACHABLE_HTTP
+    return Hint.CHECK_REACHABLE_HTTPS if settings.secure else Hint.CHECK_REACHABLE_HTTP
 
 
 def _connection_hint(error: CallError, *, secure: bool, responded: bool) -> Hint:

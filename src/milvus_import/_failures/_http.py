@@ -7,18 +7,18 @@ import os
 import re
 import socket
 import ssl
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
 from .._errors import EXCERPT, quote, set_hint, without_queries
 from .._hints import Hint
-from ._statuses import Row, call_error, http_code, meaning
+from ._statuses import UPSTREAM_TIMEOUT, Row, call_error, http_code, meaning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._errors import CallError, UnsupportedServerError
+    from .._errors import CallError
     from .._models import CallRecord
 
 Code: Final = grpc.StatusCode
@@ -37,7 +37,7 @@ _PAGES: Final = (
     Row({400}, r"(?i)SSL certificate", Hint.PASS_CLIENT_CERTIFICATE),
     Row({403}, r"RBAC: access denied", Hint.GATEWAY_RBAC),
     Row({407}, r"", Hint.REST_PROXY),
-    Row({408, 504}, r"stream timeout|upstream request timeout", Hint.GATEWAY_TIMEOUT),
+    Row({408, 504}, UPSTREAM_TIMEOUT, Hint.GATEWAY_TIMEOUT),
 )
 # Requests that ended without a response, where the table of gRPC has no hint or another one.
 _TRANSPORT: Final = (
@@ -111,12 +111,6 @@ def response_text(status: int, reason: str, content_type: str, body: bytes) -> s
 def is_missing_route(status: int, body: bytes) -> bool:
     """Return whether Milvus' own router responded that it has no such path."""
     return status == 404 and body.strip() == MISSING_ROUTE.encode()
-
-
-def missing_route_error(text: str, record: CallRecord | None, hint: Hint) -> UnsupportedServerError:
-    """Return the error of a path that this version of Milvus does not have."""
-    error = call_error(Code.UNIMPLEMENTED, text, record, http_status=404, hint=hint)
-    return cast("UnsupportedServerError", error)
 
 
 _NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE})

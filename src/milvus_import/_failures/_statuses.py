@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Container, Iterable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Container, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import grpc
 
@@ -51,7 +51,7 @@ class Row(NamedTuple):
     hint: Hint | None = None
     transient: bool | None = None
     may_have_run: bool | None = None
-    kind: type[MilvusImportError] | None = None
+    kind: type[Any] | None = None
     """The class of the error."""
     responded: bool | None = None
     """Whether only a reachable server or gateway can have caused it."""
@@ -74,9 +74,8 @@ def meaning(rows: Iterable[Row], code: object, text: str) -> Row:
 
 def retry_after(record: CallRecord | None) -> float | None:
     """Return the seconds of ``retry-after`` in the metadata or the headers, or None."""
-    if record is None:
-        return None
-    for key, value in (*record.initial_metadata, *record.trailing_metadata):
+    pairs = (*record.initial_metadata, *record.trailing_metadata) if record else ()
+    for key, value in pairs:
         if key.lower() == "retry-after":
             return _seconds(value if isinstance(value, str) else value.decode("latin-1"))
     return None
@@ -101,36 +100,27 @@ def _seconds(value: str) -> float | None:
 # HTTP: gateways and web servers.
 
 
-class _Status(NamedTuple):
-    code: grpc.StatusCode
-    hint: Hint | None = None
-
-
 # The codes are those of gRPC (doc/http-grpc-status-mapping.md), and 408 is a deadline.
-_STATUSES: Final = {
-    301: _Status(Code.UNKNOWN, Hint.GATEWAY_REDIRECT),
-    302: _Status(Code.UNKNOWN, Hint.GATEWAY_REDIRECT),
-    307: _Status(Code.UNKNOWN, Hint.GATEWAY_REDIRECT),
-    308: _Status(Code.UNKNOWN, Hint.GATEWAY_REDIRECT),
-    400: _Status(Code.INTERNAL),
-    401: _Status(Code.UNAUTHENTICATED, Hint.GATEWAY_ACCESS),
-    403: _Status(Code.PERMISSION_DENIED, Hint.GATEWAY_ACCESS),
-    404: _Status(Code.UNIMPLEMENTED),
-    408: _Status(Code.DEADLINE_EXCEEDED),
-    413: _Status(Code.UNKNOWN, Hint.GATEWAY_REQUEST_SIZE),
-    429: _Status(Code.UNAVAILABLE, Hint.GATEWAY_RATE_LIMIT),
-    431: _Status(Code.UNKNOWN, Hint.GATEWAY_METADATA_SIZE),
-    502: _Status(Code.UNAVAILABLE, Hint.GATEWAY_BACKEND),
-    503: _Status(Code.UNAVAILABLE, Hint.GATEWAY_UNAVAILABLE),
-    504: _Status(Code.UNAVAILABLE, Hint.GATEWAY_TIMEOUT),
+_STATUSES: Final[Mapping[int, tuple[grpc.StatusCode, Hint | None]]] = {
+    **dict.fromkeys((301, 302, 307, 308), (Code.UNKNOWN, Hint.GATEWAY_REDIRECT)),
+    400: (Code.INTERNAL, None),
+    401: (Code.UNAUTHENTICATED, Hint.GATEWAY_ACCESS),
+    403: (Code.PERMISSION_DENIED, Hint.GATEWAY_ACCESS),
+    404: (Code.UNIMPLEMENTED, None),
+    408: (Code.DEADLINE_EXCEEDED, None),
+    413: (Code.UNKNOWN, Hint.GATEWAY_REQUEST_SIZE),
+    429: (Code.UNAVAILABLE, Hint.GATEWAY_RATE_LIMIT),
+    431: (Code.UNKNOWN, Hint.GATEWAY_METADATA_SIZE),
+    502: (Code.UNAVAILABLE, Hint.GATEWAY_BACKEND),
+    503: (Code.UNAVAILABLE, Hint.GATEWAY_UNAVAILABLE),
+    504: (Code.UNAVAILABLE, Hint.GATEWAY_TIMEOUT),
 }
+_UNLISTED: Final = (Code.UNKNOWN, None)
 
 
 def http_code(status: int) -> grpc.StatusCode:
     """Return the gRPC status code that an HTTP status is mapped to."""
-    if 200 <= status < 300:
-        return Code.OK
-    return _STATUSES[status].code if status in _STATUSES else Code.UNKNOWN
+    return Code.OK if 200 <= status < 300 else _STATUSES.get(status, _UNLISTED)[0]
 
 
 def transient_http_status(status: int) -> bool:
@@ -151,7 +141,7 @@ def http_hint(status: int, *, secure: bool) -> Hint:
     if 300 <= status < 400 and not secure:
         return Hint.GATEWAY_HTTPS
     default = Hint.GATEWAY_ERROR if transient_http_status(status) else Hint.GATEWAY_ROUTE
-    return (_STATUSES[status].hint if status in _STATUSES else None) or default
+    return _STATUSES.get(status, _UNLISTED)[1] or default
 
 
 # gRPC.
@@ -177,6 +167,9 @@ _CERTIFICATE_WANTED: Final = (
     r"ALERT_(\w*CERTIFICATE|HANDSHAKE_FAILURE|UNKNOWN_CA|ACCESS_DENIED|DECRYPT_ERROR)"
     r"|failed to connect.{0,999}TSI_DATA_CORRUPTED"
 )
+_OTHER_NAME: Final = (
+    r"Hostname Verification Check|Peer name .* is not in peer|(Hostname|IP address) mismatch"
+)
 _NO_CONNECTION: Final = (
     r"(?i)failed to connect|connections to all backends failing|name resolution|DNS resolution"
     r"|errors resolving|empty address list"
@@ -192,6 +185,9 @@ _BROKEN: Final = (
     r"^Stream removed|[Ss]ocket closed|Connection reset|Broken pipe|recvmsg:|sendmsg:|GOAWAY"
     r"|^the connection broke"  # REST
 )
+_TOO_LARGE: Final = r"(SERVER: R|grpc: r)eceived message larger"
+_NO_UPSTREAM: Final = r"upstream connect error|no healthy upstream"
+UPSTREAM_TIMEOUT: Final = r"stream timeout|upstream request timeout"
 _HTTP_STATUS: Final = r"Received http2 header with status: ([0-9]{3})"
 
 _DOWN: Final = frozenset({Code.UNAVAILABLE})
@@ -202,14 +198,14 @@ _DENIED: Final = frozenset({Code.PERMISSION_DENIED})
 _LOGIN: Final = frozenset({Code.UNAUTHENTICATED})
 _EXHAUSTED: Final = frozenset({Code.RESOURCE_EXHAUSTED})
 
+_REMOVED: Final = (Hint.BROKEN_OR_NOT_GRPC, True, None, UnavailableError)
+
 # Columns: codes, text, hint, transient, may_have_run.
 _GRPC_ROWS: Final = (
     # TLS, before the request was sent.
     Row(_DOWN, r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE", Hint.USE_HTTP, None, False),
     Row(_DOWN, r"CERTIFICATE_VERIFY_FAILED.*expired", Hint.RENEW_CERTIFICATE, None, False),
-    Row(_DOWN, r"Hostname Verification Check", Hint.EXPECT_SERVER_NAME, None, False),
-    Row(_DOWN, r"Peer name .* is not in peer", Hint.EXPECT_SERVER_NAME, None, False),
-    Row(_DOWN, r"(Hostname|IP address) mismatch", Hint.EXPECT_SERVER_NAME, None, False),
+    Row(_DOWN, _OTHER_NAME, Hint.EXPECT_SERVER_NAME, None, False),
     Row(_DOWN, r"CERTIFICATE_VERIFY_FAILED", Hint.TRUST_CA, None, False),
     Row(_DOWN, r"NO_APPLICATION_PROTOCOL|missing selected ALPN", Hint.ENABLE_HTTP2, None, False),
     Row(_DOWN, r"UNRECOGNIZED_NAME", Hint.UNKNOWN_VIRTUAL_HOST, None, False),
@@ -221,10 +217,8 @@ _GRPC_ROWS: Final = (
     Row(_DOWN, _NO_CONNECTION, None, None, False, broke=False),
     Row({Code.FAILED_PRECONDITION}, r"connect failed", None, None, False),
     # A gateway responded.
-    Row(None, r"upstream connect error", Hint.GATEWAY_BACKEND, True, responded=True),
-    Row(None, r"no healthy upstream", Hint.GATEWAY_BACKEND, True, responded=True),
-    Row(None, r"upstream request timeout", Hint.GATEWAY_TIMEOUT, True, responded=True),
-    Row(None, r"stream timeout", Hint.GATEWAY_TIMEOUT, True, responded=True),
+    Row(None, _NO_UPSTREAM, Hint.GATEWAY_BACKEND, True, responded=True),
+    Row(None, UPSTREAM_TIMEOUT, Hint.GATEWAY_TIMEOUT, True, responded=True),
     Row(_UNKNOWN, r"upstream", None, True),
     Row(None, r"local_rate_limited", Hint.GATEWAY_RATE_LIMIT, responded=True, limited=True),
     Row(None, r"http2 header with status: 0\b", Hint.GATEWAY_GRPC_PASS),
@@ -241,19 +235,10 @@ _GRPC_ROWS: Final = (
     Row(_DOWN, r"GOAWAY received; Error code: 2\b", Hint.GATEWAY_CLOSED, broke=True),
     Row(_LOST, _NOT_PROCESSED, Hint.RECONNECT, None, False),
     Row(_LOST, _CORRUPTED, Hint.CORRUPTED_STREAM, True, None, UnavailableError),
-    Row(
-        _UNKNOWN,
-        r"^Stream removed",
-        Hint.BROKEN_OR_NOT_GRPC,
-        True,
-        None,
-        UnavailableError,
-        broke=True,
-    ),
+    Row(_UNKNOWN, r"^Stream removed", *_REMOVED, broke=True),
     Row(_DOWN, _BROKEN, broke=True),
     # Milvus, or the server library of grpc-go.
-    Row(_LOST, NOT_READY, None, True, False, responded=True),
-    Row(_LOST, NODE_NOT_MATCH, None, True, False, responded=True),
+    Row(_LOST, f"{NOT_READY}|{NODE_NOT_MATCH}", None, True, False, responded=True),
     Row(_LOST, UNAVAILABLE_PART, Hint.SERVER_STARTING, True, responded=True),
     Row(_UNKNOWN, r"cross cluster routing", Hint.DROP_ROUTING_METADATA, None, False),
     Row({Code.INTERNAL}, re.escape(EMPTY_REPLY), None, True, responded=True),
@@ -269,8 +254,7 @@ _GRPC_ROWS: Final = (
     Row(_LOGIN, r"", Hint.GATEWAY_ACCESS, None, False, UnauthenticatedError),
     Row(_DENIED, r"(?i)privilege|permission|^code 140[01]\b", Hint.GRANT_PRIVILEGE),
     Row(_DENIED, r"", Hint.GATEWAY_RBAC, None, False, AccessDeniedError),
-    Row(_EXHAUSTED, r"SERVER: Received message larger", Hint.REQUEST_TOO_LARGE, False, False),
-    Row(_EXHAUSTED, r"grpc: received message larger", Hint.REQUEST_TOO_LARGE, False, False),
+    Row(_EXHAUSTED, _TOO_LARGE, Hint.REQUEST_TOO_LARGE, False, False),
     Row(_EXHAUSTED, r"Received message larger than max", Hint.RAISE_MAX_RECEIVE, False),
     Row(_EXHAUSTED, r"Sent message larger than max", Hint.RAISE_MAX_SEND, False, False),
     Row(_EXHAUSTED, r"", Hint.SERVER_RATE_LIMIT, True, responded=True, limited=True),
@@ -304,7 +288,7 @@ def call_error(
     transient = transient_http_status(status) if status and by_gateway else bool(row.transient)
     if status and by_gateway and hint is None:
         hint = http_hint(status, secure=True)
-    kind = row.kind if row.kind is not None and issubclass(row.kind, CallError) else CallError
+    kind: type[CallError] = row.kind or CallError
     return kind(
         code=code,
         details=details,
@@ -318,21 +302,13 @@ def call_error(
     )
 
 
-def reply_error(
-    details: str,
-    hint: Hint | None = None,
-    *,
-    record: CallRecord | None = None,
-    http_status: int | None = None,
-) -> CallError:
+def reply_error(details: str, hint: Hint | None = None) -> CallError:
     """Return the error of a reply that is not valid although gRPC, or HTTP, reported success."""
     empty = details == EMPTY_REPLY
     return CallError(
         details,
         code=Code.INTERNAL,
         details=details,
-        record=record,
-        http_status=http_status,
         hint=hint or (None if empty else Hint.CHECK_IS_MILVUS),
         transient=empty,
         may_have_run=True,
@@ -344,12 +320,8 @@ def connection_broke(error: CallError) -> bool:
 
     The error must be complete: a connection that the metadata of this call broke is not retried.
     """
-    return (
-        error.http_status is None
-        and error.transient
-        and error.code in {Code.UNAVAILABLE, Code.UNKNOWN}
-        and _row(error).broke is True
-    )
+    may_break = error.http_status is None and error.code in {Code.UNAVAILABLE, Code.UNKNOWN}
+    return may_break and error.transient and _row(error).broke is True
 
 
 def lacks_grpc_status(error: CallError) -> bool:
@@ -393,6 +365,9 @@ UNAUTHENTICATED_CODE: Final = 1800
 _FILE_TYPE: Final = r"(?i)unsupported file type|unexpected file type"
 _PARTITION_KEY: Final = r"(?i)partition name.{0,99}partition key"
 _DISK_QUOTA: Final = r"(?i)disk quota|quota exceeded\[reason=disk"
+_MANY_FILES: Final = r"(?i)(too many |max(imum)? (number of )?(import )?)files"
+_ONE_FILE: Final = r"(?i)accepts (only )?one file|inconsistency in file types|input multiple files"
+_LOADED: Final = r"(?i)\bl0[ _-]?import.{0,99}loaded|loaded.{0,99}\bl0[ _-]?import"
 _COLLECTION: Final = r"(?i)collection not found|CollectionNotExists|failed to find collection"
 _RATE_LIMIT: Final = r"(?i)rate limit exceeded|request is rejected by limiter|rejected by grpc Rate"
 _UNKNOWN_JOB: Final = (Hint.CHECK_JOB_ID, False, False, JobNotFoundError)
@@ -417,18 +392,14 @@ _MILVUS_ROWS: Final = (
     # Partition not found, quotas, credentials.
     Row({200, 9, UNAUTHENTICATED_CODE}, "", None, None, False),
     # Texts with any other code.
-    Row(None, NOT_READY, None, True, False),
-    Row(None, NODE_NOT_MATCH, None, True, False),
+    Row(None, f"{NOT_READY}|{NODE_NOT_MATCH}", None, True, False),
     Row(None, _RATE_LIMIT, Hint.SERVER_RATE_LIMIT, True, False, limited=True),
     Row(None, _PARTITION_KEY, Hint.LEAVE_OUT_PARTITION, None, False),
     Row(None, _COLLECTION, Hint.CHECK_COLLECTION, None, False),
     Row(None, r"(?i)database not found", Hint.CHECK_DATABASE, None, False),
     Row(None, r"(?i)partition not found", Hint.CHECK_PARTITION, None, False),
-    Row(None, r"(?i)accepts (only )?one file", Hint.ONE_FILE_PER_GROUP, None, False),
-    Row(None, r"(?i)inconsistency in file types", Hint.ONE_FILE_PER_GROUP, None, False),
-    Row(None, r"(?i)allowed to input multiple files", Hint.ONE_FILE_PER_GROUP, None, False),
-    Row(None, r"(?i)max(imum)? (number of )?(import )?files", Hint.TOO_MANY_FILES, None, False),
-    Row(None, r"(?i)too many files", Hint.TOO_MANY_FILES, None, False),
+    Row(None, _ONE_FILE, Hint.ONE_FILE_PER_GROUP, None, False),
+    Row(None, _MANY_FILES, Hint.TOO_MANY_FILES, None, False),
     Row(None, _FILE_TYPE, Hint.FILE_TYPE, None, False),
     Row(None, _DISK_QUOTA, Hint.DISK_QUOTA, None, False),
     Row(None, f"{UNAVAILABLE_PART}|connection refused", Hint.SERVER_STARTING, True, True),
@@ -436,11 +407,8 @@ _MILVUS_ROWS: Final = (
     # Milvus 2.5 and newer reject the arguments of an import with this code.
     Row({2100}, "", None, None, False),
 )
-# The old numbering, which counts only if the new code is absent.
-_OLD_ROWS: Final = (
-    Row({49}, "", Hint.SERVER_RATE_LIMIT, True, False, limited=True),
-    Row({56}, "", Hint.SERVER_STARTING, True, False),
-)
+_OLD_CODES: Final = {49: 4, 56: 1}
+"""The codes for those of the old numbering, which counts only if the new code is absent."""
 _JOB_ROWS: Final = (
     Row(None, r"(?i)access ?denied", Hint.JOB_BUCKET_KEYS),
     Row(None, r"(?i)no such file or directory|failed to get file size", Hint.JOB_FILE_PATH),
@@ -457,8 +425,7 @@ _JOB_ROWS: Final = (
     Row(None, r"(?i)collection \S+ dropped", Hint.JOB_COLLECTION_DROPPED),
     Row(None, _DISK_QUOTA, Hint.DISK_QUOTA),
     Row(None, _PARTITION_KEY, Hint.LEAVE_OUT_PARTITION),
-    Row(None, r"(?i)\bl0[ _-]?import.{0,99}loaded", Hint.JOB_RELEASE_COLLECTION),
-    Row(None, r"(?i)loaded.{0,99}\bl0[ _-]?import", Hint.JOB_RELEASE_COLLECTION),
+    Row(None, _LOADED, Hint.JOB_RELEASE_COLLECTION),
     Row(None, r"(?i)exceeds.{0,99}max ?size|reached the maximum limit", Hint.JOB_FILE_SIZE),
     Row(None, r"(?i)size is zero|smaller than indicated|unexpected EOF", Hint.JOB_EMPTY_FILE),
     Row(None, r"(?i)file too small|error: EOF", Hint.JOB_EMPTY_FILE),
@@ -467,46 +434,41 @@ _JOB_ROWS: Final = (
 )
 
 
-class ReturnedStatus(NamedTuple):
-    """A Status that any of the services returned."""
-
-    code: int
-    error_code: int
-    reason: str
-    detail: str
-    retriable: bool
-    http_status: int | None = None
-    record: CallRecord | None = None
-
-
 def returned_error(status: Status) -> MilvusStatusError:
-    """Return the error of a Status of gRPC that is not Success; ``complete`` adds the method."""
-    fields = status.code, status.error_code, status.reason, status.detail, status.retriable
-    return status_error(ReturnedStatus(*fields))
+    """Return the error of a Status of gRPC that is not Success."""
+    texts = status.reason, status.detail
+    return status_error(status.code, status.error_code, *texts, retriable=status.retriable)
 
 
-def status_error(status: ReturnedStatus) -> MilvusStatusError:
-    """Return the error of a Status that is not Success; ``complete`` adds the method."""
-    row = meaning(_MILVUS_ROWS, status.code, status_text(status.reason, status.detail))
-    old = None if status.code else meaning(_OLD_ROWS, status.error_code, "")
-    if old is not None and old.hint is not None and row.kind is None:
-        row = old
-    kind = row.kind if row.kind in {JobNotFoundError, JobLimitError} else MilvusStatusError
-    code = f"code {status.code}" if status.code else f"error_code {status.error_code}"
-    reason = quote(status.reason or status.detail or "no reason given")
+def status_error(
+    code: int,
+    error_code: int,
+    reason: str,
+    detail: str = "",
+    *,
+    retriable: bool = False,
+    http_status: int | None = None,
+    record: CallRecord | None = None,
+) -> MilvusStatusError:
+    """Return the error of a Status that is not Success; ``complete`` adds the call."""
+    known = code or _OLD_CODES.get(error_code, 0)
+    row = meaning(_MILVUS_ROWS, known, status_text(reason, detail))
+    kind: type[MilvusStatusError] = row.kind or MilvusStatusError
+    shown = f"code {code}" if code else f"error_code {error_code}"
+    text = quote(reason or detail or "no reason given")
     return kind(
-        f"Milvus returned the status {code}: {reason}",
-        code=status.code,
-        error_code=status.error_code,
-        reason=status.reason,
-        detail=status.detail,
-        retriable=status.retriable,
-        http_status=status.http_status,
+        f"Milvus returned the status {shown}: {text}",
+        code=code,
+        error_code=error_code,
+        reason=reason,
+        detail=detail,
+        retriable=retriable,
+        http_status=http_status,
         hint=row.hint,
         transient=bool(row.transient),
         may_have_run=row.may_have_run is not False,
         rate_limited=bool(row.limited),
-        retry_after=retry_after(status.record),
+        retry_after=retry_after(record),
     )
 
 

@@ -14,12 +14,12 @@ from .._models import ImportProgressData, ImportProgressDetail
 from ._operations import CREATE_JOB, CREATE_JOB_OF_GROUPS, GET_PROGRESS, LIST_JOBS, Operation
 from ._replies import (
     MAX_LISTED_JOBS,
-    MAX_PROGRESS_BYTES,
+    STATES,
     JobList,
-    Snapshot,
     grpc_method,
     listed,
     parse,
+    read_snapshot,
     state_of,
 )
 from ._requests import validate_create_size, validate_job_id
@@ -49,7 +49,7 @@ def decode_progress(
         reply.collection_name,
         job_id,
         reply.complete_time,
-        state_of(reply.state),
+        STATES.get(reply.state) or state_of(reply.state),
         reply.progress,
         reply.imported_rows,
         reply.total_rows,
@@ -63,13 +63,6 @@ def decode_progress(
 
 def _progress_request(params: JobParams) -> internal_pb2.GetImportProgressRequest:
     return internal_pb2.GetImportProgressRequest(db_name=params.db_name, jobID=params.job_id)
-
-
-def _snapshot(reply: Any, params: JobParams) -> Snapshot:
-    message, reason = parse(
-        internal_pb2.GetImportProgressResponse, reply, max_bytes=MAX_PROGRESS_BYTES
-    )
-    return Snapshot(reply, message, params.job_id, decode_progress, reason)
 
 
 def _list_request(params: ListParams) -> internal_pb2.ListImportsRequest:
@@ -103,6 +96,7 @@ def _job_id(reply: Any, _: CreateParams) -> str:
     return message.jobID
 
 
+_snapshot = partial(read_snapshot, internal_pb2.GetImportProgressResponse, decode_progress)
 _method = partial(grpc_method, "internal", ProxyStub)
 _IMPORT_V2: Final = _method("ImportV2", _create_request, _job_id, is_read=False)
 METHODS: Final[dict[Operation[Any, Any], Method[Any, Any]]] = {

@@ -24,12 +24,11 @@ from .._models import ImportProgressData, ImportState
 from ._operations import CREATE_JOB, GET_PROGRESS, LIST_JOBS, Operation
 from ._replies import (
     MAX_LISTED_JOBS,
-    MAX_PROGRESS_BYTES,
     JobList,
-    Snapshot,
     grpc_method,
     listed_rows,
     parse,
+    read_snapshot,
 )
 from ._requests import validate_create_size, validate_job_id
 
@@ -102,11 +101,6 @@ def _progress_request(params: JobParams) -> milvus_pb2.GetImportStateRequest:
     return milvus_pb2.GetImportStateRequest(task=int(params.job_id))
 
 
-def _snapshot(reply: Any, params: JobParams) -> Snapshot:
-    message, reason = parse(milvus_pb2.GetImportStateResponse, reply, max_bytes=MAX_PROGRESS_BYTES)
-    return Snapshot(reply, message, params.job_id, decode_progress, reason)
-
-
 def _list_request(params: ListParams) -> milvus_pb2.ListImportTasksRequest:
     return milvus_pb2.ListImportTasksRequest(
         collection_name=params.collection_name, db_name=params.db_name
@@ -145,6 +139,7 @@ def _job_id(reply: Any, _: CreateParams) -> str:
     return str(message.tasks[0])
 
 
+_snapshot = partial(read_snapshot, milvus_pb2.GetImportStateResponse, decode_progress)
 _method = partial(grpc_method, "public", MilvusServiceStub)
 METHODS: Final[dict[Operation[Any, Any], Method[Any, Any]]] = {
     GET_PROGRESS: _method("GetImportState", _progress_request, _snapshot),

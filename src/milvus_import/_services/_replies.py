@@ -20,6 +20,7 @@ from .._models import ImportJob, ImportState
 
 if TYPE_CHECKING:
     from .._models import ImportProgressData, Service
+    from ._requests import JobParams
 
 MAX_GROUPS: Final = 100_000
 """File groups of one job; Milvus accepts 1,024 by default (maxImportFileNumPerReq)."""
@@ -37,10 +38,12 @@ JobRow = tuple[str, "int | str", int, str]
 Columns = tuple[Sequence[str], Sequence["int | str"], Sequence[int], Sequence[str]]
 """The rows of a list by column."""
 
-STATES: Final[dict[int, ImportState]] = {
+STATES: Final[dict[int | str, ImportState]] = {
     number: ImportState(name) for name, number in internal_pb2.ImportJobState.items()
 }
 
+Decoder = Callable[[Any, str], "ImportProgressData"]
+"""Returns the progress of a job by its id, of a message or JSON."""
 _MessageT = TypeVar("_MessageT", bound=Message)
 
 
@@ -53,7 +56,7 @@ class Snapshot:
     message: Any
     """The reply, parsed."""
     job_id: str
-    decoder: Callable[[Any, str], ImportProgressData]
+    decoder: Decoder
     reason: str = ""
     """The reason of the status, usually ""."""
 
@@ -100,6 +103,14 @@ def grpc_method(
     return Method(service, name, path, build, read, is_read, reply_type)
 
 
+def read_snapshot(
+    reply_type: type[Any], decoder: Decoder, reply: Any, params: JobParams
+) -> Snapshot:
+    """Return the progress in a reply of gRPC."""
+    message, reason = parse(reply_type, reply, max_bytes=MAX_PROGRESS_BYTES)
+    return Snapshot(reply, message, params.job_id, decoder, reason)
+
+
 def listed(job_ids: Sequence[str], columns: Columns, validate: Callable[[str], str]) -> JobList:
     """Return a list of jobs. Raises a reply error for lengths or ids that are not valid."""
     if len(job_ids) > MAX_LISTED_JOBS:
@@ -134,8 +145,7 @@ def decode_row(job_id: str, row: JobRow) -> ImportJob:
 
 def state_of(state: int | str) -> ImportState:
     """Return a state by its number or name; an unknown one is kept as text."""
-    known = STATES.get(state) if isinstance(state, int) else None
-    return known or ImportState(str(state))
+    return STATES.get(state) or ImportState(str(state))
 
 
 def sorted_ids(job_ids: Iterable[str]) -> list[str]:
@@ -155,34 +165,25 @@ def parse(
     A reply is already a message, without any limit, if the client has interceptors. Raises the
     error of a status that is not Success, and a reply error for what cannot be parsed.
     """
-    if not isinstance(reply, bytes):
-        if not reply.ByteSize():
-            raise reply_error(EMPTY_REPLY)
-        message: Any = reply
-    else:
-        message = _parse_bytes(reply_type, reply, max_bytes, max_entries)
+    message: Any = reply
+    if not (reply if isinstance(reply, bytes) else reply.ByteSize()):
+        raise reply_error(EMPTY_REPLY)
+    if isinstance(reply, bytes):
+        if len(reply) > COUNTED_FROM:
+            check_size(len(reply), max_bytes)
+            for tag in _repeated_tags(reply_type.DESCRIPTOR):
+                check_count(reply.count(tag), max_entries)
+        message, hint = None, None
+        try:
+            message = reply_type.FromString(reply)
+        except DecodeError as error:
+            hint = Hint.INVALID_UTF8 if "UTF-8" in str(error) else None
+        if message is None:  # outside the except block: protobuf's error may quote the reply
+            raise reply_error("the reply could not be parsed", hint)
     status = message.status
     if status.code or status.error_code:
         raise returned_error(status)
-    parsed: _MessageT = message
-    return parsed, status.reason
-
-
-def _parse_bytes(
-    reply_type: type[_MessageT], reply: bytes, max_bytes: int | None, max_entries: int
-) -> _MessageT:
-    if not reply:
-        raise reply_error(EMPTY_REPLY)
-    if len(reply) > COUNTED_FROM:
-        check_size(len(reply), max_bytes)
-        for tag in _repeated_tags(reply_type.DESCRIPTOR):
-            check_count(reply.count(tag), max_entries)
-    try:
-        return reply_type.FromString(reply)
-    except DecodeError as error:
-        hint = Hint.INVALID_UTF8 if "UTF-8" in str(error) else None
-    # Outside the except block: protobuf's error may quote the reply.
-    raise reply_error("the reply could not be parsed", hint)
+    return message, status.reason
 
 
 def check_size(size: int, limit: int | None) -> None:

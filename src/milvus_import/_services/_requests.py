@@ -203,14 +203,6 @@ def validate_database(db_name: str) -> str:
     return _matching("db_name", validate_text("db_name", db_name), "[ -~]*", "printable ASCII")
 
 
-def validate_storage(storage: Storage | None) -> Storage | None:
-    """Return where Zilliz Cloud reads the files. A wrong value may be a secret."""
-    if not isinstance(storage, (BucketCredentials, Volume, type(None))):
-        rule = "BucketCredentials, a Volume or None"
-        raise wrong_type_error("storage", rule, storage, secret=True)
-    return storage
-
-
 def _validate_sources(params: CreateParams) -> None:
     """Raise ArgumentError unless the files are paths in the volume, or else URLs of objects."""
     in_volume = isinstance(params.storage, Volume)
@@ -238,13 +230,16 @@ def create_params(
     cloud: bool = False,
 ) -> CreateParams:
     """Validate every part of an import request. ``cloud``: to Zilliz Cloud."""
+    if not isinstance(storage, (BucketCredentials, Volume, type(None))):  # it may be a secret
+        rule = "BucketCredentials, a Volume or None"
+        raise wrong_type_error("storage", rule, storage, secret=True)
     params = CreateParams(
         validate_name(collection_name, "collection_name"),
         _validate_files(files),
         validate_name(partition_name, "partition_name", empty=True),
         validate_name(db_name, "db_name", empty=True),
         _validate_options(options),
-        validate_storage(storage),
+        storage,
     )
     if cloud:
         _validate_sources(params)

@@ -10,15 +10,15 @@ import json
 import re
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import grpc
 
 from .._connection._base import Method, NextPage
 from .._connection._http import HttpConnection
 from .._errors import ArgumentError, shorten, without_queries
-from .._failures._http import http_status_error, is_missing_route, missing_route_error
-from .._failures._statuses import NOT_READY, ReturnedStatus, call_error, reply_error, status_error
+from .._failures._http import http_status_error, is_missing_route
+from .._failures._statuses import NOT_READY, call_error, reply_error, status_error
 from .._hints import Hint
 from .._models import ImportProgressData, ImportProgressDetail
 from ._operations import (
@@ -77,25 +77,29 @@ _RESERVED_HEADERS: Final = frozenset(
 )
 
 
-class _Envelope(NamedTuple):
-    code: int
-    message: str
-    data: object
-
-
 def read_data(reply: HttpReply, *, missing: Hint, entries: int = MAX_GROUPS) -> Json:
     """Return ``data`` of a successful reply. Raises the error of any other.
 
     ``missing`` is the hint where the server has no such path.
     """
-    envelope = _parse(reply, entries)
-    if envelope is None:
+    body = reply.body
+    if len(body) > COUNTED_FROM:
+        # Each entry is an object with commas between its members.
+        check_count(body.count(b"{"), entries)
+        check_count(body.count(b",") + body.count(b"["), _MAX_MEMBERS * entries)
+    try:
+        parsed: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        parsed = None
+    members = cast("Json", parsed if isinstance(parsed, dict) else {})
+    code, data = members.get("code"), members.get("data")
+    if isinstance(code, bool) or not isinstance(code, int) or code not in _INT64:
         raise _no_envelope_error(reply, missing)
     # Milvus 2.4.0 to 2.4.5 send code 200 for success; in others it is "partition not found".
-    success = envelope.code == 0 or (envelope.code == 200 and envelope.data is not None)
+    success = code == 0 or (code == 200 and data is not None)
     if not success or not 200 <= reply.status < 300:
-        raise _envelope_error(envelope, reply)
-    return {} if envelope.data is None else as_object(envelope.data, "data")
+        raise _envelope_error(reply, code, members.get("message", ""))
+    return {} if data is None else as_object(data, "data")
 
 
 def as_object(value: object, name: str) -> Json:
@@ -156,60 +160,40 @@ def _type_error(name: str, value: object) -> MilvusImportError:
     return reply_error(f"the reply is not valid: {name} has the wrong type {kind}")
 
 
-def _parse(reply: HttpReply, entries: int) -> _Envelope | None:
-    """Return the envelope, or None if the body is not one."""
-    body = reply.body
-    if len(body) > COUNTED_FROM:
-        # Each entry is an object with commas between its members.
-        check_count(body.count(b"{"), entries)
-        check_count(body.count(b",") + body.count(b"["), _MAX_MEMBERS * entries)
-    members: Any = None
-    with suppress(ValueError, RecursionError):
-        members = json.loads(body)
-    if not isinstance(members, dict):
-        return None
-    members = cast("Json", members)
-    code, message = members.get("code"), members.get("message", "")
-    if isinstance(code, bool) or not isinstance(code, int) or code not in _INT64:
-        return None
-    if not isinstance(message, str):
-        message = json.dumps(message)
-    return _Envelope(code, text({"message": message}, "message"), members.get("data"))
-
-
 def _no_envelope_error(reply: HttpReply, missing: Hint) -> MilvusImportError:
     """Return the error of a reply whose body is not an envelope."""
     status, line, record = reply.status, reply.text, reply.record
     if is_missing_route(status, reply.body):
-        return missing_route_error(line, record, missing)
+        return call_error(Code.UNIMPLEMENTED, line, record, http_status=status, hint=missing)
     if not 200 <= status < 300:
         return http_status_error(status, line, record)
     details = f"the HTTP response has no body (HTTP {status})"
     if reply.body:
         details = f"the response is not JSON from Milvus ({line})"
-    return reply_error(details, Hint.REST_ROUTE, http_status=status)
+    return reply_error(details, Hint.REST_ROUTE)
 
 
-def _envelope_error(envelope: _Envelope, reply: HttpReply) -> MilvusImportError:
+def _envelope_error(reply: HttpReply, code: int, message: object) -> MilvusImportError:
     """Return the error of an envelope that does not report success."""
-    code, message, status = envelope.code, envelope.message, reply.status
+    shown = message if isinstance(message, str) else json.dumps(message)
+    reason, status = text({"message": shown}, "message"), reply.status
     http_error = not 200 <= status < 300
     generic = code == _UNEXPECTED or (http_error and (code in {0, 200} or 400 <= code <= 599))
-    generic = generic and not re.search(NOT_READY, message)
-    details, record = f"code {code}: {message}", reply.record
+    generic = generic and not re.search(NOT_READY, reason)
+    details, record = f"code {code}: {reason}", reply.record
     failed, hint = None, None
     if code in _UNAUTHENTICATED or (generic and status == 401):
         failed = Code.UNAUTHENTICATED
-    elif code in _NO_PRIVILEGE or (generic and (status == 403 or "permission deny" in message)):
+    elif code in _NO_PRIVILEGE or (generic and (status == 403 or "permission deny" in reason)):
         failed = Code.PERMISSION_DENIED
     elif code in _SERVER_TIMEOUT:
         failed, hint = Code.DEADLINE_EXCEEDED, Hint.SERVER_DEADLINE
     if failed is not None:
         return call_error(failed, details, record, http_status=status, hint=hint)
     if generic and http_error:
-        line = f"HTTP {status}: {details}" if message else reply.text
+        line = f"HTTP {status}: {details}" if reason else reply.text
         return http_status_error(status, line, record, by_milvus=code == _UNEXPECTED)
-    return status_error(ReturnedStatus(code, 0, message, "", False, status, record))
+    return status_error(code, 0, reason, http_status=status, record=record)
 
 
 class RestApi:

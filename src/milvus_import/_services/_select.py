@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
 import grpc
 
@@ -16,13 +17,14 @@ from .._errors import (
     MilvusStatusError,
     UnsupportedServerError,
     quote,
+    set_hint,
 )
 from .._failures import complete
 from .._failures._complete import cloud_hint
 from .._failures._http import MISSING_ROUTE
 from .._failures._statuses import call_error, connection_broke, http_hint, lacks_grpc_status
 from .._hints import Hint
-from ._operations import CREATE_JOB, CREATE_JOB_OF_GROUPS, Operation
+from ._operations import Operation
 
 if TYPE_CHECKING:
     from .._connection._base import LazyConnection, Method, ParamsT, ResultT
@@ -68,11 +70,9 @@ class Services:
         """Whether the token or the password is in quotes, which are probably not part of it."""
         self._services = services
         self._order = self._first_order = tuple(services)
-        self._names: dict[Operation[Any, Any], list[str]] = {}
-        """The services of each operation in the present order."""
         self._worked: set[str] = set()
-        self._responded_last = ""
-        self._recheck_at = 0.0
+        self._recheck_at = math.inf
+        """When the first service, which has worked before, is called first again."""
 
     async def call(
         self, operation: Operation[ParamsT, ResultT], params: ParamsT, settings: CallSettings
@@ -85,174 +85,128 @@ class Services:
         interceptor raises.
         """
         self.validate_settings(settings)
-        started, retried = time.monotonic(), False
-        remaining = settings.timeout
+        started, remaining, retried = time.monotonic(), settings.timeout, False
+        if started >= self._recheck_at:
+            self._recheck_at, self._order = math.inf, self._first_order
+        tables = self._services
+        names = [name for name in self._order if operation in tables[name]]
         unimplemented: list[CallError] = []
-        names = self._names_of(operation)
-        several = len(names) > 1
-        tried = 0
-        while tried < len(names):
-            name = names[tried]
-            method: Method[ParamsT, ResultT] = self._services[name][operation]
-            outcome = await self._attempt(method, params, settings, remaining)
+        while len(unimplemented) < len(names):
+            name, reply = names[len(unimplemented)], None
+            method: Method[ParamsT, ResultT] = tables[name][operation]
+            in_flight = self.connection.open()
+            outcome: ResultT | NextPage | Exception
+            try:
+                if remaining is not None and remaining <= 0:
+                    raise call_error(grpc.StatusCode.DEADLINE_EXCEEDED, "")
+                reply = await in_flight.run(
+                    self.connection.start(method, params, settings, remaining)
+                )
+                outcome = reply if isinstance(reply, Exception) else method.read(reply, params)
+            except MilvusImportError as error:
+                outcome = error.with_traceback(None)  # its frames hold the request or the reply
             if not isinstance(outcome, Exception):
-                if name != self._responded_last:
-                    self._remember(name, responded=True, several=several)
+                if name not in self._worked or (len(names) > 1 and name != self._order[0]):
+                    self._remember(name, outcome, several=len(names) > 1)
                 if not isinstance(outcome, NextPage):
                     return outcome
-            try:
-                self._complete(outcome, operation, method, params, settings)
-                if isinstance(outcome, MilvusStatusError):
-                    self._remember(name, responded=not outcome.transient, several=several)
-                if isinstance(outcome, NextPage):
-                    params = cast("ParamsT", outcome)
-                    await asyncio.sleep(PAGE_DELAY)
-                elif not isinstance(outcome, CallError):
-                    raise outcome
-                elif self._is_unimplemented(outcome, method):
-                    unimplemented.append(outcome)
-                    tried += 1
-                elif method.is_read and _may_retry(outcome, settings, started, retried=retried):
-                    retried = True
-                    await asyncio.sleep(RETRY_DELAY)
-                else:
-                    raise outcome
-            finally:
-                del outcome  # or the error and this frame would form a reference cycle
+                params = cast("ParamsT", outcome)
+                await asyncio.sleep(PAGE_DELAY)
+            else:
+                try:
+                    self._complete(outcome, reply, method, params, settings)
+                    if self._is_unimplemented(outcome, method):
+                        unimplemented.append(outcome)
+                    elif _may_retry(outcome, method, settings, started, retried=retried):
+                        retried = True
+                        await asyncio.sleep(RETRY_DELAY)
+                    else:
+                        self._remember(name, outcome, several=len(names) > 1)
+                        raise outcome
+                finally:
+                    del outcome, reply  # or they and this frame would form a reference cycle
             remaining = _remaining(settings, started)
-        raise self._unsupported_error(operation, unimplemented, params)
-
-    async def _attempt(
-        self,
-        method: Method[ParamsT, ResultT],
-        params: ParamsT,
-        settings: CallSettings,
-        timeout: float | None,
-    ) -> ResultT | NextPage | Exception:
-        """Return the result of one request, or its error, which has no traceback and no context.
-
-        Raises what opening the connection raises.
-        """
-        in_flight = self.connection.open()
-        reply: Any = None
-        try:
-            if timeout is not None and timeout <= 0:
-                raise call_error(grpc.StatusCode.DEADLINE_EXCEEDED, "")
-            reply = await in_flight.run(self.connection.start(method, params, settings, timeout))
-            return reply if isinstance(reply, Exception) else method.read(reply, params)
-        except MilvusImportError as error:
-            if isinstance(error, CallError) and error.http_status is None:
-                status = getattr(reply, "status", None)  # of HTTP; a message may have one as well
-                error.http_status = status if isinstance(status, int) else None
-            return error.with_traceback(None)  # its frames hold the request or the reply
+        raise self._unsupported_error(operation, unimplemented, params, settings)
 
     def _complete(
         self,
-        error: object,
-        operation: Operation[Any, Any],
+        error: Exception,
+        reply: Any,
         method: Method[Any, Any],
         params: Any,
         settings: CallSettings,
     ) -> None:
         """Add the data of the call to its error. No other place does."""
-        if not isinstance(error, MilvusImportError):
-            return
-        connection, sent = self.connection, settings.metadata_by_key
+        status = getattr(reply, "status", None)  # of HTTP; a message may have one as well
+        if isinstance(error, CallError) and error.http_status is None and isinstance(status, int):
+            error.http_status = status
         complete(
             error,
-            method=method.name,
-            service=method.service,
-            target=connection.endpoint.target,
-            secure=connection.endpoint.secure,
+            method.name,
+            method.service,
+            self.connection.endpoint.target,
+            settings,
             is_read=method.is_read,
-            timeout=settings.timeout,
-            responded=connection.responded,
-            authorized="authorization" in sent,
-            metadata_bytes=sum(len(key) + len(value) for key, value in settings.metadata or ()),
-            creates=operation in {CREATE_JOB, CREATE_JOB_OF_GROUPS},
             job_id=getattr(params, "job_id", None),
+            responded=self.connection.responded,
             quoted_token=self.quoted_token,
-            routed=bool(sent.keys() & {"cluster", "serverid"}),
         )
 
-    def _is_unimplemented(self, error: CallError, method: Method[Any, Any]) -> bool:
+    def _is_unimplemented(self, error: Exception, method: Method[Any, Any]) -> TypeGuard[CallError]:
         """Return whether the error means that the next service is called."""
+        if not isinstance(error, CallError):
+            return False
         if error.code is grpc.StatusCode.UNIMPLEMENTED:
             # A gateway's 404 over HTTP does not mean that Milvus has no such path.
             return method.reply_type is not None or MISSING_ROUTE in error.details
         return len(self._order) > 1 and method.is_read and lacks_grpc_status(error)
 
-    def _names_of(self, operation: Operation[Any, Any]) -> list[str]:
-        """Return the services that have an operation, in the order in which they are called.
+    def _remember(self, name: str, outcome: object, *, several: bool) -> None:
+        """Call a service first from now on if it returned a result or a Status.
 
-        The first one is the first again once RECHECK_INTERVAL is over: it had worked before it
-        returned UNIMPLEMENTED, which may have come from a gateway.
+        ``several``: more than one has the operation. The first one is the first again after
+        RECHECK_INTERVAL if it has worked before: its UNIMPLEMENTED may be a gateway's.
         """
-        if self._recheck_at and time.monotonic() >= self._recheck_at:
-            self._recheck_at = 0.0
-            self._order = self._first_order
-            self._responded_last = ""
-            self._names.clear()
-        names = self._names.get(operation)
-        if names is None:
-            names = [name for name in self._order if operation in self._services[name]]
-            self._names[operation] = names
-        return names
-
-    def _remember(self, name: str, *, responded: bool, several: bool) -> None:
-        """Call this service first from now on, if ``several`` have the operation.
-
-        ``responded``: the response was successful.
-        """
-        if responded:
+        if isinstance(outcome, Exception) and not isinstance(outcome, MilvusStatusError):
+            return
+        if not isinstance(outcome, MilvusStatusError) or not outcome.transient:
             self.connection.responded = True
             self._worked.add(name)
-        if not several:
-            return
-        self._responded_last = name if responded else ""
-        if self._order[0] != name:
+        if several and self._order[0] != name:
             if self._first_order[0] in self._worked:
                 self._recheck_at = time.monotonic() + RECHECK_INTERVAL
             self._order = (name, *(other for other in self._order if other != name))
-            self._names.clear()
 
     def _unsupported_error(
-        self, operation: Operation[Any, Any], errors: list[CallError], params: Any
+        self,
+        operation: Operation[Any, Any],
+        errors: list[CallError],
+        params: Any,
+        settings: CallSettings,
     ) -> CallError:
         """Return the error of an operation that no service implements."""
-        last = errors[-1] if errors else None
-        if last is not None and (
-            last.code is not grpc.StatusCode.UNIMPLEMENTED or last.service not in _GRPC
-        ):
-            return last
-        texts = "; ".join(f"{error.service} service: {quote(error.details)}" for error in errors)
-        service = last.service if last else self._order[0]
-        missing = (
-            "no gRPC service has such a method"
-            if len(self._first_order) > 1
-            else f"the {service} service has no such method"
-        )
-        method = last.method if last else operation.name
-        target = self.connection.endpoint.target
-        return UnsupportedServerError(
-            f"{method} at {target}: UNIMPLEMENTED ({texts or missing})",
-            code=grpc.StatusCode.UNIMPLEMENTED,
-            details=" / ".join(error.details for error in errors),
-            record=last.record if last else None,
-            http_status=last.http_status if last else None,
-            hint=cloud_hint(
-                operation.unsupported_hint or _unsupported_hint(errors),
-                cast("Service", service),
-                target,
-            ),
-            method=method,
-            service=cast("Service", service),
-            target=target,
-            job_id=getattr(params, "job_id", None),
-        )
-
-
-_GRPC = ("internal", "public")
+        target, code = self.connection.endpoint.target, grpc.StatusCode.UNIMPLEMENTED
+        if not errors:
+            service = cast("Service", self._order[0])
+            several = len(self._first_order) > 1
+            missing = (
+                "no gRPC service has such a" if several else f"the {service} service has no such"
+            )
+            text, hint = f"UNIMPLEMENTED ({missing} method)", operation.unsupported_hint
+            error: CallError = UnsupportedServerError(text, code=code, hint=hint)
+            job_id = getattr(params, "job_id", None)
+            complete(error, operation.name, service, target, settings, job_id=job_id)
+            return error
+        all_errors, error = (*errors,), errors.pop()  # the frame that raises it must not hold it
+        if error.code is not code or error.service not in {"internal", "public"}:
+            return error
+        texts = "; ".join(f"{each.service} service: {quote(each.details)}" for each in all_errors)
+        hint = operation.unsupported_hint or _unsupported_hint(all_errors)
+        set_hint(error, cloud_hint(hint, error.service, target))
+        error.details = " / ".join(each.details for each in all_errors)
+        error.message = f"{error.method} at {target}: UNIMPLEMENTED ({texts})"
+        error.args = (error.message,)
+        return error
 
 
 def _remaining(settings: CallSettings, started: float) -> float | None:
@@ -262,7 +216,7 @@ def _remaining(settings: CallSettings, started: float) -> float | None:
     return settings.timeout - (time.monotonic() - started)
 
 
-def _unsupported_hint(errors: list[CallError]) -> Hint | None:
+def _unsupported_hint(errors: Sequence[CallError]) -> Hint | None:
     statuses = [error.http_status for error in errors]
     if all(statuses) and statuses[-1] is not None:
         return http_hint(statuses[-1], secure=False)
@@ -277,13 +231,22 @@ def _unsupported_hint(errors: list[CallError]) -> Hint | None:
     return Hint.USE_INTERNAL_PORT if errors[0].service == "internal" else Hint.USE_PUBLIC_PORT
 
 
-def _may_retry(error: CallError, settings: CallSettings, started: float, *, retried: bool) -> bool:
+def _may_retry(
+    error: Exception,
+    method: Method[Any, Any],
+    settings: CallSettings,
+    started: float,
+    *,
+    retried: bool,
+) -> bool:
     """Return whether to retry a read: its connection broke within a second of its start.
 
     It is retried once, and again while the server never processed it (GOAWAY), unless its timeout
     would expire before: then the error that was received says more.
     """
-    early = error.record is not None and time.monotonic() - started < RETRY_WITHIN
+    if not method.is_read or not isinstance(error, CallError) or error.record is None:
+        return False
     remaining = _remaining(settings, started)
+    early = time.monotonic() - started < RETRY_WITHIN
     in_time = remaining is None or remaining > RETRY_DELAY
     return early and in_time and connection_broke(error) and not (retried and error.may_have_run)

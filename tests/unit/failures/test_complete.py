@@ -23,29 +23,20 @@ from milvus_import import (
 from milvus_import._failures import complete, is_final, is_unauthenticated
 from milvus_import._failures._http import http_status_error
 from milvus_import._failures._statuses import (
-    ReturnedStatus,
     call_error,
     connection_broke,
     reply_error,
     status_error,
 )
 from milvus_import._hints import Hint
+from milvus_import._options import client_settings, merge
 
 Code = grpc.StatusCode
 TARGET = "127.0.0.1:19530"
-CALL: dict[str, Any] = {
-    "method": "GetImportState",
-    "service": "public",
-    "target": TARGET,
-    "secure": False,
-    "is_read": True,
-    "timeout": 10.0,
-    "responded": False,
-    "authorized": False,
-}
-WRITE = {"method": "ImportV2", "is_read": False, "creates": True}
-COMMIT = {"method": "commit", "service": "rest", "is_read": False}
-REST = {"service": "rest"}
+CALL: dict[str, Any] = {"method": "GetImportState", "service": "public", "target": TARGET}
+WRITE: dict[str, Any] = {"method": "ImportV2", "is_read": False}
+COMMIT: dict[str, Any] = {"method": "commit", "service": "rest", "is_read": False}
+REST: dict[str, Any] = {"service": "rest"}
 METADATA = "Stream removed (GOAWAY received; Error code: 11; Debug Text: )"
 STARTING = "find no available mixcoord, check mixcoord state"
 
@@ -56,8 +47,20 @@ def record_after(elapsed: float = 0.1) -> CallRecord:
     return CallRecord("public", "a.B/C", Code.UNKNOWN, "", (), (), elapsed)
 
 
-def completed(error: _ErrorT, **changed: Any) -> _ErrorT:
-    complete(error, **(CALL | changed))
+def completed(
+    error: _ErrorT,
+    *,
+    secure: bool = False,
+    timeout: float | None = 10.0,
+    authorized: bool = False,
+    routed: bool = False,
+    metadata_bytes: int = 0,
+    **changed: Any,
+) -> _ErrorT:
+    fixed = {"authorization": "abc" if authorized else None}
+    settings = client_settings(secure=secure, fixed=fixed, defaults={"rpc_timeout": timeout})
+    metadata = {"serverid": "99"} if routed else {"x": "y" * metadata_bytes}
+    complete(error, settings=merge(settings, {"metadata": metadata}), **(CALL | changed))
     return error
 
 
@@ -77,8 +80,7 @@ def changed_call(words: str) -> dict[str, Any]:
 
 
 def status(code: int, reason: str = "", **changed: Any) -> MilvusStatusError:
-    returned = ReturnedStatus(code, 0, reason, "", retriable=False)
-    return completed(status_error(returned), **changed)
+    return completed(status_error(code, 0, reason), **changed)
 
 
 # --------------------------------------------------------------------------------- the call
@@ -103,7 +105,7 @@ def test_call_is_set_and_the_message_names_it() -> None:
         (ClientClosedError("the client was closed during the call"), "the client was closed"),
         (UnsupportedServerError("the internal service has no such method"),
          "the internal service has no such method"),
-        (status_error(ReturnedStatus(100, 0, "not\nfound", "", retriable=False)),
+        (status_error(100, 0, "not\nfound"),
          "Milvus returned the status code 100: not found"),
     ],
 )  # fmt: skip

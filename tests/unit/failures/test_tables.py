@@ -26,14 +26,12 @@ from milvus_import._failures._http import (
     COMPRESSED,
     http_status_error,
     is_missing_route,
-    missing_route_error,
     response_text,
     transport_error,
     transport_failure,
 )
 from milvus_import._failures._statuses import (
     EMPTY_REPLY,
-    ReturnedStatus,
     call_error,
     connection_broke,
     failed_job_hint,
@@ -139,9 +137,9 @@ def test_hint_and_http_status_of_the_caller_are_kept() -> None:
 def test_invalid_reply_is_an_error_although_the_call_succeeded(
     details: str, given: Hint | None, hint: str | None, transient: bool
 ) -> None:
-    error = reply_error(details, given, record=RECORD, http_status=200)
-    assert (type(error), error.code, error.record) == (CallError, Code.INTERNAL, RECORD)
-    assert (error.details, error.http_status) == (details, 200)
+    error = reply_error(details, given)
+    assert (type(error), error.code, error.details) == (CallError, Code.INTERNAL, details)
+    assert (error.record, error.http_status) == (None, None)
     assert (hint_key(error), error.transient, error.may_have_run) == (hint, transient, True)
     assert is_response(reply_error(details)) is transient
 
@@ -222,7 +220,8 @@ def test_missing_route_is_that_of_the_router_of_milvus() -> None:
     assert is_missing_route(404, b"404 page not found\n")
     assert not is_missing_route(404, b"<html>404 page not found</html>")
     assert not is_missing_route(200, b"404 page not found")
-    error = missing_route_error("HTTP 404: 404 page not found", RECORD, Hint.REST_NEEDS_3_0)
+    text, hint = "HTTP 404: 404 page not found", Hint.REST_NEEDS_3_0
+    error = call_error(Code.UNIMPLEMENTED, text, RECORD, http_status=404, hint=hint)
     assert type(error) is UnsupportedServerError
     assert (error.http_status, error.may_have_run) == (404, False)
     assert hint_key(error) == "REST_NEEDS_3_0"
@@ -313,8 +312,7 @@ def test_error_keeps_every_field_of_the_status() -> None:
 def test_status_of_rest_keeps_its_http_status_and_retry_after() -> None:
     headers = (("retry-after", "8"),)
     record = CallRecord("rest", "list", grpc.StatusCode.OK, "", headers, (), 0.1)
-    status = ReturnedStatus(1807, 0, "slow", "", retriable=False, http_status=200, record=record)
-    error = status_error(status)
+    error = status_error(1807, 0, "slow", http_status=200, record=record)
     assert (error.http_status, error.retry_after, error.rate_limited) == (200, 8.0, True)
 
 
