@@ -101,9 +101,8 @@ def validate_text(name: str, value: object, *, secret: bool = False) -> str:
     return value
 
 
-def authorization(token: str | None, user: str | None, password: str | None) -> str | None:
+def authorization(secret: str | None) -> str | None:
     """Return Milvus' ``authorization`` metadata: base64 of the token or of ``user:password``."""
-    secret = credentials_text(token, user, password)
     return None if secret is None else base64.b64encode(secret.encode()).decode("ascii")
 
 

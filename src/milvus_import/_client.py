@@ -74,10 +74,6 @@ FIRST_CLOUD_SPACING = 0.1
 """Seconds between the first polls of Zilliz Cloud; it allows 20 per second, user and endpoint."""
 _NO_JOB = "0"
 _NOT_ON_CLOUD = "with service='cloud': Zilliz Cloud does not support it"
-_CREATE_PARAMETERS = (
-    *("collection_name", "files", "partition_name", "db_name", "options", "idempotency_key"),
-    "storage",
-)
 _warned_targets: set[str] = set()
 
 
@@ -139,7 +135,7 @@ class ImportClient:
             TypeError: An argument has a wrong type or is unknown.
         """
         for name in defaults.keys() - RpcOptions.__optional_keys__:
-            raise unknown_argument_error(name, _CONSTRUCTOR_ARGUMENTS)
+            raise unknown_argument_error(name, ImportClient, RpcOptions.__optional_keys__)
         if service not in get_args(ServiceChoice):
             *first, last = (repr(choice) for choice in get_args(ServiceChoice))
             choices = f"{', '.join(first)} or {last}"
@@ -170,7 +166,7 @@ class ImportClient:
             key = api.authorization(secret, "token" if token else "user or password")
             self._services = api.connect(endpoint, tls, max_receive_bytes, max_send_bytes)
         else:
-            key = authorization(token, user, password)
+            key = authorization(secret)
             sizes = max_receive_bytes, max_send_bytes
             connection = GrpcConnection(endpoint, tls, *sizes, arguments, interceptors=checked)
             chosen = {"internal": _internal.METHODS, "public": _public.METHODS}
@@ -233,7 +229,7 @@ class ImportClient:
         Raises CallError with the cause, MilvusStatusError if the server is not ready. ``call``
         takes CallOptions.
         """
-        settings = merge(self._settings, call)
+        settings = merge(self._settings, call, self.check)
         if self._on_cloud:
             await self._services.call(LIST_JOBS, ListParams("", "", only_one=True), settings)
             return "cloud"
@@ -257,7 +253,7 @@ class ImportClient:
         (JobNotFoundError for an unknown job), ClientClosedError; ArgumentError and TypeError
         before anything is sent.
         """
-        settings = merge(self._settings, call, ("job_id",)) if call else self._settings
+        settings = merge(self._settings, call, self.get_import_progress) if call else self._settings
         params = JobParams(self._validate_job_id(job_id), self._db_name)
         snapshot = await self._services.call(GET_PROGRESS, params, settings)
         return GetImportProgressResponse(0, snapshot.reason, snapshot.decode())
@@ -280,8 +276,7 @@ class ImportClient:
         on 2.4+.
         """
         params = self._list_params(collection_name, db_name, all_databases=all_databases)
-        own = ("collection_name", "db_name", "all_databases")
-        settings = self._with_database(merge(self._settings, call, own), db_name)
+        settings = self._with_database(merge(self._settings, call, self.list_imports), db_name)
         return (await self._services.call(LIST_JOBS, params, settings)).jobs()
 
     async def create_import(
@@ -338,7 +333,7 @@ class ImportClient:
             raise error.with_traceback(None) from None
         # They may hold secrets, and error reporters show the variables of frames.
         del options, files, storage
-        settings = self._with_database(merge(self._settings, call, _CREATE_PARAMETERS), db_name)
+        settings = self._with_database(merge(self._settings, call, self.create_import), db_name)
         if idempotency_key is not None and self._on_cloud:
             raise ArgumentError(f"idempotency_key must be None {_NOT_ON_CLOUD}")
         if idempotency_key is not None:
@@ -376,7 +371,7 @@ class ImportClient:
         retried. A failed job is yielded, not raised.
         """
         ids = (self._validate_job_id(job_id),)
-        return ImportWatch(self._follow(ids, options, ("job_id",), detailed=True))
+        return ImportWatch(self._follow(ids, options, self.watch, detailed=True))
 
     async def wait(
         self,
@@ -398,7 +393,7 @@ class ImportClient:
         jobs = self._follow(
             (self._validate_job_id(job_id),),
             options,
-            ("job_id", "until", "on_progress"),
+            self.wait,
             collection="" if on_progress is None else None,
             until=until,
             on_progress=on_progress,
@@ -431,9 +426,10 @@ class ImportClient:
         ids = [] if job_ids is None else self._validate_job_ids(job_ids, or_collection=True)
         all_databases = all_databases or job_ids is not None
         listed = self._list_params(collection_name, None, all_databases=all_databases)
-        own = ("job_ids", "collection_name", "all_databases")
         collection, every = listed.collection_name, job_ids is None
-        return JobsWatch(self._follow(ids, options, own, collection=collection, needs_list=every))
+        return JobsWatch(
+            self._follow(ids, options, self.watch_all, collection=collection, needs_list=every)
+        )
 
     async def wait_all(
         self,
@@ -456,7 +452,7 @@ class ImportClient:
         jobs = self._follow(
             self._validate_job_ids(job_ids, or_collection=False),
             options,
-            ("job_ids", "until", "on_progress"),
+            self.wait_all,
             collection="",
             until=until,
             on_progress=on_progress,
@@ -466,7 +462,7 @@ class ImportClient:
     async def _change_job(self, operation: Any, job_id: str, call: CallOptions) -> None:
         if self._on_cloud:
             raise ArgumentError(f"{operation.name} cannot be called {_NOT_ON_CLOUD}")
-        settings = merge(self._settings, call, ("job_id",))
+        settings = merge(self._settings, call, self.commit_import)
         params = JobParams(self._validate_job_id(job_id), self._db_name)
         await yield_to_loop()  # a caller that is already cancelled must not change a job
         try:
@@ -490,7 +486,7 @@ class ImportClient:
         self,
         job_ids: Iterable[str],
         options: WatchOptions,
-        own: tuple[str, ...],
+        method: Callable[..., object],
         *,
         collection: str | None = None,
         needs_list: bool = False,
@@ -500,14 +496,14 @@ class ImportClient:
     ) -> FollowedJobs:
         """Return the jobs of a watch or a wait. Nothing is sent.
 
-        ``own``: the parameters of the method. ``collection``: that of the list whose rows suffice.
+        ``method``: the one that was called. ``collection``: that of the list whose rows suffice.
         """
         if until is not None:
             validate_until(until)
         if on_progress is not None:
             validate_callback("on_progress", on_progress)
-        watch = parse_watch_options(options, own)
-        settings = merge_rpc(self._settings, options, own)
+        watch = parse_watch_options(options, method)
+        settings = merge_rpc(self._settings, options, method)
         # A watch that polls once sends its own request.
         group = self._polls.group(settings, watch.interval, alone=watch.timeout <= 0)
         rows = None if collection is None else group.of_list(collection)
@@ -521,12 +517,6 @@ class ImportClient:
 
     def _database(self, db_name: str | None) -> str:
         return self._db_name if db_name is None else validate_database(db_name)
-
-
-_CONSTRUCTOR_ARGUMENTS = (
-    *(name for name in ImportClient.__init__.__annotations__ if name not in {"return", "defaults"}),
-    *sorted(RpcOptions.__optional_keys__),
-)
 
 
 def _database(db_name: str, endpoint: Endpoint) -> str:

@@ -146,13 +146,13 @@ class WatchSettings:
 def merge(
     base: CallSettings,
     options: CallOptions | RpcOptions,
-    parameters: tuple[str, ...] = (),
+    method: Callable[..., object] | None = None,
     *,
     deadline: str = "timeout",
 ) -> CallSettings:
     """Return ``base`` overridden by the options of one call, and empty ``options``.
 
-    ``parameters``: the method's own parameters, which the error of an unknown keyword suggests.
+    ``method``: the error of an unknown keyword suggests its own parameters too.
     ``deadline``: the option with the seconds of each RPC.
     The caller's dict is emptied so that no frame holds metadata while the call is awaited: error
     reporters show the local variables of frames.
@@ -176,8 +176,8 @@ def merge(
                 raise wrong_type_error(key, f"{rule} or None", value, secret=True)
             setattr(settings, key, value)
         else:
-            names = sorted([*_TYPES, "metadata", "on_finish", deadline])
-            raise unknown_argument_error(key, [*parameters, *names])
+            names = {*_TYPES, "metadata", "on_finish", deadline}
+            raise unknown_argument_error(key, method, names)
     if settings.compression is grpc.Compression.Deflate:
         raise ArgumentError(
             "compression must be grpc.Compression.Gzip or None: Milvus does not accept deflate"
@@ -208,16 +208,18 @@ def with_metadata(base: CallSettings, key: str, value: str | None) -> CallSettin
     return _set_metadata(CallSettings(**vars(base)), base.metadata_by_key, {key: value})
 
 
-def parse_watch_options(options: WatchOptions, parameters: tuple[str, ...] = ()) -> WatchSettings:
+def parse_watch_options(
+    options: WatchOptions, method: Callable[..., object] | None = None
+) -> WatchSettings:
     """Remove the options of a watch from ``options``; those of each RPC remain.
 
-    ``parameters``: the method's own parameters, which the error of an unknown keyword suggests.
+    ``method``: the error of an unknown keyword suggests its own parameters too.
     Raises TypeError for an unknown keyword or a wrong type, ArgumentError for a wrong value.
     """
     given = cast("dict[str, Any]", options)
     known = WatchOptions.__optional_keys__
     for name in given.keys() - known:
-        raise unknown_argument_error(name, [*parameters, *sorted(known)])
+        raise unknown_argument_error(name, method, known)
     limit = validate_timeout(given.pop("timeout", None))
     interval = _positive("interval", given.pop("interval", INTERVAL))
     if math.isinf(interval):
@@ -284,10 +286,15 @@ def reject_awaitable(name: str, result: object) -> None:
         raise TypeError(f"{name} must be a plain function, got one that returned {kind}")
 
 
-def unknown_argument_error(name: str, known: Sequence[str]) -> TypeError:
-    """Return the error of an unknown keyword, with the closest of the known ones."""
+def unknown_argument_error(
+    name: str, method: Callable[..., object] | None, options: Iterable[str]
+) -> TypeError:
+    """Return the error of an unknown keyword, with the closest of those that are known."""
     import difflib  # noqa: PLC0415 - only for an error
 
+    parameters = inspect.signature(method).parameters.values() if method else ()
+    own = [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
+    known = [*own, *sorted(options)]
     other = {"timeout": "rpc_timeout", "rpc_timeout": "timeout"}.get(name)
     close = difflib.get_close_matches(name, known, 1) or [
         parameter for parameter in known if parameter.startswith(f"{name}_")
@@ -305,16 +312,21 @@ def unknown_argument_error(name: str, known: Sequence[str]) -> TypeError:
 
 def pairs_of(argument: str, value: object) -> Iterable[tuple[object, Any]]:
     """Return the pairs of a mapping or of an iterable of pairs. Errors show no value."""
-    if isinstance(value, Mapping):
-        return cast("Mapping[object, object]", value).items()
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise wrong_type_error(argument, "a mapping or pairs of key and value", value, secret=True)
-    pairs: list[tuple[object, object]] = []
-    for index, entry in enumerate(cast("Iterable[tuple[object, object]]", value)):
+    if type(value) is dict:  # isinstance of Mapping and Iterable takes as long as all the rest
+        return cast("dict[object, object]", value).items()
+    if type(value) is not tuple:
+        if isinstance(value, Mapping):
+            return cast("Mapping[object, object]", value).items()
+        if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+            rule = "a mapping or pairs of key and value"
+            raise wrong_type_error(argument, rule, value, secret=True)
+        value = tuple(cast("Iterable[object]", value))
+    pairs = cast("tuple[tuple[object, Any], ...]", value)
+    for entry in pairs:
         if not isinstance(entry, (tuple, list)) or len(entry) != 2:
+            index = next(index for index, each in enumerate(pairs) if each is entry)
             fault = f"entry {index} is not a pair"
             raise TypeError(f"{argument} must hold pairs of key and value; {fault}")
-        pairs.append(entry)
     return pairs
 
 
@@ -328,9 +340,7 @@ _TYPES: dict[str, tuple[type, str]] = {
 def _set_metadata(settings: CallSettings, known: MetadataByKey, added: object) -> CallSettings:
     """Set known metadata, overridden by that of the user. gRPC rejects or drops some silently."""
     values: MetadataByKey = {}
-    given = cast("dict[object, Any]", added)
-    pairs = given.items() if type(added) is dict else pairs_of("metadata", added)
-    for key, value in pairs:
+    for key, value in pairs_of("metadata", added):
         if not isinstance(key, str):
             raise wrong_type_error("a metadata key", "a str", key)
         name, binary = _validate_key(key)

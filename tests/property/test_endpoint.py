@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from milvus_import import ArgumentError, TLSConfig
-from milvus_import._address import Endpoint, authorization, parse_uri
+from milvus_import._address import Endpoint, authorization, credentials_text, parse_uri
 
 SECRET = "s3cr3t-Milvus"
 
@@ -99,7 +99,7 @@ def test_credentials_in_a_uri_are_never_in_the_error(before: str, after: str) ->
 @example("'root:Milvus'")
 @example('"root:Milvus"')
 def test_token_is_encoded_in_base64_or_is_an_error_that_does_not_show_it(token: str) -> None:
-    encoded = attempt(lambda: authorization(token, None, None))
+    encoded = attempt(lambda: authorization(credentials_text(token, None, None)))
     if isinstance(encoded, Exception):
         assert type(encoded) is ArgumentError
         fault = (
@@ -120,11 +120,11 @@ def test_token_is_encoded_in_base64_or_is_an_error_that_does_not_show_it(token: 
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_user_and_password_are_encoded_as_one_token(user: str, password: str) -> None:
-    encoded = attempt(lambda: authorization(None, user, password))
+    encoded = attempt(lambda: authorization(credentials_text(None, user, password)))
     if ":" in user or any(text.strip("\r\n\ufeff") != text for text in (user, password)):
         assert type(encoded) is ArgumentError
     else:
-        assert encoded == authorization(f"{user}:{password}", None, None)
+        assert encoded == authorization(f"{user}:{password}")
 
 
 @given(st.one_of(st.none(), st.text(st.characters()), st.binary(), st.integers()))

@@ -49,7 +49,15 @@ _ADMIN_PRIVILEGES: Final = r"PrivilegeGetImportProgress|PrivilegeListImport\b"
 _TRIED: Final = (
     r"(?:last error: \w+: ipv[46]:|(errors resolving |resolution failed for ))(\S+:(\w+)): "
 )
-_TRY_AGAIN: Final = r"(?i)try again|allow more time|no gRPC status"
+_TRY_AGAIN: Final = frozenset(
+    {
+        *(Hint.RECONNECT, Hint.BROKEN_OR_NOT_GRPC, Hint.CORRUPTED_STREAM, Hint.NO_GRPC_STATUS),
+        *(Hint.SERVER_SLOW, Hint.SERVER_DEADLINE, Hint.SERVER_RATE_LIMIT, Hint.SERVER_STARTING),
+        *(Hint.SERVER_RESOURCES, Hint.GATEWAY_RATE_LIMIT, Hint.GATEWAY_UNAVAILABLE),
+        *(Hint.GATEWAY_BACKEND, Hint.GATEWAY_CLOSED, Hint.GATEWAY_TIMEOUT, Hint.GATEWAY_ERROR),
+        *(Hint.CHECK_REACHABLE_HTTP, Hint.CHECK_REACHABLE_HTTPS),
+    }
+)
 """Hints that do not suit a write that may have run."""
 _CONNECTION_ROWS: Final = (
     Row(None, r"resol(ution|ving)|Domain name not found", Hint.CHECK_HOST_NAME),
@@ -123,8 +131,7 @@ def complete(
     if error.may_have_run and not is_read:
         # Check first, instead of trying again.
         is_call = isinstance(error, CallError)
-        again = hint is not None and re.search(_TRY_AGAIN, hint.python)
-        if again or (is_call and (hint is None or service in _HTTP)):
+        if hint in _TRY_AGAIN or (is_call and (hint is None or service in _HTTP)):
             repeatable = method in {"commit", "abort"}
             hint = Hint.REST_REPEAT if repeatable else Hint.REPEAT_WITH_KEY
     set_hint(error, cloud_hint(hint, service, target, responded=responded))
