@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic
 
 from .._connection._base import ParamsT, ResultT
@@ -13,13 +12,12 @@ if TYPE_CHECKING:
     from ._requests import CreateParams, JobParams, ListParams
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class Operation(Generic[ParamsT, ResultT]):
     """One operation; each service has a table of the methods that perform it."""
 
-    name: str
-    unsupported_hint: Hint | None = None
-    """The hint if the chosen gRPC service has no such method."""
+    def __init__(self, name: str, unsupported_hint: Hint | None = None) -> None:
+        """``unsupported_hint``: the hint if the chosen gRPC service has no such method."""
+        self.name, self.unsupported_hint = name, unsupported_hint
 
 
 GET_PROGRESS: Final[Operation[JobParams, Snapshot]] = Operation("get_import_progress")
