@@ -21,11 +21,6 @@ _MISSING = "not served: pip install 'milvus-import[rest]'"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    options = _parser().parse_args(arguments)
-    return asyncio.run(_serve(options))
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m milvus_import.testing",
         description=_DESCRIPTION,
@@ -41,7 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--import-seconds", type=float, default=10.0, help="duration of created jobs")
     add("--fail-imports", metavar="REASON", help="let created jobs fail with this reason")
     add("--max-jobs", type=int, metavar="N", help="job limit: the number of unfinished jobs")
-    return parser
+    settings = vars(parser.parse_args(arguments))
+    return asyncio.run(_serve(FakeMilvus(public_port=settings.pop("port"), **settings)))
 
 
 def _port(text: str) -> int:
@@ -50,7 +46,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-async def _serve(options: argparse.Namespace) -> int:
+async def _serve(server: FakeMilvus) -> int:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
 
     def stop(*_: object) -> None:
@@ -58,10 +54,6 @@ async def _serve(options: argparse.Namespace) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):  # Windows has no loop.add_signal_handler
         signal.signal(number, stop)
-    settings = vars(options)
-    later = {name: settings.pop(name) for name in ("import_seconds", "fail_imports", "max_jobs")}
-    server = FakeMilvus(public_port=settings.pop("port"), **settings)
-    vars(server).update(later)
     try:
         await server.start()
     except (OSError, RuntimeError) as error:

@@ -13,7 +13,7 @@ from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
 from ._behavior import EndedError, Handler, NewImport, Service
 from ._faults import HOST, MESSAGES, SERVICES, Received, Tls, first
-from ._replies import list_reply, old_state_reply, progress_reply, state_reply
+from ._replies import list_reply, progress_reply, state_reply
 
 _CLUSTER, _NODE_ID = "by-dev", "1"
 _PUBLIC: Final = "/milvus.proto.milvus.MilvusService/"
@@ -40,8 +40,7 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
 
     async def start(self, port: int, tls: Tls | None) -> int:
         """Listen, and return the port."""
-        self._server = server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers((self,))
+        self._server = server = grpc.aio.server(handlers=(self,), options=_OPTIONS)
         address = f"{HOST}:{port}"
         if tls is None:
             port = server.add_insecure_port(address)
@@ -101,19 +100,13 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
             return f'malformed method name: "{path}"'
         if SERVICES.get(name) != self.face:
             return f"unknown service {name}"
-        handlers: dict[str, Handler] = {
-            "GetImportState": self._get_import_state,
-            "ListImportTasks": self._list_import_tasks,
-            "Import": self._import,
-        }
+        handlers = {"GetImportState": self._state, "ListImportTasks": self._tasks}
+        handlers["Import"] = self._import
         if self.face == "internal":
-            handlers = {
-                "GetImportProgress": self._get_import_progress,
-                "ListImports": self._list_imports,
-                "ImportV2": self._import_v2,
-            }
-        if self.face == "internal" and self._store.version == "2.3":
-            handlers = {}
+            handlers = {"GetImportProgress": self._progress, "ListImports": self._jobs}
+            handlers["ImportV2"] = self._import_v2
+            if self._store.version == "2.3":
+                handlers = {}
         return handlers.get(method, f"unknown method {method} for service {name}")
 
     def _other_reply(self, path: str) -> bytes | None:
@@ -163,10 +156,10 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
 
     # The internal service.
 
-    def _get_import_progress(self, received: Received) -> Message:
+    def _progress(self, received: Received) -> Message:
         return progress_reply(self.find(received.request.jobID))
 
-    def _list_imports(self, received: Received) -> Message:
+    def _jobs(self, received: Received) -> Message:
         request = received.request
         return list_reply(self.list_jobs(request.collection_name, request.db_name))
 
@@ -177,19 +170,17 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
 
     # The public service.
 
-    def _get_import_state(self, received: Received) -> Message:
+    def _state(self, received: Received) -> Message:
         job = self.find(str(received.request.task))
-        return old_state_reply(job) if self._store.version == "2.3" else state_reply(job)
+        return state_reply(job, is_old=self._store.version == "2.3")
 
-    def _list_import_tasks(self, received: Received) -> Message:
+    def _tasks(self, received: Received) -> Message:
         """Milvus 2.3 lists by ascending id; its limit keeps the newest."""
-        request = received.request
+        request, is_old = received.request, self._store.version == "2.3"
         jobs = self.list_jobs(request.collection_name, _database(received))
-        if self._store.version == "2.3":
-            jobs.sort(key=lambda job: int(job.job.job_id))
-            tasks = [old_state_reply(job) for job in jobs[-max(request.limit, 0) :]]
-        else:
-            tasks = [state_reply(job, in_list=True) for job in jobs]
+        if is_old:
+            jobs = sorted(jobs, key=lambda job: int(job.job.job_id))[-max(request.limit, 0) :]
+        tasks = [state_reply(job, is_old=is_old, in_list=True) for job in jobs]
         return milvus_pb2.ListImportTasksResponse(status=common_pb2.Status(), tasks=tasks)
 
     def _import(self, received: Received) -> Message:
