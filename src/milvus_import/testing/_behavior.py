@@ -68,6 +68,7 @@ class NewImport:
     db_name: str
     partition_name: str
     groups: Sequence[Sequence[str]]
+    """None is empty."""
     options: Mapping[str, str]
     idempotency_key: str
 
@@ -196,7 +197,7 @@ class Service(ABC, Generic[ReplyT]):
         """Check a request as Milvus does, create the job, and return its id."""
         self.check_collection(new.collection_name, new.db_name, creating=True)
         self._check_partition(new)
-        groups = [group for group in new.groups if group]
+        groups = new.groups
         if not groups:
             raise StatusError(1100, "import request is empty: invalid parameter")
         if self._store.version != "2.3":
@@ -211,25 +212,16 @@ class Service(ABC, Generic[ReplyT]):
 
     def add(self, new: NewImport, job_id: str) -> str:
         """Add the job that a request creates, and return its id."""
-        store, groups = self._store, [group for group in new.groups if group]
-        reason, fails_at = store.fail_imports or "", None if store.fail_imports is None else 100
-        missing = [
-            (group, path) for group in groups for path in group if path in store.missing_files
-        ]
+        store, files = self._store, [FakeFile(" ".join(group)) for group in new.groups]
+        job = FakeJob(job_id, new.collection_name, new.db_name, files=files)
+        job.seconds, job.reason = store.import_seconds, store.fail_imports or ""
+        job.fails_at = None if store.fail_imports is None else 100
+        job.auto_commit = store.version != "3.0" or new.options.get("auto_commit") != "false"
+        paths = [(group, path) for group in new.groups for path in group]
+        missing = [each for each in paths if each[1] in store.missing_files]
         if missing:
-            reason, fails_at = self._missing_file(*missing[0]), 10
-        is_two_phase = store.version == "3.0" and new.options.get("auto_commit") == "false"
-        job = store.add_job(
-            job_id=job_id,
-            collection_name=new.collection_name,
-            db_name=new.db_name,
-            files=[FakeFile(" ".join(group)) for group in groups],
-            seconds=store.import_seconds,
-            auto_commit=not is_two_phase,
-            fails_at=fails_at,
-            reason=reason,
-        )
-        return job.job_id
+            job.reason, job.fails_at = self._missing_file(*missing[0]), 10
+        return store.add_job(job).job_id
 
     def _missing_file(self, group: Sequence[str], path: str) -> str:
         """Return why a job fails whose file does not exist."""

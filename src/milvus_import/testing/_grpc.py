@@ -164,7 +164,7 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
         return list_reply(self.list_jobs(request.collection_name, request.db_name))
 
     def _import_v2(self, received: Received) -> Message:
-        groups = [list(file.paths) for file in received.request.files]
+        groups = [list(file.paths) for file in received.request.files if file.paths]
         job_id = self.create(_new_import(groups, received.request.db_name, received))
         return internal_pb2.ImportResponse(status=common_pb2.Status(), jobID=job_id)
 
@@ -186,7 +186,8 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
     def _import(self, received: Received) -> Message:
         request, db_name = received.request, _database(received)
         self.require_import(received, request.collection_name, db_name)
-        job_id = self.create(_new_import([list(request.files)], db_name, received))
+        groups = [list(request.files)] if request.files else []
+        job_id = self.create(_new_import(groups, db_name, received))
         return milvus_pb2.ImportResponse(status=common_pb2.Status(), tasks=[int(job_id)])
 
 

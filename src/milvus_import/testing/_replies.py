@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
 from google.protobuf.message import Message
@@ -172,7 +172,7 @@ def cloud_job_data(job: JobSnapshot, *, with_rows: bool) -> dict[str, Any]:
     return data | {"fileName": job.file_names, "state": state}
 
 
-def records(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+def records(rows: Iterable[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
     """Return ``records`` of ``list``: a part of what ``describe`` returns."""
     return [{name: row[name] for name in names if name in row} for row in rows]
 
