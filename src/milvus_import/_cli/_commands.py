@@ -94,9 +94,7 @@ class _Group(click.Group):
         ctx.meta[__name__] = list(args)
         return super().parse_args(ctx, args)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Pass the arguments before the command to the command."""
         everything: list[str] = ctx.meta[__name__]
         before = everything[: len(everything) - len(args)]
@@ -127,9 +125,8 @@ def _text_option(names: list[str], text: str, of: Callable[[click.Context], str]
             write(of(context))
             context.exit()
 
-    return click.Option(
-        names, is_flag=True, is_eager=True, expose_value=False, callback=show, help=text
-    )
+    flag: dict[str, Any] = {"is_flag": True, "is_eager": True, "expose_value": False}
+    return click.Option(names, callback=show, help=text, **flag)
 
 
 def _group(**_: object) -> int:
@@ -194,16 +191,15 @@ async def _create(session: Session) -> int:
         if is_given(option.name or "") and not options["wait"]:
             raise usage_error(f"{option.opts[0]} needs --wait")
     files = list(options["files"])
-    job_id = await session.within(
-        session.client.create_import(
-            options["collection_name"],
-            [files] if options["together"] else files,
-            partition_name=options["partition_name"] or "",
-            options=options["option"],
-            idempotency_key=options["idempotency_key"],
-            storage=make_storage(options),
-        )
+    request = session.client.create_import(
+        options["collection_name"],
+        [files] if options["together"] else files,
+        partition_name=options["partition_name"] or "",
+        options=options["option"],
+        idempotency_key=options["idempotency_key"],
+        storage=make_storage(options),
     )
+    job_id = await session.within(request)
     session.followed.append(job_id)
     session.write({"jobId": job_id}, job_id, keep=True)
     return await _Follower(session, quiet=False, err=True).run() if options["wait"] else OK

@@ -112,10 +112,8 @@ class Session:
         """Return the response to a request. Raises WaitTimeoutError when the time has expired."""
         with anyio.move_on_after(self.time_left() if self.timeout else None):
             return await request
-        raise WaitTimeoutError(
-            f"timed out: no response within {self.timeout:g} s (--timeout)",
-            may_have_run=bool(self.unsure),
-        )
+        text = f"timed out: no response within {self.timeout:g} s (--timeout)"
+        raise WaitTimeoutError(text, may_have_run=bool(self.unsure))
 
     def validated(self, job_ids: Sequence[str]) -> list[str]:
         """Return job ids, each once. Raises ArgumentError; nothing is sent."""
@@ -209,10 +207,9 @@ def run_process(cli: click.Command) -> int:
 def _interrupt_message(session: Session) -> str:
     if not session.followed:
         return session.unsure and f"; {session.unsure}"
-    jobs, them = (
-        ("job continues", "it") if len(session.followed) == 1 else ("jobs continue", "them")
-    )
-    return f"; the {jobs}. Follow {them} again: {_follow_command(session.followed)}"
+    them = "it" if len(session.followed) == 1 else "them"
+    jobs = "the job continues" if them == "it" else "the jobs continue"
+    return f"; {jobs}. Follow {them} again: {_follow_command(session.followed)}"
 
 
 def _follow_command(followed: Sequence[str]) -> str:
@@ -256,7 +253,6 @@ def _silence_grpc_logs() -> None:
     if "GRPC_VERBOSITY" in os.environ or "GRPC_TRACE" in os.environ:
         return
     sys.stderr.flush()
-    sys.stderr = os.fdopen(
-        os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace"
-    )
+    encoding, errors = sys.stderr.encoding, "backslashreplace"
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=encoding, errors=errors)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
