@@ -130,9 +130,7 @@ class ProgressBars:
     def _draw(self, rows: list[_Row], width: int) -> Iterator[Text]:
         """Yield the rows: to fit them, shorten the bars, then leave out columns, then cut names."""
         names = [self._encodable(row.name) for row in rows]
-        cells = [
-            [self._encodable(f" {cell}" if cell else "") for cell in row.cells] for row in rows
-        ]
+        cells = [[self._encodable(f" {c}" if c else "") for c in row.cells] for row in rows]
         widths = [1 + max(map(cell_len, column)) for column in zip_longest(*cells, fillvalue="")]
         longest = min(max(map(cell_len, names), default=0), _LONGEST_NAME)
         while len(widths) > 1 and longest + 2 + _SHORTEST_BAR + sum(widths) > width:

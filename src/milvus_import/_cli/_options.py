@@ -152,12 +152,9 @@ def is_given(name: str) -> bool:
 
 def _given(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """Return the options with a value; variables for Zilliz Cloud only if it is the service."""
-    cloud = options["service"] == "cloud"
-    return {
-        name: options[name]
-        for name in names
-        if options[name] is not None and (cloud or name not in _CLOUD or is_given(name))
-    }
+    ignored = _CLOUD - {*filter(is_given, _CLOUD)} if options["service"] != "cloud" else ()
+    found = {name: options[name] for name in names if name not in ignored}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def make_client(options: dict[str, Any]) -> ImportClient:

@@ -55,9 +55,8 @@ def ending_of(error: Exception) -> tuple[int, str]:
 class Process:
     """The process of a command: the signal that ended it."""
 
-    def __init__(self) -> None:
-        self.number = 0
-        """The first signal that was received, other than SIGINT; 0 if there was none."""
+    number = 0
+    """The first signal that was received, other than SIGINT; 0 if there was none."""
 
     def handle_signals(self) -> None:
         """Handle SIGTERM and SIGHUP as asyncio handles SIGINT: the second one ends the loop.
@@ -169,29 +168,28 @@ def main(
     """Run a command and return its exit code."""
     process = process or Process()
     try:
-        code: int = cli.main(arguments, "milvus-import", standalone_mode=False, obj=process)
+        return int(cli.main(arguments, "milvus-import", standalone_mode=False, obj=process))
     except click.Abort as error:  # at the prompt for the token
         if not isinstance(error.__context__, EOFError):
             return process.interrupted()
         print_message("no token was entered")
-        code = USAGE
+        return USAGE
     except click.ClickException as error:
         print_message(clean(error.format_message()))
         if isinstance(error, click.UsageError) and error.ctx is not None:
             write(f"Try '{error.ctx.command_path} --help'.", err=True)
-        code = error.exit_code
+        return error.exit_code
     except OutputLost as lost:
-        code = CLOSED_PIPE
-        if not isinstance(lost.args[0], BrokenPipeError):
-            code = OUTPUT_LOST
+        is_closed = isinstance(lost.args[0], BrokenPipeError)
+        if not is_closed:
             print_message(f"the output was lost: {lost}")
+        return CLOSED_PIPE if is_closed else OUTPUT_LOST
     except Exception as error:  # noqa: BLE001 - any unexpected error
-        code = UNEXPECTED
         what = clean(f"{type(error).__name__}: {error}")
         print_message(f"unexpected {what}. Run the command with --debug and report the traceback")
         if "--debug" in (arguments or sys.argv):
             write(traceback.format_exc().rstrip(), err=True)
-    return code
+        return UNEXPECTED
 
 
 def run_process(cli: click.Command) -> int:

@@ -21,11 +21,8 @@ _MISSING = "not served: pip install 'milvus-import[rest]'"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    parser = argparse.ArgumentParser(
-        "python -m milvus_import.testing",
-        description=_DESCRIPTION,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    name, formatter = "python -m milvus_import.testing", argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(name, description=_DESCRIPTION, formatter_class=formatter)
     add, free = parser.add_argument, "; 0 takes a free port"
     add("--version", choices=get_args(Version), default="2.6", help="Milvus version")
     add("--token", help="required credentials, as 'root:Milvus'; without it none are required")

@@ -6,8 +6,7 @@ import asyncio
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import grpc
 
@@ -56,12 +55,10 @@ class EndedError(Exception):
 
     def __init__(self, code: grpc.StatusCode, details: str = "") -> None:
         super().__init__(details)
-        self.code = code
-        self.details = details
+        self.code, self.details = code, details
 
 
-@dataclass(slots=True, frozen=True)
-class NewImport:
+class NewImport(NamedTuple):
     """What a client requests when it creates a job."""
 
     collection_name: str
@@ -290,9 +287,8 @@ class Service(ABC, Generic[ReplyT]):
             code, name = (1101, "missing") if self._store.is_at_least("2.6") else (1100, "invalid")
             raise StatusError(code, f"partition not specified: {name} parameter")
         known = self._store.partitions
-        if known is None or new.partition_name in {"", "_default"}:
-            return
-        if new.partition_name not in known.get(new.collection_name, ()):
+        names = {"", "_default", *(known or {}).get(new.collection_name, ())}
+        if known is not None and new.partition_name not in names:
             raise StatusError(200, f"partition not found[partition={new.partition_name}]")
 
     def _check_files(self, groups: Sequence[Sequence[str]], options: Mapping[str, str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
@@ -20,7 +19,7 @@ _FOREVER: Final = 3600.0
 """Seconds; longer than any test waits."""
 _HUGE: Final = 128 * 1024 * 1024
 _NGINX: Final = (
-    b"<html>\r\n<head><title>%s</title></head>\r\n<body><h1>%s</h1></body>\r\n</html>\r\n"
+    "<html>\r\n<head><title>{0}</title></head>\r\n<body><h1>{0}</h1></body>\r\n</html>\r\n"
 )
 
 
@@ -75,8 +74,8 @@ def _http(status: int, body: bytes, *headers: tuple[str, str]) -> Fault:
 
 
 def _gateway(status: int, phrase: str) -> Fault:
-    title = f"{status} {phrase}".encode()
-    return _http(status, _NGINX % (title, title), ("Content-Type", "text/html"))
+    page = _NGINX.format(f"{status} {phrase}").encode()
+    return _http(status, page, ("Content-Type", "text/html"))
 
 
 JOB_LIMIT: Final = (
@@ -133,10 +132,7 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 Tls = tuple[bytes, bytes, bytes | None]
 """Key and certificate, and the authorities of the certificates that clients need, all PEM."""
 
-SERVICES: Final[Mapping[str, Face]] = {
-    ProxyStub.SERVICE: "internal",
-    MilvusServiceStub.SERVICE: "public",
-}
+SERVICES: dict[str, Face] = {ProxyStub.SERVICE: "internal", MilvusServiceStub.SERVICE: "public"}
 MESSAGES: Final = {**ProxyStub.METHODS, **MilvusServiceStub.METHODS}
 """The request and the reply type of each RPC; no name is in both services."""
 REST_METHODS: Final = ("create", "describe", "get_progress", "list", "commit", "abort")

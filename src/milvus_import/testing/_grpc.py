@@ -13,14 +13,13 @@ from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
 from ._behavior import EndedError, Handler, NewImport, Service
 from ._faults import HOST, MESSAGES, SERVICES, Received, Tls, first
-from ._replies import list_reply, progress_reply, state_reply
+from ._jobs import state_number
+from ._replies import progress_reply, state_reply
 
 _CLUSTER, _NODE_ID = "by-dev", "1"
 _PUBLIC: Final = "/milvus.proto.milvus.MilvusService/"
 _RELEASES: Final = {"2.3": "2.3.5", "2.5": "2.5.27", "2.6": "2.6.19", "3.0": "3.0.0-beta"}
-_NOT_PROTOBUF: Final = (
-    "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data"
-)
+_NOT_PROTOBUF = "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data"
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", -1),
@@ -57,9 +56,7 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
             await self._server.stop(grace)
             self._server = None
 
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return the handler of a path. gRPC calls this for each call."""
         path = handler_call_details.method
 
@@ -70,7 +67,7 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
                 await context.abort(error.code, error.details)
             return reply if isinstance(reply, bytes) else reply.SerializeToString()
 
-        return grpc.unary_unary_rpc_method_handler(handle)
+        return cast("Any", grpc.unary_unary_rpc_method_handler(handle))
 
     async def _handle(self, path: str, data: bytes, context: Context) -> Message | bytes:
         metadata = tuple((key, value) for key, value in context.invocation_metadata() or ())
@@ -160,8 +157,15 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
         return progress_reply(self.find(received.request.jobID))
 
     def _jobs(self, received: Received) -> Message:
-        request = received.request
-        return list_reply(self.list_jobs(request.collection_name, request.db_name))
+        jobs = self.list_jobs(received.request.collection_name, received.request.db_name)
+        return internal_pb2.ListImportsResponse(
+            status=common_pb2.Status(),
+            jobIDs=[job.job.job_id for job in jobs],
+            states=[state_number(job.state) for job in jobs],
+            reasons=[job.reason for job in jobs],
+            progresses=[job.progress for job in jobs],
+            collection_names=[job.job.collection_name for job in jobs],
+        )
 
     def _import_v2(self, received: Received) -> Message:
         groups = [list(file.paths) for file in received.request.files if file.paths]
@@ -170,7 +174,7 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
 
     # The public service.
 
-    def _state(self, received: Received) -> Message:
+    def _state(self, received: Received) -> Any:
         job = self.find(str(received.request.task))
         return state_reply(job, is_old=self._store.version == "2.3")
 

@@ -130,16 +130,12 @@ class FakeJob:
         if self.seconds is None:
             return self.state, self.progress, self.reason
         done = (now - self.started) / self.seconds if self.seconds > 0 else 1.0
-        state, progress = self._by_clock(min(int(done * 100), 100))
-        return state, progress, self.reason or (_SIMULATED if state == "Failed" else "")
-
-    def _by_clock(self, percent: int) -> tuple[str, int]:
+        percent = min(int(done * 100), 100)
         if self.fails_at is not None and percent >= self.fails_at:
-            return "Failed", 0
-        if percent >= 100:
-            state = "Completed" if self.auto_commit else "Uncommitted"
-            return state, _PROGRESS[state]
-        return next(state for end, state in _PHASES if percent < end), percent
+            return "Failed", 0, self.reason or _SIMULATED
+        done_as = "Completed" if self.auto_commit else "Uncommitted"
+        state = next((state for end, state in _PHASES if percent < end), done_as)
+        return state, _PROGRESS.get(state, percent), self.reason
 
 
 class JobSnapshot(NamedTuple):

@@ -74,21 +74,7 @@ def _file_progress(file: FakeFile, percent: int) -> internal_pb2.ImportTaskProgr
     )
 
 
-def list_reply(jobs: list[JobSnapshot]) -> internal_pb2.ListImportsResponse:
-    """Return the reply of ListImports."""
-    return internal_pb2.ListImportsResponse(
-        status=common_pb2.Status(),
-        jobIDs=[job.job.job_id for job in jobs],
-        states=[state_number(job.state) for job in jobs],
-        reasons=[job.reason for job in jobs],
-        progresses=[job.progress for job in jobs],
-        collection_names=[job.job.collection_name for job in jobs],
-    )
-
-
-def state_reply(
-    job: JobSnapshot, *, is_old: bool, in_list: bool = False
-) -> milvus_pb2.GetImportStateResponse:
+def state_reply(job: JobSnapshot, *, is_old: bool, in_list: bool = False) -> Any:
     """Return the reply of GetImportState or an entry of ListImportTasks.
 
     ``is_old``: that of Milvus 2.3, with the id, with more infos, and the same in a list.

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "/v2/vectordb/jobs/import/"
 _CHUNK: Final = 65536
-_LIMITS: Final[dict[str, Any]] = dict.fromkeys(("max_line_size", "max_field_size"), 2**20)
-"""Bytes of the request line, and of a header."""
+_MAX_HEAD: Final[dict[str, Any]] = dict.fromkeys(("max_line_size", "max_field_size"), 2**20)
+_SETTINGS: Final[dict[str, Any]] = _MAX_HEAD | {"handler_cancellation": True}
 _SHUTDOWN: Final = 10.0
 """Seconds in which calls end that are cancelled; they take milliseconds."""
 _LOG: Final = logging.getLogger(__name__)
@@ -52,9 +52,7 @@ _GRPC_ERRORS: Final = {
 }
 """Code, message ("": the one of the gRPC status) and HTTP status. Others are 65535 and 200."""
 _BAD_REQUEST: Final = (100, 200, 800, 1100, 1101, 1801, 1802, 2100)
-_STANDARD_STATUS: Final = {1400: 403, 1401: 403, 1807: 429, 10000: 499} | dict.fromkeys(
-    _BAD_REQUEST, 400
-)
+_STANDARD_STATUS: Final = {1400: 403, 1401: 403, 1807: 429, 10000: 499}
 _RECORD: Final = ("jobId", "collectionName", "state", "progress", "reason")
 _TRACE: Final = re.compile("[^-]*-([^-]{32})-[^-]*-[^-]*")
 _CHALLENGE: Final = ("WWW-Authenticate", 'Basic realm="restricted", charset="UTF-8"')
@@ -84,9 +82,7 @@ class HttpApi(Service[HttpResponse]):
         if self._server is None:
             from aiohttp import web  # noqa: PLC0415 - an extra, and 0.3 s
 
-            self._server = web.Server(
-                self._serve, handler_cancellation=True, access_log=None, logger=_LOG, **_LIMITS
-            )
+            self._server = web.Server(self._serve, access_log=None, logger=_LOG, **_SETTINGS)
         return self._server()
 
     async def stop(self, grace: float | None) -> None:
@@ -144,7 +140,7 @@ class HttpApi(Service[HttpResponse]):
     def error(self, code: int, message: str, status: int = 200) -> HttpResponse:
         """Return the response of an error."""
         if self._store.rest.standard_status and status == 200 and self.face == "rest":
-            status = _STANDARD_STATUS.get(code, 500)
+            status = _STANDARD_STATUS.get(code, 400 if code in _BAD_REQUEST else 500)
         envelope = {"code": code, "message": message}
         return HttpResponse(status, json.dumps(envelope, ensure_ascii=False).encode())
 
@@ -166,11 +162,9 @@ class HttpApi(Service[HttpResponse]):
             return _NOT_FOUND
         if "Proxy is not ready" in error.details:
             return self.error(2, error.details)
-        name = "".join(part.capitalize() for part in error.code.name.split("_"))
-        name = name.replace("Cancelled", "Canceled")  # as Go spells it
-        code, message, status = _GRPC_ERRORS.get(error.code, (65535, "", 200))
-        text = message or f"rpc error: code = {name} desc = {error.details}"
-        return self.error(code, text, status)
+        name = error.code.name.title().replace("_", "").replace("Cancelled", "Canceled")  # as in Go
+        code, text, status = _GRPC_ERRORS.get(error.code, (65535, "", 200))
+        return self.error(code, text or f"rpc error: code = {name} desc = {error.details}", status)
 
 
 class RestApi(HttpApi):
@@ -206,9 +200,8 @@ class RestApi(HttpApi):
         value = first(received, "request-timeout")
         fault = int64_fault(value) if value else ""
         if fault and self._store.is_at_least("3.0"):
-            raise StatusError(
-                1100, f"Request-Timeout parse failed, err: {fault}: invalid parameter"
-            )
+            text = f"Request-Timeout parse failed, err: {fault}: invalid parameter"
+            raise StatusError(1100, text)
         if value and not fault and not 0 < int(value) <= _MAX_TIMEOUT:
             raise EndedError(Code.DEADLINE_EXCEEDED)
 

@@ -92,9 +92,8 @@ class FakeMilvus(JobStore):
     def __enter__(self) -> Self:
         if tuple(map(int, grpc.__version__.split(".")[:2])) < _THREAD_SAFE:
             raise RuntimeError(
-                "FakeMilvus in a thread, and so the fixture fake_milvus, needs grpcio 1.80 or "
-                f"newer, got {grpc.__version__}: in older versions the event loop of the test "
-                "reports BlockingIOError. Use `async with FakeMilvus()` in the loop of the test."
+                "FakeMilvus in a thread (the fixture fake_milvus) needs grpcio 1.80 or newer, "
+                f"got {grpc.__version__}. Use `async with FakeMilvus()` in the loop of the test."
             )
         with ExitStack() as stack:
             portal = stack.enter_context(start_blocking_portal())
@@ -112,23 +111,19 @@ class FakeMilvus(JobStore):
 
         Raises RuntimeError where the running loop is not asyncio's.
         """
-        await self._in_own_loop(self._start)
+        await self._run(self._start)
 
     async def stop(self, grace: float | None = None) -> None:
         """Stop listening, and end the calls in flight after ``grace`` seconds. Jobs are kept."""
-        await self._in_own_loop(self._stop, grace)
+        await self._run(self._stop, grace)
 
-    async def _in_own_loop(
-        self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any
-    ) -> None:
+    async def _run(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         """Run a coroutine in the loop of the thread, or without one in the running loop."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            raise RuntimeError(
-                "FakeMilvus needs asyncio. With anyio's pytest plugin, let the fixture "
-                "anyio_backend return 'asyncio'."
-            ) from None
+            hint = "Let the fixture anyio_backend of anyio's pytest plugin return 'asyncio'."
+            raise RuntimeError(f"FakeMilvus needs asyncio. {hint}") from None
         if self._portal is None:
             await work(*args)
         else:
