@@ -156,7 +156,6 @@ class ProgressBars:
 
     def _print(self, line: str, *, note: bool = False) -> None:
         """Print a line; a note is about the connection."""
-        del note
         line = self._encodable(line)
         self._console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 

@@ -162,11 +162,11 @@ def execute(session: Session, work: Callable[[Session], Awaitable[int]]) -> int:
     return code
 
 
-def main(
-    cli: click.Command, arguments: Sequence[str] | None = None, process: Process | None = None
-) -> int:
-    """Run a command and return its exit code."""
-    process = process or Process()
+def main(cli: click.Command, arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; without arguments, the command of this process."""
+    process = Process()
+    if arguments is None:
+        process.handle_signals()
     try:
         return int(cli.main(arguments, "milvus-import", standalone_mode=False, obj=process))
     except click.Abort as error:  # at the prompt for the token
@@ -197,25 +197,17 @@ def run_process(cli: click.Command) -> int:
     _open_streams()
     if "--debug" not in sys.argv:
         _silence_grpc_logs()
-    process = Process()
-    process.handle_signals()
-    return main(cli, process=process)
+    return main(cli)
 
 
 def _interrupt_message(session: Session) -> str:
+    """Name the command as it was typed, without secrets; of create, the one that follows."""
     if not session.followed:
         return session.unsure and f"; {session.unsure}"
-    them = "it" if len(session.followed) == 1 else "them"
-    jobs = "the job continues" if them == "it" else "the jobs continue"
-    return f"; {jobs}. Follow {them} again: {_follow_command(session.followed)}"
-
-
-def _follow_command(followed: Sequence[str]) -> str:
-    """Return the command as it was typed, without secrets; of create, the one that follows."""
-    context = click.get_current_context()
-    words = [context.info_name or "", *context.params.get("targets", ())]
+    context, is_one = click.get_current_context(), len(session.followed) == 1
+    words = ["milvus-import", session.name, *context.params.get("targets", ())]
     if "targets" not in context.params:
-        words = ["watch", *followed]
+        words = ["milvus-import", "watch", *session.followed]
     for option in context.command.params:
         name = option.name or ""
         shown = isinstance(option, click.Option) and not option.hide_input
@@ -224,7 +216,8 @@ def _follow_command(followed: Sequence[str]) -> str:
             words.append(option.opts[0])
             if value is not True:
                 words.append(f"{value:g}" if isinstance(value, float) else value)
-    return shlex.join(["milvus-import", *words])
+    what = "the job continues. Follow it" if is_one else "the jobs continue. Follow them"
+    return f"; {what} again: {shlex.join(words)}"
 
 
 def _open_streams() -> None:

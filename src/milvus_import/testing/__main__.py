@@ -1,4 +1,8 @@
-"""``python -m milvus_import.testing``: a simulated Milvus that runs until it is interrupted."""
+"""Run a simulated Milvus on 127.0.0.1 until SIGINT or SIGTERM.
+
+It serves the import methods only, reads no files and stores no rows. Jobs that are created complete
+by themselves.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,13 @@ from typing import get_args
 from ._server import FakeMilvus
 from ._store import Version
 
-_DESCRIPTION = (
-    "Run a simulated Milvus on 127.0.0.1 until SIGINT or SIGTERM. It serves the import methods "
-    "only, reads no files and stores no rows. Jobs that are created complete by themselves."
-)
 _MISSING = "not served: pip install 'milvus-import[rest]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     name, formatter = "python -m milvus_import.testing", argparse.ArgumentDefaultsHelpFormatter
-    parser = argparse.ArgumentParser(name, description=_DESCRIPTION, formatter_class=formatter)
+    parser = argparse.ArgumentParser(name, description=__doc__, formatter_class=formatter)
     add, free = parser.add_argument, "; 0 takes a free port"
     add("--version", choices=get_args(Version), default="2.6", help="Milvus version")
     add("--token", help="required credentials, as 'root:Milvus'; without it none are required")

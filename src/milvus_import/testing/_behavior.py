@@ -104,15 +104,6 @@ class Service(ABC, Generic[ReplyT]):
             raise
         return self.outcome(received, handler, fault)
 
-    def execute(self, received: Received, handler: Handler | str) -> ReplyT:
-        """Authenticate a call, and return its reply."""
-        is_grpc = self.face in SERVICES.values()  # grpc-go looks for the method first
-        if not (is_grpc and isinstance(handler, str)):
-            self.authenticate(received)
-        if isinstance(handler, str):
-            raise EndedError(grpc.StatusCode.UNIMPLEMENTED, handler)
-        return self.reply(received, handler(received))
-
     def outcome(self, received: Received, handler: Handler | str, fault: Fault) -> ReplyT:
         """Return the reply to a call after the delay of its fault, or raise EndedError."""
         if fault.code is not None:
@@ -120,8 +111,13 @@ class Service(ABC, Generic[ReplyT]):
         fixed = fault.status if fault.reply is None else fault.reply
         if fixed is not None:
             return self.reply(received, fixed)
+        is_grpc = self.face in SERVICES.values()  # grpc-go looks for the method first
         try:
-            return self.execute(received, handler)
+            if not (is_grpc and isinstance(handler, str)):
+                self.authenticate(received)
+            if isinstance(handler, str):
+                raise EndedError(grpc.StatusCode.UNIMPLEMENTED, handler)
+            return self.reply(received, handler(received))
         except StatusError as error:
             if error.status.code != 2101 and self._store.is_at_least("2.6"):
                 error.status.extra_info["is_input_error"] = "true"

@@ -17,7 +17,6 @@ Code = grpc.StatusCode
 HOST: Final = "127.0.0.1"
 _FOREVER: Final = 3600.0
 """Seconds; longer than any test waits."""
-_HUGE: Final = 128 * 1024 * 1024
 _NGINX: Final = (
     "<html>\r\n<head><title>{0}</title></head>\r\n<body><h1>{0}</h1></body>\r\n</html>\r\n"
 )
@@ -78,6 +77,10 @@ def _gateway(status: int, phrase: str) -> Fault:
     return _http(status, page, ("Content-Type", "text/html"))
 
 
+CROSS_CLUSTER: Final = "cross cluster routing[expectedCluster=by-dev][actualCluster={}]"
+_DENIED: Final = "PrivilegeImport: permission deny to bob in the `default` database"
+_NOT_READY: Final = "service unavailable: internal: Milvus Proxy is not ready yet. please wait"
+_TOO_LARGE: Final = "CLIENT: Received message larger than max (70000000 vs. 67108864)"
 JOB_LIMIT: Final = (
     "failed to broadcast import: failed to validate import request: The number of jobs has reached "
     "the limit, please try again later. If your request is set to only import a single file, "
@@ -87,13 +90,9 @@ FAULTS: Final = {
     "aborted": Fault(Code.ABORTED, "the call was aborted"),
     "cancelled": Fault(Code.CANCELLED, "the server cancelled the call"),
     "coordinator-unavailable": _status(2, 1, "node not found[node=1]: service unavailable"),
-    "cross-cluster": Fault(
-        Code.UNKNOWN, "cross cluster routing[expectedCluster=by-dev][actualCluster=b]"
-    ),
+    "cross-cluster": Fault(Code.UNKNOWN, CROSS_CLUSTER.format("b")),
     "deadline": Fault(Code.DEADLINE_EXCEEDED, "context deadline exceeded"),
-    "denied": Fault(
-        Code.PERMISSION_DENIED, "PrivilegeImport: permission deny to bob in the `default` database"
-    ),
+    "denied": Fault(Code.PERMISSION_DENIED, _DENIED),
     "empty": Fault(reply=b""),
     "garbage": Fault(reply=b"\xff\xff\xff\xff"),
     "hang": Fault(delay=_FOREVER),
@@ -108,20 +107,16 @@ FAULTS: Final = {
     "http-gzip": Fault(http=HttpResponse(gzip=True)),
     "http-hang": Fault(delay=_FOREVER, http=HttpResponse()),
     "http-html-200": _gateway(200, "Welcome"),
-    "http-huge": Fault(http=HttpResponse(size=_HUGE)),
+    "http-huge": Fault(http=HttpResponse(size=2**27)),
     "http-redirect": _http(307, b"", ("Location", "https://milvus.elsewhere.example/")),
     "http-truncated": Fault(http=HttpResponse(close="within")),
     "job-limit": _status(2101, 1, f"{JOB_LIMIT}: importing data failed on server side"),
     "legacy": Fault(status=common_pb2.Status(error_code=1, reason="old server says no")),
     "no-collection": _status(100, 4, "collection not found[collection=nosuch]"),
     "not-ready": _status(1, 56, "state code: Abnormal: service not ready", retriable=True),
-    "proxy-not-ready": Fault(
-        Code.UNKNOWN, "service unavailable: internal: Milvus Proxy is not ready yet. please wait"
-    ),
+    "proxy-not-ready": Fault(Code.UNKNOWN, _NOT_READY),
     "rate-limit": _status(8, 49, "rate limit exceeded[rate=12.5]", retriable=True),
-    "too-large": Fault(
-        Code.RESOURCE_EXHAUSTED, "CLIENT: Received message larger than max (70000000 vs. 67108864)"
-    ),
+    "too-large": Fault(Code.RESOURCE_EXHAUSTED, _TOO_LARGE),
     "unavailable": Fault(Code.UNAVAILABLE, "the server is going away"),
     "unimplemented": Fault(Code.UNIMPLEMENTED, "unknown service milvus.proto.proxy.Proxy"),
 }

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
 from ._behavior import EndedError, Handler, NewImport, Service
-from ._faults import HOST, MESSAGES, SERVICES, Received, Tls, first
+from ._faults import CROSS_CLUSTER, HOST, MESSAGES, SERVICES, Received, Tls, first
 from ._jobs import state_number
 from ._replies import progress_reply, state_reply
 
@@ -83,18 +83,17 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
                 received.request = MESSAGES[method][0].FromString(data)
             except DecodeError:
                 raise EndedError(grpc.StatusCode.INTERNAL, _NOT_PROTOBUF) from None
-        handler = self._handler(path)
+        handler = self._handler(name, method)
         fault = self._store.receive(received, is_unimplemented=isinstance(handler, str))
         if self._store.metadata and not isinstance(handler, str):
             await context.send_initial_metadata(self._store.metadata)
         context.set_trailing_metadata(self._store.trailing_metadata)
         return await self.respond(received, handler, fault)
 
-    def _handler(self, path: str) -> Handler | str:
-        """Return the handler of a path, or why there is none in the simulated version."""
-        name, slash, method = path.removeprefix("/").rpartition("/")
-        if not slash:
-            return f'malformed method name: "{path}"'
+    def _handler(self, name: str, method: str) -> Handler | str:
+        """Return the handler of a method, or why there is none in the simulated version."""
+        if not name:
+            return f'malformed method name: "/{method}"'
         if SERVICES.get(name) != self.face:
             return f"unknown service {name}"
         handlers = {"GetImportState": self._state, "ListImportTasks": self._tasks}
@@ -133,8 +132,7 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
         if self.face == "internal":
             cluster, node = first(received, "cluster"), first(received, "serverid")
             if cluster not in {"", _CLUSTER}:
-                text = f"cross cluster routing[expectedCluster={_CLUSTER}][actualCluster={cluster}]"
-                raise EndedError(grpc.StatusCode.UNKNOWN, text)
+                raise EndedError(grpc.StatusCode.UNKNOWN, CROSS_CLUSTER.format(cluster))
             if node not in {"", _NODE_ID}:
                 text = f"node not match[expectedNodeID={node}][actualNodeID={_NODE_ID}]"
                 raise EndedError(grpc.StatusCode.UNKNOWN, text)

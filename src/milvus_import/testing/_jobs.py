@@ -8,8 +8,6 @@ from typing import Final, NamedTuple
 
 from milvus_import_pb import internal_pb2
 
-_SIMULATED: Final = "simulated failure"
-
 # Each state with the percentage at which it ends, as Milvus' import engine weighs them.
 _PHASES: Final = ((10, "Pending"), (70, "Importing"), (80, "Sorting"), (100, "IndexBuilding"))
 # What Milvus reports as progress in states where it does not depend on the work done.
@@ -132,7 +130,7 @@ class FakeJob:
         done = (now - self.started) / self.seconds if self.seconds > 0 else 1.0
         percent = min(int(done * 100), 100)
         if self.fails_at is not None and percent >= self.fails_at:
-            return "Failed", 0, self.reason or _SIMULATED
+            return "Failed", 0, self.reason or "simulated failure"
         done_as = "Completed" if self.auto_commit else "Uncommitted"
         state = next((state for end, state in _PHASES if percent < end), done_as)
         return state, _PROGRESS.get(state, percent), self.reason

@@ -15,16 +15,9 @@ from ._jobs import FakeFile, JobSnapshot, state_number
 _WORKING: Final = ("PreImporting", "Importing", "Sorting", "IndexBuilding")
 """The states that Zilliz Cloud reports as InProgress."""
 # The states of GetImportState on Milvus 2.4+. Every other state is reported as ImportFailed.
-_PUBLIC_STATES: Final = {
-    "Pending": common_pb2.ImportPending,
-    **dict.fromkeys(_WORKING, common_pb2.ImportStarted),
-    "Completed": common_pb2.ImportCompleted,
-}
+_OUTER: Final = {"Pending": common_pb2.ImportPending, "Completed": common_pb2.ImportCompleted}
+_PUBLIC_STATES: Final = _OUTER | dict.fromkeys(_WORKING, common_pb2.ImportStarted)
 _WRITTEN: Final = (common_pb2.ImportPersisted, common_pb2.ImportCompleted)
-_PERSISTED_FROM: Final = 90
-"""The percentage from which Milvus 2.3 reports ImportPersisted."""
-_COMPLETE_TIME: Final = "2026-01-02T03:14:05Z"
-_FILE_COMPLETE_TIME: Final = "2026-01-02T03:13:05Z"
 _FORMAT: Final = "can only accept json format request"
 _REQUIRED: Final = "Key: '{0}.{1}' Error:Field validation for '{1}' failed on the 'required' tag"
 _GO_NAMES: Final = {"jobId": "JobID", "collectionName": "CollectionName", "files": "Files"}
@@ -52,7 +45,7 @@ def progress_reply(job: JobSnapshot) -> internal_pb2.GetImportProgressResponse:
         reason=job.reason,
         progress=job.progress,
         collection_name=job.job.collection_name,
-        complete_time=_COMPLETE_TIME if job.state == "Completed" else "",
+        complete_time="2026-01-02T03:14:05Z" if job.state == "Completed" else "",
         task_progresses=[_file_progress(file, percent) for file in files],
         imported_rows=job.imported_rows,
         total_rows=job.rows if job.is_started else 0,
@@ -67,7 +60,7 @@ def _file_progress(file: FakeFile, percent: int) -> internal_pb2.ImportTaskProgr
         file_size=file.size,
         reason=file.reason,
         progress=percent,
-        complete_time=_FILE_COMPLETE_TIME if percent == 100 else "",
+        complete_time="2026-01-02T03:13:05Z" if percent == 100 else "",
         state="Failed" if file.reason else state,
         imported_rows=file.rows * percent // 100,
         total_rows=file.rows,
@@ -85,7 +78,7 @@ def state_reply(job: JobSnapshot, *, is_old: bool, in_list: bool = False) -> Any
     percent = 99 if job.state in {"Uncommitted", "Committing"} else job.progress
     infos = {"failed_reason": job.reason, "progress_percent": str(percent)}
     if is_old:
-        if job.state == "IndexBuilding" and job.progress >= _PERSISTED_FROM:
+        if job.state == "IndexBuilding" and job.progress >= 90:
             state = common_pb2.ImportPersisted
         names = {"files": job.file_names, "collection": job.job.collection_name}
         infos = names | {"partition": "_default"} | infos
@@ -165,9 +158,6 @@ def records(rows: Iterable[dict[str, Any]], *names: str) -> list[dict[str, Any]]
 
 def _members(message: Message) -> dict[str, Any]:
     """Return the fields of a message without its lists; an empty reason is left out."""
-    data = {
-        field.json_name: getattr(message, field.name)
-        for field in message.DESCRIPTOR.fields
-        if field.type != field.TYPE_MESSAGE
-    }
+    fields = [field for field in message.DESCRIPTOR.fields if field.type != field.TYPE_MESSAGE]
+    data = {field.json_name: getattr(message, field.name) for field in fields}
     return data if data["reason"] else {name: data[name] for name in data if name != "reason"}

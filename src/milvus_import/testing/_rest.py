@@ -39,8 +39,6 @@ _PREFIX: Final = "/v2/vectordb/jobs/import/"
 _CHUNK: Final = 65536
 _MAX_HEAD: Final[dict[str, Any]] = dict.fromkeys(("max_line_size", "max_field_size"), 2**20)
 _SETTINGS: Final[dict[str, Any]] = _MAX_HEAD | {"handler_cancellation": True}
-_SHUTDOWN: Final = 10.0
-"""Seconds in which calls end that are cancelled; they take milliseconds."""
 _LOG: Final = logging.getLogger(__name__)
 _JSON: Final = {"Content-Type": "application/json; charset=utf-8"}
 _NUMBERS: Final = re.compile(rb'("(?:progress|importedRows|totalRows|fileSize)": )([0-9]+)')
@@ -98,7 +96,7 @@ class HttpApi(Service[HttpResponse]):
             for connection in server.connections:
                 if connection.transport is not None:
                     connection.transport.abort()  # which cancels the call in flight
-            async with asyncio.timeout(_SHUTDOWN):
+            async with asyncio.timeout(10.0):  # they take milliseconds
                 while server.connections:  # noqa: ASYNC110 - their ends are no events
                     await asyncio.sleep(0)
         await listener.wait_closed()
@@ -270,7 +268,7 @@ class CloudApi(HttpApi):
         if not key or (token is not None and not self.is_user(key)):
             raise StatusError(21119, "The apikey is illegal.")
 
-    def execute(self, received: Received, handler: Handler | str) -> HttpResponse:
+    def outcome(self, received: Received, handler: Handler | str, fault: Fault) -> HttpResponse:
         """Return the response to a request, or that of a gateway above the rate limit."""
         key, now = (self.token(received) or "", received.method), time.monotonic()
         limit, page = self._store.cloud.requests_per_second, FAULTS["http-429"].http
@@ -278,7 +276,7 @@ class CloudApi(HttpApi):
         if limit is not None and page is not None and len(recent) >= limit:
             return replace(page, headers=(("Retry-After", "1"),))
         recent.append(now)
-        return super().execute(received, handler)
+        return super().outcome(received, handler, fault)
 
     def _body(self, received: Received, *required: str) -> dict[str, Any]:
         """Return the body of a request for one known cluster, or for a project and its region."""

@@ -20,8 +20,6 @@ _THREAD_SAFE: Final = (1, 80)
 """The version of grpcio from which event loops in several threads do not disturb each other."""
 _CALL_TASKS: Final = ("rpc_task", "HandleExceptions[")
 """Prefixes of the names that gRPC gives to the tasks of a call."""
-_SETTLE: Final = 1.0
-"""Seconds given to those tasks; they take milliseconds."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -155,4 +153,4 @@ async def settled() -> None:
     """
     calls = [task for task in asyncio.all_tasks() if task.get_name().startswith(_CALL_TASKS)]
     if calls:
-        await asyncio.wait(calls, timeout=_SETTLE)
+        await asyncio.wait(calls, timeout=1.0)  # they take milliseconds

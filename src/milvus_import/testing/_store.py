@@ -170,11 +170,9 @@ class JobStore:
         ``fields`` are those of FakeJob. Without ``job_id`` the job gets the next free id. Raises
         ValueError for an id that exists, and for an id or a state that no Milvus reports.
         """
-        if job is not None and fields:
-            raise TypeError("add_job takes a FakeJob or its fields, not both")
-        if not isinstance(job, FakeJob | None):
+        if not isinstance(job, FakeJob | None) or (job is not None and fields):
             hint = "Pass the collection as collection_name=, the id as job_id=."
-            raise TypeError(f"add_job takes a FakeJob or keyword arguments, got {job!r}. {hint}")
+            raise TypeError(f"add_job takes a FakeJob or its fields, not both, got {job!r}. {hint}")
         job = job or FakeJob(**fields)
         job.job_id = job.job_id or self.free_id()
         is_id, is_number = _JOB_ID.fullmatch(job.job_id), job.job_id.isdecimal()
