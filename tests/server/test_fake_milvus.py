@@ -209,15 +209,6 @@ async def test_faults_apply_in_order_and_count_calls(
     assert seen == ["AccessDeniedError", "AccessDeniedError", "MilvusStatusError", "OK"]
 
 
-async def test_fault_of_one_method(fake: FakeMilvus, internal: ImportClient) -> None:
-    job = fake.add_job()
-    fake.inject("denied", method="ListImports")
-    await internal.get_import_progress(job.job_id)
-    with pytest.raises(MilvusImportError):
-        await internal.list_imports()
-    await internal.list_imports()
-
-
 async def test_fault_of_a_method_that_the_port_does_not_have(fake: FakeMilvus) -> None:
     job = fake.add_job()
     fake.inject("denied", method="GetImportProgress")

@@ -132,14 +132,6 @@ async def test_switches(fake: FakeMilvus) -> None:
     assert (await post(fake.rest_uri, "commit", {"jobId": "7"})).error[0] == 2101
 
 
-async def test_create_time_is_sent_from_2_6_on(fake: FakeMilvus) -> None:
-    job = fake.add_job()
-    for version in ("2.5", "2.6", "3.0"):
-        fake.version = version
-        data = (await post(fake.rest_uri, "describe", {"jobId": job.job_id})).data
-        assert ("createTime" in data) is (version != "2.5")
-
-
 @pytest.mark.parametrize(
     ("fault", "status"),
     [

@@ -58,14 +58,14 @@ async def list_ids(fake: FakeMilvus, collection_name: str = "", db_name: str = "
 
 
 async def list_old_ids(
-    fake: FakeMilvus, collection_name: str = "", db_name: str = "", limit: int = 0
+    fake: FakeMilvus, collection_name: str = "", db_name: str = "", limit: int = 0, **more: Any
 ) -> list[int]:
     """Return the job ids of ListImportTasks in the order of the reply."""
-    request = milvus_pb2.ListImportTasksRequest(
-        collection_name=collection_name, db_name=db_name, limit=limit
-    )
+    names = {"collection_name": collection_name, "db_name": db_name}
+    request = milvus_pb2.ListImportTasksRequest(**names, limit=limit)
     async with channel(fake.public_uri) as connection:
-        reply = await MilvusServiceStub(connection).ListImportTasks(request, timeout=TIMEOUT)
+        stub = MilvusServiceStub(connection)
+        reply = await stub.ListImportTasks(request, timeout=TIMEOUT, **more)
     return [task.id for task in reply.tasks]
 
 
@@ -114,12 +114,7 @@ async def test_list_import_tasks_of_2_3_filters_and_sorts(fake: FakeMilvus) -> N
 async def test_public_service_reads_the_database_from_metadata(fake: FakeMilvus) -> None:
     fake.version = "2.3"
     add_jobs_of_two_databases(fake)
-    request = milvus_pb2.ListImportTasksRequest(collection_name="books")
-    async with channel(fake.public_uri) as connection:
-        reply = await MilvusServiceStub(connection).ListImportTasks(
-            request, timeout=TIMEOUT, metadata=(("dbname", "shop"),)
-        )
-    assert [task.id for task in reply.tasks] == [2]
+    assert await list_old_ids(fake, "books", metadata=(("dbname", "shop"),)) == [2]
 
 
 async def test_list_imports_is_shuffled_by_a_seedable_generator(fake: FakeMilvus) -> None:
