@@ -66,8 +66,7 @@ def test_at_most_20_labels_are_allowed_to_differ() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_job_with_a_missing_file_fails_with_the_recorded_reason(version: str) -> None:
     created, compared = dict[str, str](), list[str]()
-    async with FakeMilvus(version=VERSIONS[version]) as fake:
-        fake.import_seconds = 0
+    async with FakeMilvus(version=VERSIONS[version], import_seconds=0) as fake:
         for entry in load(version):
             if entry.get("path") == f"{PREFIX}create" and '"jobId"' in entry["body"]:
                 created[json.loads(entry["body"])["data"]["jobId"]] = entry["request_body"]

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import grpc
 import pytest
+from command_line import until
 
 from milvus_import import (
     DeadlineExceededError,
@@ -365,7 +366,6 @@ async def test_calls_hanging_at_stop_are_recorded_as_reset(fake: FakeMilvus, sca
                 await ProxyStub(connection).GetImportProgress(request, timeout=TIMEOUT * scale)
 
         tasks.start_soon(call)
-        while not fake.received:  # noqa: ASYNC110 - a list has no event to wait for
-            await anyio.sleep(0.01)
+        await until(lambda: bool(fake.received))
         await fake.stop()
     assert [received.reset for received in fake.received] == [True]
