@@ -130,23 +130,19 @@ async def test_debug_shows_the_traceback(name: str, fake: FakeMilvus) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "lines", "messages"),
+    ("line", "messages"),
     [
-        ("watch 7 8 9", 1, ["Check host and port"]),
-        (
-            "watch 7 --max-outage 300ms --interval 50ms",
-            2,
-            ["reconnecting: UNAVAILABLE", "without a successful response"],
-        ),
+        ("watch 7 8 9", ["Check host and port"]),  # one line for all jobs together
+        ("watch 7 --max-outage 300ms --interval 50ms",
+         ["reconnecting: UNAVAILABLE", "without a successful response"]),
     ],
-    ids=["one line for all jobs together", "retried before the first response"],
-)
-async def test_dead_port_is_reported(line: str, lines: int, messages: list[str]) -> None:
+)  # fmt: skip
+async def test_dead_port_is_reported(line: str, messages: list[str]) -> None:
     with closed_port() as port:
         ended = await run(*line.split(), "--uri", f"http://127.0.0.1:{port}")
     assert ended.code == 3
-    assert len(ended.err.splitlines()) == lines
-    assert all(message in ended.err for message in messages)
+    for message, shown in zip(messages, ended.err.splitlines(), strict=True):
+        assert message in shown
 
 
 async def test_failed_handshake_prints_no_lines_of_grpc(fake: FakeMilvus) -> None:

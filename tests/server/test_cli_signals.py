@@ -30,9 +30,7 @@ SIGNALS = [
     (signal.SIGTERM, 143, "interrupted by SIGTERM"),
     (signal.SIGHUP, 129, "interrupted by SIGHUP"),
 ]
-each_signal = pytest.mark.parametrize(
-    ("number", "code", "what"), SIGNALS, ids=["SIGINT", "SIGTERM", "SIGHUP"]
-)
+each_signal = pytest.mark.parametrize(("number", "code", "what"), SIGNALS)
 CONTINUES = "; the job continues. Follow it again: milvus-import watch 7 --interval 0.05"
 
 
@@ -74,10 +72,7 @@ async def test_sigterm_ends_a_command_that_ignores_ctrl_c(fake: FakeMilvus) -> N
     assert ended.err.startswith(f"\nmilvus-import: interrupted by SIGTERM{CONTINUES}")
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "what"), [*SIGNALS, (0, 130, "interrupted")],
-    ids=["SIGINT", "SIGTERM", "SIGHUP", "Ctrl-C"],
-)  # fmt: skip
+@pytest.mark.parametrize(("number", "code", "what"), [*SIGNALS, (0, 130, "interrupted")])
 async def test_signal_at_a_terminal_restores_it(
     number: int, code: int, what: str, fake: FakeMilvus
 ) -> None:

@@ -86,22 +86,14 @@ async def test_job_id_goes_to_standard_error_if_the_output_is_a_closed_pipe(
 @pytest.mark.parametrize(
     ("command", "code", "message"),
     [
-        ("get 7 >/dev/full", 74, LOST),
-        ("get 7 --json >&-", 74, LOST),
-        ("list >/dev/full", 74, LOST),
-        ("wait 7 8 >/dev/full", 74, LOST),
-        ("wait 7 --json >&-", 74, LOST),
-        ("watch 7 8 >/dev/full", 74, LOST),
-        ("watch 7 --json >&-", 74, LOST),
-        ("--help >/dev/full", 74, LOST),
-        ("watch --help >&-", 74, LOST),
-        ("--version >/dev/full", 74, LOST),
-        ("get 9 2>/dev/full", 4, ""),
-        ("get 9 2>&-", 4, ""),
-        ("watch 2>&-", 2, ""),
-        ("watch 6 2>/dev/full", 1, ""),
+        *((f"{command} >/dev/full", 74, LOST)
+          for command in ("get 7", "list", "wait 7 8", "watch 7 8", "--help", "--version")),
+        *((f"{command} >&-", 74, LOST)
+          for command in ("get 7 --json", "wait 7 --json", "watch 7 --json", "watch --help")),
+        *[("get 9 2>/dev/full", 4, ""), ("get 9 2>&-", 4, "")],
+        *[("watch 2>&-", 2, ""), ("watch 6 2>/dev/full", 1, "")],
     ],
-)
+)  # fmt: skip
 async def test_lost_output_exits_with_74_and_a_lost_message_changes_nothing(
     command: str, code: int, message: str, fake: FakeMilvus
 ) -> None:

@@ -62,6 +62,7 @@ async def test_jobs_of_milvus_2_3_have_the_recorded_replies(vector: Recording) -
 @pytest.mark.parametrize(
     ("name", "version", "token"),
     [
+        (GO + "unknown-method", "2.6", None),
         (GO + "public/auth-missing", "2.6", "root:Milvus"),
         (REAL + "auth/none/GetImportState", "2.3", "root:Milvus"),
         (REAL + "auth/wrong-password/GetImportState", "2.3", "root:Milvus"),
@@ -72,13 +73,6 @@ async def test_jobs_of_milvus_2_3_have_the_recorded_replies(vector: Recording) -
 async def test_errors_have_the_recorded_status(name: str, version: Any, token: str | None) -> None:
     async with FakeMilvus(version=version, token=token) as server:
         assert await replayed(server, VECTORS[name]) == recorded(name)
-
-
-async def test_unknown_method_has_the_recorded_details() -> None:
-    async with FakeMilvus() as server:
-        assert await replayed(server, VECTORS[GO + "unknown-method"]) == recorded(
-            GO + "unknown-method"
-        )
 
 
 async def test_internal_service_on_the_public_port_has_the_recorded_details(

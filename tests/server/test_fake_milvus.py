@@ -15,6 +15,7 @@ import grpc.aio
 import pytest
 import trio
 from certificates import make_certificates
+from command_line import until
 from pages import code_blocks, table
 
 import milvus_import
@@ -35,8 +36,9 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+def clock(fake: FakeMilvus) -> ManualClock:
+    fake.clock = clock = ManualClock()
+    return clock
 
 
 @pytest.fixture
@@ -51,26 +53,16 @@ async def internal(fake: FakeMilvus) -> AsyncGenerator[ImportClient, None]:
 @pytest.mark.parametrize(
     ("seconds", "seen"),
     [
-        (0, ("Pending", 0, 0, 0)),
-        (59, ("Pending", 9, 0, 0)),
-        (60, ("Importing", 10, 0, 2)),
-        (240, ("Importing", 40, 1000, 2)),
-        (419, ("Importing", 69, 1966, 2)),
-        (420, ("Sorting", 70, 2000, 2)),
-        (480, ("IndexBuilding", 80, 2000, 2)),
-        (599, ("IndexBuilding", 99, 2000, 2)),
-        (600, ("Completed", 100, 2000, 2)),
-        (6000, ("Completed", 100, 2000, 2)),
+        *[(0, ("Pending", 0, 0, 0)), (59, ("Pending", 9, 0, 0))],
+        *[(60, ("Importing", 10, 0, 2)), (240, ("Importing", 40, 1000, 2))],
+        *[(419, ("Importing", 69, 1966, 2)), (420, ("Sorting", 70, 2000, 2))],
+        *((at, ("IndexBuilding", at // 6, 2000, 2)) for at in (480, 599)),
+        *((at, ("Completed", 100, 2000, 2)) for at in (600, 6000)),
     ],
 )
 async def test_job_with_seconds_follows_the_clock(
-    fake: FakeMilvus,
-    internal: ImportClient,
-    clock: ManualClock,
-    seconds: float,
-    seen: tuple[str, int, int, int],
+    fake: FakeMilvus, internal: ImportClient, clock: ManualClock, seconds: float, seen: Any
 ) -> None:
-    fake.clock = clock
     clock.advance(1000)  # a job's time starts when it is added
     job = fake.add_job(seconds=600, files=[FakeFile("a.parquet"), FakeFile("b.parquet")])
     clock.advance(seconds)
@@ -82,7 +74,6 @@ async def test_job_with_seconds_follows_the_clock(
 async def test_manual_clock_shortens_a_wait(
     fake: FakeMilvus, internal: ImportClient, clock: ManualClock
 ) -> None:
-    fake.clock = clock
     job = fake.add_job(seconds=600)
     final = await internal.wait(job.job_id, interval=0.01, on_progress=lambda _: clock.advance(100))
     assert final.state == "Completed"
@@ -93,7 +84,6 @@ async def test_manual_clock_shortens_a_wait(
 async def test_job_with_seconds_may_fail_or_stop_at_uncommitted(
     fake: FakeMilvus, internal: ImportClient, clock: ManualClock
 ) -> None:
-    fake.clock = clock
     failing = fake.add_job(seconds=600, fails_at=40, reason="bad row")
     without_reason = fake.add_job(seconds=600, fails_at=40)
     held = fake.add_job(seconds=600, auto_commit=False)
@@ -139,32 +129,31 @@ async def test_job_ids_ascend_and_skip_existing_ones(fake: FakeMilvus) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "error"),
+    ("arguments", "fields", "error", "text"),
     [
-        ({"job_id": "seven"}, "job_id"),
-        ({"state": "Impotring"}, "state must be one of None, Pending.*got 'Impotring'"),
-        ({"script": [("Pending", 0), ("Done", 100)]}, "got 'Done'"),
+        ((), {"job_id": "seven"}, ValueError, "job_id"),
+        ((), {"job_id": "7"}, ValueError, "job_id must be new, got '7'"),
+        ((FakeJob("7"),), {}, ValueError, "job_id must be new, got '7'"),
+        ((), {"state": "Impotring"}, ValueError, "state must be one of None, P.*got 'Impotring'"),
+        ((), {"script": [("Pending", 0), ("Done", 100)]}, ValueError, "got 'Done'"),
+        ((), {"files": ["a.parquet"]}, TypeError, "files must contain FakeFile objects, got"),
+        ((FakeJob(),), {"state": "Importing"}, TypeError, "not both"),
+        (("books",), {}, TypeError, r"got 'books'\. Pass the collection as collection_name="),
     ],
 )
-async def test_invalid_job_is_a_value_error(
-    fake: FakeMilvus, fields: dict[str, Any], error: str
+async def test_invalid_job_is_an_error(
+    fake: FakeMilvus, arguments: Any, fields: Any, error: type[Exception], text: str
 ) -> None:
-    with pytest.raises(ValueError, match=error):
-        fake.add_job(**fields)
-    assert fake.jobs == {}
-
-
-async def test_add_job_takes_a_job_or_fields(fake: FakeMilvus) -> None:
-    with pytest.raises(TypeError, match="not both"):
-        fake.add_job(FakeJob(), state="Importing")
-    with pytest.raises(TypeError, match=r"got 'books'\. Pass the collection as collection_name="):
-        fake.add_job(cast("Any", "books"))
-    assert not fake.jobs
+    job = fake.add_job(job_id="7")
+    with pytest.raises(error, match=text):
+        fake.add_job(*arguments, **fields)
+    assert fake.jobs == {"7": job}
+    del fake.jobs["7"]
+    fake.add_job(job_id="7")
 
 
 async def test_create_import_adds_a_job(fake: FakeMilvus, clock: ManualClock) -> None:
     fake.version = "3.0"
-    fake.clock = clock
     fake.import_seconds = 60
     async with ImportClient(fake.internal_uri, db_name="shop") as client:
         job_id = await client.create_import(
@@ -216,26 +205,12 @@ async def test_faults_apply_in_order_and_count_calls(
     assert seen == ["AccessDeniedError", "AccessDeniedError", "MilvusStatusError", "OK"]
 
 
-async def test_fault_of_one_method(fake: FakeMilvus, internal: ImportClient) -> None:
-    job = fake.add_job()
-    fake.inject("denied", method="ListImports")
-    await internal.get_import_progress(job.job_id)
-    with pytest.raises(MilvusImportError):
-        await internal.list_imports()
-    await internal.list_imports()
-
-
 async def test_fault_of_a_method_that_the_port_does_not_have(fake: FakeMilvus) -> None:
     job = fake.add_job()
     fake.inject("denied", method="GetImportProgress")
     async with ImportClient(fake.public_uri) as client:
         with pytest.raises(MilvusImportError, match="PrivilegeImport"):
             await client.get_import_progress(job.job_id)
-
-
-async def test_unknown_fault_is_a_value_error(fake: FakeMilvus) -> None:
-    with pytest.raises(ValueError, match=r"must be one of.*unavailable.*got 'unavailabel'"):
-        fake.inject("unavailabel")
 
 
 # ------------------------------------------------------------------------ the server itself
@@ -267,9 +242,7 @@ async def test_stop_with_grace_waits_for_calls(fake: FakeMilvus, scale: float) -
             assert (await client.get_import_progress(job.job_id)).data.progress == 40
 
         tasks.start_soon(call)
-        with anyio.fail_after(20 * scale):
-            while not fake.received:  # noqa: ASYNC110 - a list has no event to wait for
-                await anyio.sleep(0.01)
+        await until(lambda: bool(fake.received))
         await fake.stop(grace=20 * scale)
 
 
@@ -291,7 +264,7 @@ def test_start_needs_asyncio() -> None:
         trio.run(serve)
 
 
-async def test_received_records_a_reset(fake: FakeMilvus, scale: float) -> None:
+async def test_received_records_a_reset(fake: FakeMilvus) -> None:
     job = fake.add_job()
     fake.inject("hang")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{fake.internal_port}") as channel:
@@ -300,14 +273,11 @@ async def test_received_records_a_reset(fake: FakeMilvus, scale: float) -> None:
         )
         request = internal_pb2.GetImportProgressRequest(jobID=job.job_id)
         call = method(request.SerializeToString(), metadata=(("a", "1"), ("a", "2")))
-        with anyio.fail_after(20 * scale):
-            while not fake.received:  # noqa: ASYNC110 - a list has no event to wait for
-                await anyio.sleep(0.01)
-            [received] = fake.received
-            assert not received.reset
-            call.cancel()
-            while not received.reset:  # noqa: ASYNC110
-                await anyio.sleep(0.01)
+        await until(lambda: bool(fake.received))
+        [received] = fake.received
+        assert not received.reset
+        call.cancel()
+        await until(lambda: received.reset)
     assert received.request == request
     assert received.values("a") == ["1", "2"]
     assert received.time_remaining is None
@@ -347,10 +317,8 @@ def test_server_in_a_thread_serves_synchronous_code() -> None:
 
 async def test_failed_start_in_a_thread_ends_the_thread(fake: FakeMilvus) -> None:
     threads = set(threading.enumerate())
-    with (
-        pytest.raises(RuntimeError, match="Failed to bind"),
-        FakeMilvus(public_port=fake.public_port),
-    ):
+    other = FakeMilvus(public_port=fake.public_port)
+    with pytest.raises(RuntimeError, match="Failed to bind"), other:
         pass
     assert set(threading.enumerate()) <= threads
 
@@ -386,25 +354,21 @@ async def test_unknown_version_is_a_value_error(fake: FakeMilvus, version: Any) 
         fake.version = version
 
 
-async def test_fault_that_could_never_apply_is_an_error(fake: FakeMilvus) -> None:
-    with pytest.raises(
-        ValueError, match=r"method must be one of GetImport.*got 'GetImportProgres'"
-    ):
-        fake.inject("unavailable", method="GetImportProgres")
-    with pytest.raises(
-        TypeError, match=r"a Fault or a name in FAULTS, got <StatusCode\.UNAVAILABLE"
-    ):
-        fake.inject(cast("Any", grpc.StatusCode.UNAVAILABLE))
-    with pytest.raises(ValueError, match="REST method for an HTTP fault, got 'ListImports'"):
-        fake.inject("http-500", method="ListImports")
-    with pytest.raises(ValueError, match="times must be at least 1"):
-        fake.inject("hang", times=0)
-
-
-async def test_files_must_be_fake_files(fake: FakeMilvus) -> None:
-    with pytest.raises(TypeError, match="files must contain FakeFile objects, got"):
-        fake.add_job(files=["a.parquet"])
-    assert not fake.jobs
+@pytest.mark.parametrize(
+    ("fault", "more", "error", "text"),
+    [
+        ("unavailabel", {}, ValueError, "must be one of.*unavailable.*got 'unavailabel'"),
+        ("unavailable", {"method": "GetImport"}, ValueError, "one of GetImport.*got 'GetImport'"),
+        (grpc.StatusCode.UNAVAILABLE, {}, TypeError, "a Fault or a name in FAULTS, got <Status"),
+        ("http-500", {"method": "ListImports"}, ValueError, "REST method for an HTTP fault, got"),
+        ("hang", {"times": 0}, ValueError, "times must be at least 1"),
+    ],
+)
+async def test_fault_that_could_never_apply_is_an_error(
+    fake: FakeMilvus, fault: Any, more: Any, error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        fake.inject(fault, **more)
 
 
 async def test_server_has_no_uri_before_start_and_starts_once() -> None:

@@ -15,7 +15,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.rest]
 TARGET = {"clusterId": "in01-1"}
 PROJECT = {"projectId": "proj-1", "regionId": "aws-us-east-1"}
 URL = "https://bucket.example/a.parquet?X-Amz-Signature=secret"
-CREATE = {**TARGET, "collectionName": "books", "objectUrls": [[URL]]}
+BOOKS = {"collectionName": "books"}
+CREATE = {**TARGET, **BOOKS, "objectUrls": [[URL]]}
 KEY = {"Authorization": "Bearer key"}
 ILLEGAL = (21119, "The apikey is illegal.")
 
@@ -37,10 +38,7 @@ async def data_of(fake: FakeMilvus, method: str, **body: Any) -> Any:
         (CREATE, ["https://bucket.example/a.parquet"]),
         (CREATE | {"accessKey": "a", "secretKey": "s", "token": "t"}, None),
         (PROJECT | {"collectionName": "books", "objectUrl": URL}, None),
-        (
-            TARGET | {"collectionName": "books", "volumeName": "v", "dataPaths": [["1/"], ["2/"]]},
-            ["1/", "2/"],
-        ),
+        (TARGET | BOOKS | {"volumeName": "v", "dataPaths": [["1/"], ["2/"]]}, ["1/", "2/"]),
         (CREATE | {"options": {"sep": ","}, "partitionName": "p", "unknown": 1}, None),
     ],
 )
@@ -116,13 +114,8 @@ async def test_progress_of_a_job(fake: FakeMilvus, method: str) -> None:
         "progress": 40,
         "completeTime": None,
         "details": [
-            {
-                "fileName": f"[{name}]",
-                "fileSize": size,
-                "state": "InProgress",
-                "progress": 50,
-                "completeTime": None,
-            }
+            {"fileName": f"[{name}]", "fileSize": size, "progress": 50}
+            | {"state": "InProgress", "completeTime": None}
             for name, size in (("1.parquet", 30), ("2.parquet", 12))
         ],
     }
@@ -147,11 +140,8 @@ async def test_job_is_driven_as_on_the_other_services(fake: FakeMilvus) -> None:
         clock.advance(50)
     fake.jobs[job_id].state, fake.jobs[job_id].reason = "Failed", "disk full"
     data = await data_of(fake, "describe", jobId=job_id)
-    assert (states, data["state"], data["reason"]) == (
-        ["Pending", "InProgress", "Completed"],
-        "Failed",
-        "disk full",
-    )
+    assert states == ["Pending", "InProgress", "Completed"]
+    assert (data["state"], data["reason"]) == ("Failed", "disk full")
     del fake.jobs[job_id]
     response = await call(fake, "describe", TARGET | {"jobId": job_id})
     assert f"import job does not exist, jobID={job_id}" in response.error[1]
@@ -181,11 +171,7 @@ async def test_list_has_pages(fake: FakeMilvus) -> None:
     assert seen == ids
     data = await data_of(fake, "list", pageSize=100)
     assert len(data["records"]) == 25
-    assert data["records"][0] == {
-        "collectionName": "books",
-        "jobId": ids[0],
-        "state": "InProgress",
-    }
+    assert data["records"][0] == BOOKS | {"jobId": ids[0], "state": "InProgress"}
 
 
 async def test_list_of_a_collection(fake: FakeMilvus) -> None:
@@ -194,8 +180,8 @@ async def test_list_of_a_collection(fake: FakeMilvus) -> None:
     fake.add_job(job_id="3", db_name="shop")
     for body, ids in (
         ({}, ["1", "2", "3"]),
-        ({"collectionName": "books"}, ["1"]),
-        ({"collectionName": "books", "dbName": "shop"}, ["3"]),
+        (BOOKS, ["1"]),
+        (BOOKS | {"dbName": "shop"}, ["3"]),
     ):
         records = (await data_of(fake, "list", **body))["records"]
         assert [row["jobId"] for row in records] == ids

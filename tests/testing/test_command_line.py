@@ -54,11 +54,8 @@ async def test_serves_until_a_signal(number: int, guard: float) -> None:
 
 async def test_options_are_applied(guard: float) -> None:
     options = ("--version", "3.0", "--token", "root:Milvus", "--import-seconds", "0")
-    failing = ("--fail-imports", "disk full")
-    async with (
-        asyncio.timeout(guard),
-        running(*FREE_PORTS, *options, *failing) as process,
-    ):
+    command = (*FREE_PORTS, *options, "--fail-imports", "disk full")
+    async with asyncio.timeout(guard), running(*command) as process:
         uris = await addresses(process)
         async with ImportClient(uris["public"], token="root:Milvus", rpc_timeout=guard) as client:
             job_id = await client.create_import("books", ["a.json"])

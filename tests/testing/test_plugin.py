@@ -94,72 +94,50 @@ def test_service(app, fake_milvus, percent):
     with TestClient(app) as client:
         assert client.get(f"/{job.job_id}").json() == {"progress": percent}
 """
-ANYIO, ASYNCIO = "pytestmark = pytest.mark.anyio", "pytestmark = pytest.mark.asyncio"
+ANYIO = TESTS.format(mark="pytestmark = pytest.mark.anyio")
+UNMARKED = TESTS.format(mark="")
+STRICT, AUTO = ("-o", "asyncio_mode=strict"), ("-o", "asyncio_mode=auto")
 WITHOUT_ASYNCIO = ("-p", "no:asyncio")
 
 
-def run(folder: Path, *options: str, tests: str, backend: str = "") -> tuple[int, str]:
-    """Run two tests with the fixture; return the exit code and the output."""
+def asyncio(arguments: str = "") -> str:
+    return TESTS.format(mark=f"pytestmark = pytest.mark.asyncio{arguments}")
+
+
+def backend(scope: str) -> str:
+    return ANYIO_BACKEND.replace("@pytest.fixture", f"@pytest.fixture(scope={scope!r})")
+
+
+LOOP_OF_A_CLASS = UNMARKED.replace(
+    "class Test", '@pytest.mark.asyncio(loop_scope="class")\nclass Test'
+).replace("async def test_one", "@pytest.mark.asyncio\nasync def test_one")
+SETUPS = {
+    "anyio": (WITHOUT_ASYNCIO, ANYIO, ANYIO_BACKEND),
+    "anyio in auto mode": ((*WITHOUT_ASYNCIO, "-o", "anyio_mode=auto"), UNMARKED, ANYIO_BACKEND),
+    "anyio with a backend of a function": (WITHOUT_ASYNCIO, ANYIO, backend("function")),
+    "anyio with a backend of a class": (WITHOUT_ASYNCIO, ANYIO, backend("class")),
+    "anyio with a backend of the session": (WITHOUT_ASYNCIO, ANYIO, backend("session")),
+    "pytest-asyncio": (STRICT, asyncio(), ""),
+    "pytest-asyncio in auto mode": (AUTO, UNMARKED, ""),
+    "pytest-asyncio with the loop of a class": (STRICT, LOOP_OF_A_CLASS, ""),
+    "pytest-asyncio with the loop of a module": (STRICT, asyncio("(loop_scope='module')"), ""),
+    "pytest-asyncio with the loop of the session": (STRICT, asyncio("(loop_scope='session')"), ""),
+    "mark of anyio in the auto mode of pytest-asyncio": (AUTO, ANYIO, ANYIO_BACKEND),
+    "synchronous tests": (WITHOUT_ASYNCIO, SYNCHRONOUS, ""),
+    "test client of Starlette": (WITHOUT_ASYNCIO, TEST_CLIENT, ""),
+}
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_two_tests_with_the_fixture_pass(setup: str, tmp_path: Path) -> None:
+    options, tests, more = SETUPS[setup]
     ini = "[pytest]\nfilterwarnings = error\n"
     if "no:asyncio" not in options:
         ini += "asyncio_default_fixture_loop_scope = function\n"
-    (folder / "pytest.ini").write_text(ini, "utf-8")
-    (folder / "conftest.py").write_text(CONFTEST + backend, "utf-8")
-    (folder / "test_it.py").write_text(tests, "utf-8")
+    (tmp_path / "pytest.ini").write_text(ini, "utf-8")
+    (tmp_path / "conftest.py").write_text(CONFTEST + more, "utf-8")
+    (tmp_path / "test_it.py").write_text(tests, "utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
-
-
-def passes(folder: Path, *options: str, tests: str, backend: str = "") -> None:
-    code, output = run(folder, *options, tests=tests, backend=backend)
-    assert (code, "2 passed" in output) == (0, True), output
-
-
-def test_anyio(tmp_path: Path) -> None:
-    tests = TESTS.format(mark=ANYIO)
-    passes(tmp_path, *WITHOUT_ASYNCIO, tests=tests, backend=ANYIO_BACKEND)
-
-
-def test_anyio_in_auto_mode(tmp_path: Path) -> None:
-    tests = TESTS.format(mark="")
-    options = (*WITHOUT_ASYNCIO, "-o", "anyio_mode=auto")
-    passes(tmp_path, *options, tests=tests, backend=ANYIO_BACKEND)
-
-
-@pytest.mark.parametrize("scope", ["function", "class", "session"])
-def test_anyio_with_a_backend_of_another_scope(tmp_path: Path, scope: str) -> None:
-    backend = ANYIO_BACKEND.replace("@pytest.fixture", f"@pytest.fixture(scope={scope!r})")
-    passes(tmp_path, *WITHOUT_ASYNCIO, tests=TESTS.format(mark=ANYIO), backend=backend)
-
-
-@pytest.mark.parametrize("mode", ["strict", "auto"])
-def test_pytest_asyncio(tmp_path: Path, mode: str) -> None:
-    mark = ASYNCIO if mode == "strict" else ""
-    passes(tmp_path, "-o", f"asyncio_mode={mode}", tests=TESTS.format(mark=mark))
-
-
-@pytest.mark.parametrize("scope", ["class", "module", "session"])
-def test_pytest_asyncio_with_a_loop_of_another_scope(tmp_path: Path, scope: str) -> None:
-    mark = f"pytestmark = pytest.mark.asyncio(loop_scope={scope!r})"
-    if scope == "class":
-        body = TESTS.format(mark="").replace(
-            "class Test", '@pytest.mark.asyncio(loop_scope="class")\nclass Test'
-        )
-        body = body.replace("async def test_one", "@pytest.mark.asyncio\nasync def test_one")
-    else:
-        body = TESTS.format(mark=mark)
-    passes(tmp_path, "-o", "asyncio_mode=strict", tests=body)
-
-
-def test_mark_of_anyio_in_the_auto_mode_of_pytest_asyncio(tmp_path: Path) -> None:
-    tests = TESTS.format(mark=ANYIO)
-    passes(tmp_path, "-o", "asyncio_mode=auto", tests=tests, backend=ANYIO_BACKEND)
-
-
-def test_synchronous_tests(tmp_path: Path) -> None:
-    passes(tmp_path, *WITHOUT_ASYNCIO, tests=SYNCHRONOUS)
-
-
-def test_test_client_of_starlette(tmp_path: Path) -> None:
-    passes(tmp_path, *WITHOUT_ASYNCIO, tests=TEST_CLIENT)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    output = done.stdout + done.stderr
+    assert (done.returncode, "2 passed" in output) == (0, True), output

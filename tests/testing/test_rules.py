@@ -6,11 +6,13 @@ Replies, errors and privileges: server/test_fake_recorded.py compares them with 
 from __future__ import annotations
 
 import random
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
 import grpc
 import pytest
+from command_line import until
 
 from milvus_import import (
     DeadlineExceededError,
@@ -18,7 +20,7 @@ from milvus_import import (
     ImportFailedError,
     MilvusImportError,
 )
-from milvus_import.testing import FakeJob, FakeMilvus, Fault, ManualClock
+from milvus_import.testing import FakeMilvus, Fault, ManualClock
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 from milvus_import_pb.milvus_grpc import MilvusServiceStub
 from milvus_import_pb.proxy_grpc import ProxyStub
@@ -26,6 +28,22 @@ from milvus_import_pb.proxy_grpc import ProxyStub
 pytestmark = pytest.mark.anyio
 
 TIMEOUT = 20
+OLD_LIMIT = (
+    "import task queue max size is 2, currently there are 2 tasks is pending. Not able to execute "
+    "this request with 1 tasks"
+)
+
+
+@pytest.fixture
+async def internal(fake: FakeMilvus) -> AsyncGenerator[ImportClient, None]:
+    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
+        yield client
+
+
+@pytest.fixture
+def clock(fake: FakeMilvus) -> ManualClock:
+    fake.clock = clock = ManualClock()
+    return clock
 
 
 def channel(uri: str) -> grpc.aio.Channel:
@@ -41,14 +59,14 @@ async def list_ids(fake: FakeMilvus, collection_name: str = "", db_name: str = "
 
 
 async def list_old_ids(
-    fake: FakeMilvus, collection_name: str = "", db_name: str = "", limit: int = 0
+    fake: FakeMilvus, collection_name: str = "", db_name: str = "", limit: int = 0, **more: Any
 ) -> list[int]:
     """Return the job ids of ListImportTasks in the order of the reply."""
-    request = milvus_pb2.ListImportTasksRequest(
-        collection_name=collection_name, db_name=db_name, limit=limit
-    )
+    names = {"collection_name": collection_name, "db_name": db_name}
+    request = milvus_pb2.ListImportTasksRequest(**names, limit=limit)
     async with channel(fake.public_uri) as connection:
-        reply = await MilvusServiceStub(connection).ListImportTasks(request, timeout=TIMEOUT)
+        stub = MilvusServiceStub(connection)
+        reply = await stub.ListImportTasks(request, timeout=TIMEOUT, **more)
     return [task.id for task in reply.tasks]
 
 
@@ -97,12 +115,7 @@ async def test_list_import_tasks_of_2_3_filters_and_sorts(fake: FakeMilvus) -> N
 async def test_public_service_reads_the_database_from_metadata(fake: FakeMilvus) -> None:
     fake.version = "2.3"
     add_jobs_of_two_databases(fake)
-    request = milvus_pb2.ListImportTasksRequest(collection_name="books")
-    async with channel(fake.public_uri) as connection:
-        reply = await MilvusServiceStub(connection).ListImportTasks(
-            request, timeout=TIMEOUT, metadata=(("dbname", "shop"),)
-        )
-    assert [task.id for task in reply.tasks] == [2]
+    assert await list_old_ids(fake, "books", metadata=(("dbname", "shop"),)) == [2]
 
 
 async def test_list_imports_is_shuffled_by_a_seedable_generator(fake: FakeMilvus) -> None:
@@ -120,21 +133,21 @@ async def test_list_imports_is_shuffled_by_a_seedable_generator(fake: FakeMilvus
 # --------------------------------------------------------------------------- create import
 
 
-async def test_assigned_state_overrides_the_clock(fake: FakeMilvus) -> None:
-    fake.clock = clock = ManualClock()
+async def test_assigned_state_overrides_the_clock(
+    fake: FakeMilvus, internal: ImportClient, clock: ManualClock
+) -> None:
     fake.import_seconds = 100
-    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
-        job_id = await client.create_import("books", ["a.parquet"])
-        clock.advance(50)
-        job = fake.jobs[job_id]
-        job.state, job.reason = "Failed", "disk full"
-        clock.advance(1000)
-        with pytest.raises(ImportFailedError, match="disk full") as caught:
-            await client.wait(job_id)
-        assert caught.value.progress is not None
-        assert caught.value.progress.progress == 0
-        job.state = "Importing"
-        assert (await client.get_import_progress(job_id)).data.state == "Importing"
+    job_id = await internal.create_import("books", ["a.parquet"])
+    clock.advance(50)
+    job = fake.jobs[job_id]
+    job.state, job.reason = "Failed", "disk full"
+    clock.advance(1000)
+    with pytest.raises(ImportFailedError, match="disk full") as caught:
+        await internal.wait(job_id)
+    assert caught.value.progress is not None
+    assert caught.value.progress.progress == 0
+    job.state = "Importing"
+    assert (await internal.get_import_progress(job_id)).data.state == "Importing"
 
 
 @pytest.mark.parametrize(
@@ -154,46 +167,39 @@ async def test_assigned_state_sets_the_progress_of_a_driven_job(
     assert by_hand.progress == 40
 
 
-async def test_assigned_progress_stops_the_clock_and_the_script(fake: FakeMilvus) -> None:
-    fake.clock = clock = ManualClock()
+async def test_assigned_progress_stops_the_clock_and_the_script(
+    fake: FakeMilvus, internal: ImportClient, clock: ManualClock
+) -> None:
     timed = fake.add_job(seconds=100)
     scripted = fake.add_job(script=[("Importing", 20), ("Completed", 100)])
-    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
-        clock.advance(50)
-        await client.get_import_progress(scripted.job_id)
-        timed.progress = scripted.progress = 41
-        clock.advance(500)
-        for job in (timed, scripted):
-            data = (await client.get_import_progress(job.job_id)).data
-            assert (data.state, data.progress) == ("Importing", 41)
+    clock.advance(50)
+    await internal.get_import_progress(scripted.job_id)
+    timed.progress = scripted.progress = 41
+    clock.advance(500)
+    for job in (timed, scripted):
+        data = (await internal.get_import_progress(job.job_id)).data
+        assert (data.state, data.progress) == ("Importing", 41)
 
 
-async def test_created_jobs_fail_with_fail_imports(fake: FakeMilvus) -> None:
-    fake.clock = clock = ManualClock()
+async def test_created_jobs_fail_with_fail_imports(
+    fake: FakeMilvus, internal: ImportClient, clock: ManualClock
+) -> None:
     fake.fail_imports = "the file is empty"
-    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
-        job_id = await client.create_import("books", ["a.parquet"])
-        assert not (await client.get_import_progress(job_id)).data.done
-        clock.advance(1)
-        with pytest.raises(ImportFailedError, match="the file is empty"):
-            await client.wait(job_id)
-        fake.fail_imports = None
-        other = await client.create_import("books", ["a.parquet"])
-        clock.advance(1)
-        assert (await client.wait(other)).state == "Completed"
+    job_id = await internal.create_import("books", ["a.parquet"])
+    assert not (await internal.get_import_progress(job_id)).data.done
+    clock.advance(1)
+    with pytest.raises(ImportFailedError, match="the file is empty"):
+        await internal.wait(job_id)
+    fake.fail_imports = None
+    other = await internal.create_import("books", ["a.parquet"])
+    clock.advance(1)
+    assert (await internal.wait(other)).state == "Completed"
 
 
 @pytest.mark.parametrize(
     ("version", "code", "text"),
     [
-        (
-            "2.3",
-            65535,
-            (
-                "import task queue max size is 2, currently there are 2 tasks is pending. Not able "
-                "to execute this request with 1 tasks"
-            ),
-        ),
+        ("2.3", 65535, OLD_LIMIT),
         ("2.5", 2100, "The number of jobs has reached the limit"),
         ("2.6", 2101,
          "failed to broadcast import: failed to validate import request: The number of jobs has"),
@@ -218,13 +224,8 @@ async def test_milvus_2_3_takes_one_file_per_job_or_npy_columns(fake: FakeMilvus
     fake.version = "2.3"
     for files in (["a.json", "b.json"], ["id.npy", "a.parquet"]):
         status = await import_status(fake, *files)
-        assert (status.code, status.reason) == (
-            65535,
-            (
-                "for JSON or parquet file, each task only accepts one file, not allowed to input "
-                "multiple files"
-            ),
-        )
+        reason = "each task only accepts one file, not allowed to input multiple files"
+        assert (status.code, status.reason) == (65535, f"for JSON or parquet file, {reason}")
     assert not fake.jobs
     assert not (await import_status(fake, "id.npy", "v.npy")).code
     fake.version = "2.6"
@@ -271,38 +272,27 @@ async def test_unknown_collection(fake: FakeMilvus, version: Any, code: int, tex
 
 @pytest.mark.parametrize(("version", "state"), [("2.6", "Completed"), ("3.0", "Uncommitted")])
 async def test_auto_commit_is_followed_in_3_0_only(
-    fake: FakeMilvus, version: Any, state: str
+    fake: FakeMilvus, internal: ImportClient, version: Any, state: str
 ) -> None:
     fake.version, fake.import_seconds = version, 0
-    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
-        job_id = await client.create_import("books", ["a.json"], options={"auto_commit": False})
-        assert (await client.wait(job_id, until="uncommitted")).state == state
+    job_id = await internal.create_import("books", ["a.json"], options={"auto_commit": False})
+    assert (await internal.wait(job_id, until="uncommitted")).state == state
 
 
-@pytest.mark.parametrize("service", ["internal", "public"])
+@pytest.mark.parametrize("service", ["internal", "public", "rest"])
 @pytest.mark.parametrize(("honoured", "jobs"), [(False, 2), (True, 1)])
 async def test_idempotency_key_returns_the_same_job(
-    fake: FakeMilvus, service: str, honoured: bool, jobs: int
+    fake: FakeMilvus, service: Any, honoured: bool, jobs: int
 ) -> None:
     fake.idempotency_keys = honoured
-    uri = fake.internal_uri if service == "internal" else fake.public_uri
-    async with ImportClient(uri, rpc_timeout=TIMEOUT) as client:
-        for _ in range(2):
-            await client.create_import("books", ["a.json"], idempotency_key="k")
-        await client.create_import("books", ["a.json"], idempotency_key="other")
-    assert len(fake.jobs) == jobs + 1
+    uri = getattr(fake, f"{service}_uri")
+    async with ImportClient(uri, service=service, rpc_timeout=TIMEOUT) as client:
+        keys = ("k", "k", "other")
+        ids = [await client.create_import("books", ["a.json"], idempotency_key=k) for k in keys]
+    assert len({*ids}) == len(fake.jobs) == jobs + 1
 
 
 # -------------------------------------------------------------------------------- one job
-
-
-async def test_existing_job_id_is_a_value_error(fake: FakeMilvus) -> None:
-    job = fake.add_job(job_id="7")
-    with pytest.raises(ValueError, match="job_id must be new, got '7'"):
-        fake.add_job(FakeJob(job_id="7", state="Importing"))
-    assert fake.jobs == {"7": job}
-    del fake.jobs["7"]
-    fake.add_job(job_id="7")
 
 
 @pytest.mark.parametrize("how", ["hangs", "inject"])
@@ -323,18 +313,9 @@ async def test_a_hanging_job_does_not_affect_others(
         await client.get_import_progress(hanging.job_id, timeout=TIMEOUT * scale)
 
 
-async def test_fault_of_one_job_waits_for_that_job(fake: FakeMilvus) -> None:
-    first, second = fake.add_job(), fake.add_job()
-    fake.inject("denied", job_id=second.job_id)
-    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
-        await client.list_imports()
-        await client.get_import_progress(first.job_id)
-        with pytest.raises(MilvusImportError):
-            await client.get_import_progress(second.job_id)
-        await client.get_import_progress(second.job_id)
-
-
-async def test_choose_fault_sees_each_call_after_the_injected_faults(fake: FakeMilvus) -> None:
+async def test_choose_fault_sees_each_call_after_the_injected_faults(
+    fake: FakeMilvus, internal: ImportClient
+) -> None:
     job = fake.add_job()
     methods: list[str] = []
 
@@ -345,21 +326,21 @@ async def test_choose_fault_sees_each_call_after_the_injected_faults(fake: FakeM
     fake.choose_fault = choose
     fake.inject("denied")
     outcomes: list[str] = []
-    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
-        for _ in range(4):
-            try:
-                await client.get_import_progress(job.job_id)
-                outcomes.append("OK")
-            except MilvusImportError as error:
-                outcomes.append(str(getattr(error, "details", "")))
+    for _ in range(4):
+        try:
+            await internal.get_import_progress(job.job_id)
+            outcomes.append("OK")
+        except MilvusImportError as error:
+            outcomes.append(str(getattr(error, "details", "")))
     assert methods == ["GetImportProgress"] * 3
     assert [outcome[:4] for outcome in outcomes] == ["Priv", "OK", "lost", "OK"]
 
 
-async def test_replies_may_be_larger_than_grpcs_default_limit(fake: FakeMilvus) -> None:
+async def test_replies_may_be_larger_than_grpcs_default_limit(
+    fake: FakeMilvus, internal: ImportClient
+) -> None:
     job = fake.add_job(state="Failed", reason="x" * 9_000_000)
-    async with ImportClient(fake.internal_uri, rpc_timeout=TIMEOUT) as client:
-        data = (await client.get_import_progress(job.job_id)).data
+    data = (await internal.get_import_progress(job.job_id)).data
     assert len(data.reason) == 9_000_000
 
 
@@ -377,10 +358,7 @@ async def test_received_keeps_the_newest_calls() -> None:
 
 async def test_calls_hanging_at_stop_are_recorded_as_reset(fake: FakeMilvus, scale: float) -> None:
     job = fake.add_job(hangs=True)
-    async with (
-        channel(fake.internal_uri) as connection,
-        anyio.create_task_group() as tasks,
-    ):
+    async with channel(fake.internal_uri) as connection, anyio.create_task_group() as tasks:
 
         async def call() -> None:
             request = internal_pb2.GetImportProgressRequest(jobID=job.job_id)
@@ -388,7 +366,6 @@ async def test_calls_hanging_at_stop_are_recorded_as_reset(fake: FakeMilvus, sca
                 await ProxyStub(connection).GetImportProgress(request, timeout=TIMEOUT * scale)
 
         tasks.start_soon(call)
-        while not fake.received:  # noqa: ASYNC110 - a list has no event to wait for
-            await anyio.sleep(0.01)
+        await until(lambda: bool(fake.received))
         await fake.stop()
     assert [received.reset for received in fake.received] == [True]

@@ -30,8 +30,7 @@ STALLED_AFTER = 10.0
 _LONGEST_JOB = 86_400.0
 """Seconds; if a running job is older, one of the clocks is wrong."""
 _RATE_PERIOD = 15.0
-_SHORTEST_BAR, _LONGEST_BAR = 6, 30
-_LONGEST_NAME = 25  # that of a job id on Zilliz Cloud
+_SHORTEST_BAR, _LONGEST_BAR, _LONGEST_NAME = 6, 30, 25  # a job id on Zilliz Cloud has 25
 _COLORS = {ImportState.COMPLETED: "green", ImportState.FAILED: "red"}
 
 
@@ -64,12 +63,9 @@ class ProgressBars:
         self._overflow: OverflowMethod = "crop" if ascii_only else "ellipsis"
         self._live: Live | None = None
         if console.is_terminal and not console.is_dumb_terminal:
-            self._live = Live(
-                self,
-                console=console,
-                redirect_stdout=_at_terminal(sys.stdout),  # output to a file or a pipe stays there
-                redirect_stderr=_at_terminal(sys.stderr),
-            )
+            # Output to a file or a pipe stays there.
+            out, err = _at_terminal(sys.stdout), _at_terminal(sys.stderr)
+            self._live = Live(self, console=console, redirect_stdout=out, redirect_stderr=err)
 
     def __enter__(self) -> Self:
         """Start to draw."""
@@ -134,9 +130,7 @@ class ProgressBars:
     def _draw(self, rows: list[_Row], width: int) -> Iterator[Text]:
         """Yield the rows: to fit them, shorten the bars, then leave out columns, then cut names."""
         names = [self._encodable(row.name) for row in rows]
-        cells = [
-            [self._encodable(f" {cell}" if cell else "") for cell in row.cells] for row in rows
-        ]
+        cells = [[self._encodable(f" {c}" if c else "") for c in row.cells] for row in rows]
         widths = [1 + max(map(cell_len, column)) for column in zip_longest(*cells, fillvalue="")]
         longest = min(max(map(cell_len, names), default=0), _LONGEST_NAME)
         while len(widths) > 1 and longest + 2 + _SHORTEST_BAR + sum(widths) > width:
@@ -162,7 +156,6 @@ class ProgressBars:
 
     def _print(self, line: str, *, note: bool = False) -> None:
         """Print a line; a note is about the connection."""
-        del note
         line = self._encodable(line)
         self._console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
@@ -229,20 +222,15 @@ def _rows(job_id: str, job: _Job, now: float) -> Iterator[_Row]:
     (first, least), (last, most) = job.samples[0], job.samples[-1]
     changes = job.end is None and still < STALLED_AFTER and last > first
     rate = (most - least) / (last - first) if changes else 0.0
-    cells: tuple[str, ...] = (
-        f"{progress.fraction:>4.0%}",
-        text.state(progress.state),
-        text.rows(full, service=full.service) if full else "",
-        text.duration(until - job.begin),
-        f"{rate:,.0f}/s" if rate >= 1 else "",
-        full.service if full else "",
-    )
+    rows, service = (text.rows(full, service=full.service), full.service) if full else ("", "")
+    cells: tuple[str, ...] = (f"{progress.fraction:>4.0%}", text.state(progress.state), rows)
+    cells += (text.duration(until - job.begin), f"{rate:,.0f}/s" if rate >= 1 else "", service)
     fraction = 0.0 if progress.state is ImportState.FAILED else progress.fraction
     yield _Row(job_id, _COLORS.get(progress.state, "cyan"), fraction, cells)
     for file in full.details if full and not full.done else ():
         failed = bool(file.reason) or file.state == "Failed"
         names = ", ".join(path.rpartition("/")[2] for path in file.paths) or file.file_name
-        rows = text.rows(file, service=full.service if full else "")
+        rows = text.rows(file, service=service)
         cells = (f"{file.fraction:>4.0%}", text.clean(file.state), rows, text.size(file.file_size))
         style, fraction = ("red", 0.0) if failed else ("blue", file.fraction)
         yield _Row(f"  {text.clean(names)}", style, fraction, cells)

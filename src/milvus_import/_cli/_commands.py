@@ -43,12 +43,46 @@ _MAY_EXIST = (
     "--idempotency-key"
 )
 _MAY_HAVE_RUN = "the request may have taken effect: check milvus-import get, or run it again"
+_TEXTS = """
+milvus-import  Start Milvus bulk-import jobs and follow them.
+  The options may be given before or after the command; after it they take precedence.
+  $ create books a.parquet --wait
+  $ watch 449839014328146739
+  $ watch books --json | jq .state
+  $ COMMAND --help
+watch   Follow jobs with progress bars until they have ended.
+  $ watch 449839014328146739
+  $ watch books --json | jq .state
+wait    Wait until jobs have ended, and show only their outcome.
+  $ wait 449839014328146739 --timeout 1h && echo imported
+  $ wait books
+list    List the jobs of a collection, or all jobs.
+  $ list books
+  $ list --json | jq -r 'select(.state == "Failed") | .jobId'
+create  Start an import job and print its job id.
+  Each FILE is a key in Milvus' own bucket, or an absolute path on its disk. On Zilliz Cloud it
+  is the URL of an object, or with --volume a path. The server reads it; nothing is uploaded.
+  $ create books a.parquet --wait
+  $ create books id.npy vector.npy --together
+get     Show jobs and their files, once. Exits with 0 for every job state.
+  $ get 449839014328146739
+  $ get 449839014328146739 --json | jq .progress
+commit  Commit jobs that are Uncommitted: created with auto_commit=false.
+  Needs --service rest and Milvus 3.0. It returns when the server has accepted the commit. Use
+  milvus-import wait to wait for the jobs.
+  $ commit 449839014328146739 --service rest
+abort   Abort jobs that were created with auto_commit=false, before they are committed.
+  Needs --service rest and Milvus 3.0. The jobs are Failed afterwards.
+  $ abort 449839014328146739 --service rest
+"""
+"""The help of each command: a sentence, a paragraph, and examples."""
 _MOST_WATCHED = 64
 """The number of jobs that are watched individually, which shows their files too."""
 _Work = Callable[[Session], Awaitable[int]]
 _COLLECTION = click.Argument(["collection_name"], metavar="COLLECTION")
 _FILES = click.Argument(["files"], nargs=-1, required=True, metavar="FILE...")
 _IDS = click.Argument(["job_ids"], nargs=-1, required=True, metavar="JOB_ID...")
+_LISTED = click.Argument(["targets"], nargs=-1, metavar="[COLLECTION]")
 _TARGETS = click.Argument(["targets"], nargs=-1, metavar="[JOB_ID... | COLLECTION]")
 
 
@@ -60,9 +94,7 @@ class _Group(click.Group):
         ctx.meta[__name__] = list(args)
         return super().parse_args(ctx, args)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Pass the arguments before the command to the command."""
         everything: list[str] = ctx.meta[__name__]
         before = everything[: len(everything) - len(args)]
@@ -70,7 +102,9 @@ class _Group(click.Group):
         return name, command, [*(word for word in before if word != "--"), *after]
 
 
-def _help(text: str, *examples: str) -> str:
+def _help(name: str) -> str:
+    [found] = re.findall(rf"(?m)^{name}  +(.+(?:\n  .+)*)", _TEXTS)
+    text, *examples = found.replace("\n  ", "\n").replace("\n", "\n\n", 1).split("\n$ ")
     return "\n".join([text, "", "\b", "Examples:", *(f"  milvus-import {e}" for e in examples)])
 
 
@@ -91,9 +125,8 @@ def _text_option(names: list[str], text: str, of: Callable[[click.Context], str]
             write(of(context))
             context.exit()
 
-    return click.Option(
-        names, is_flag=True, is_eager=True, expose_value=False, callback=show, help=text
-    )
+    flag: dict[str, Any] = {"is_flag": True, "is_eager": True, "expose_value": False}
+    return click.Option(names, callback=show, help=text, **flag)
 
 
 def _group(**_: object) -> int:
@@ -112,20 +145,11 @@ cli = _Group(
     context_settings={"help_option_names": [], "max_content_width": 100, "show_default": True},
     epilog=EPILOG,
     invoke_without_command=True,
-    help=_help(
-        "Start Milvus bulk-import jobs and follow them.\n\n"
-        "The options may be given before or after the command; after it they take precedence.",
-        "create books a.parquet --wait",
-        "watch 449839014328146739",
-        "watch books --json | jq .state",
-        "COMMAND --help",
-    ),
+    help=_help("milvus-import"),
 )
 
 
-def _command(
-    name: str, text: str, *examples: str, parameters: Sequence[click.Parameter], unsure: str = ""
-) -> Callable[[_Work], _Work]:
+def _command(name: str, *parameters: click.Parameter, unsure: str = "") -> Callable[[_Work], _Work]:
     """Make an async function a command. ``unsure``: see Session."""
 
     def decorate(work: _Work) -> _Work:
@@ -133,40 +157,21 @@ def _command(
             with print_warnings(silent=options["no_warnings"]):
                 return execute(Session(name, options, unsure), work)
 
-        params = [*parameters, *CONNECTION, _HELP]
-        text_ = _help(text, *examples)
-        cli.add_command(click.Command(name, callback=run, params=params, help=text_, epilog=EPILOG))
+        params, text = [*parameters, *CONNECTION, _HELP], _help(name)
+        cli.add_command(click.Command(name, callback=run, params=params, help=text, epilog=EPILOG))
         return work
 
     return decorate
 
 
-@_command(
-    "watch",
-    "Follow jobs with progress bars until they have ended.",
-    "watch 449839014328146739",
-    "watch books --json | jq .state",
-    parameters=[_TARGETS, *TARGETS, *FOLLOW],
-)
-@_command(
-    "wait",
-    "Wait until jobs have ended, and show only their outcome.",
-    "wait 449839014328146739 --timeout 1h && echo imported",
-    "wait books",
-    parameters=[_TARGETS, *TARGETS, *FOLLOW],
-)
+@_command("watch", _TARGETS, *TARGETS, *FOLLOW)
+@_command("wait", _TARGETS, *TARGETS, *FOLLOW)
 async def _follow_targets(session: Session) -> int:
     session.followed += await _find_targets(session)
     return await _Follower(session, quiet=session.name == "wait", err=False).run()
 
 
-@_command(
-    "list",
-    "List the jobs of a collection, or all jobs.",
-    "list books",
-    "list --json | jq -r 'select(.state == \"Failed\") | .jobId'",
-    parameters=[click.Argument(["targets"], nargs=-1, metavar="[COLLECTION]"), *TARGETS],
-)
+@_command("list", _LISTED, *TARGETS)
 async def _list(session: Session) -> int:
     jobs, nothing = await _list_jobs(session)
     if session.as_json:
@@ -179,61 +184,30 @@ async def _list(session: Session) -> int:
     return OK
 
 
-@_command(
-    "create",
-    "Start an import job and print its job id.\n\n"
-    "Each FILE is a key in Milvus' own bucket, or an absolute path on its disk. On Zilliz Cloud it "
-    "is the URL of an object, or with --volume a path. The server reads it; nothing is uploaded.",
-    "create books a.parquet --wait",
-    "create books id.npy vector.npy --together",
-    parameters=[_COLLECTION, _FILES, *CREATE, *FOLLOW],
-    unsure=_MAY_EXIST,
-)
+@_command("create", _COLLECTION, _FILES, *CREATE, *FOLLOW, unsure=_MAY_EXIST)
 async def _create(session: Session) -> int:
     options = session.options
     for option in FOLLOW:
         if is_given(option.name or "") and not options["wait"]:
             raise usage_error(f"{option.opts[0]} needs --wait")
     files = list(options["files"])
-    job_id = await session.within(
-        session.client.create_import(
-            options["collection_name"],
-            [files] if options["together"] else files,
-            partition_name=options["partition_name"] or "",
-            options=options["option"],
-            idempotency_key=options["idempotency_key"],
-            storage=make_storage(options),
-        )
+    request = session.client.create_import(
+        options["collection_name"],
+        [files] if options["together"] else files,
+        partition_name=options["partition_name"] or "",
+        options=options["option"],
+        idempotency_key=options["idempotency_key"],
+        storage=make_storage(options),
     )
+    job_id = await session.within(request)
     session.followed.append(job_id)
     session.write({"jobId": job_id}, job_id, keep=True)
     return await _Follower(session, quiet=False, err=True).run() if options["wait"] else OK
 
 
-@_command(
-    "get",
-    "Show jobs and their files, once. Exits with 0 for every job state.",
-    "get 449839014328146739",
-    "get 449839014328146739 --json | jq .progress",
-    parameters=[_IDS],
-)
-@_command(
-    "commit",
-    "Commit jobs that are Uncommitted: created with auto_commit=false.\n\n"
-    "Needs --service rest and Milvus 3.0. It returns when the server has accepted the commit. Use "
-    "milvus-import wait to wait for the jobs.",
-    "commit 449839014328146739 --service rest",
-    parameters=[_IDS],
-    unsure=_MAY_HAVE_RUN,
-)
-@_command(
-    "abort",
-    "Abort jobs that were created with auto_commit=false, before they are committed.\n\n"
-    "Needs --service rest and Milvus 3.0. The jobs are Failed afterwards.",
-    "abort 449839014328146739 --service rest",
-    parameters=[_IDS],
-    unsure=_MAY_HAVE_RUN,
-)
+@_command("get", _IDS)
+@_command("commit", _IDS, unsure=_MAY_HAVE_RUN)
+@_command("abort", _IDS, unsure=_MAY_HAVE_RUN)
 async def _request_each(session: Session) -> int:
     """Send a request for each job. A Status that Milvus returns does not stop the others."""
     name, client = session.name, session.client

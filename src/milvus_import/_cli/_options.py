@@ -19,6 +19,7 @@ _PART = rf"({_NUMBER})(ms|[smhd])"
 _MAX_SECONDS = 1e9
 _SCOPE = ("cluster_id", "project_id", "region_id")
 _CLIENT = ("token", "user", "password", "db_name", "service", "rpc_timeout", *_SCOPE)
+_SERVICES = ("auto", "internal", "public", "rest", "cloud")
 _TLS = ("ca", "cert", "key", "server_name")
 _BUCKET_KEYS = ("access_key", "secret_key", "session_token")
 _CLOUD = {*_SCOPE, *_BUCKET_KEYS}
@@ -71,10 +72,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "DURATION": {"type": parse_duration, "metavar": "DURATION"},
     "10s": {"type": _positive, "metavar": "DURATION", "default": "10s"},
     "2s": {"type": _positive, "metavar": "DURATION", "default": "2s"},
-    "SERVICE": {
-        "type": click.Choice(["auto", "internal", "public", "rest", "cloud"]),
-        "default": "auto",
-    },
+    "SERVICE": {"type": click.Choice(_SERVICES), "default": "auto"},
     "STATE": {"type": click.Choice(get_args(Until)), "default": "completed"},
     # It completes file names; the library reports a file that is missing.
     "FILE": {"type": click.Path(), "metavar": "FILE"},
@@ -89,12 +87,10 @@ def _options(table: str) -> tuple[click.Option, ...]:
     options: list[click.Option] = []
     for row in table.strip().splitlines():
         names, kind, text = re.split(r"  +", row, maxsplit=2)
-        name, *more = names.removeprefix("$ ").split()
-        variable = f"MILVUS_{name[2:].replace('-', '_').upper()}" if names[0] == "$" else None
-        parameters = _KINDS.get(kind, {"metavar": kind})
-        options.append(
-            click.Option([name, *more], help=text, envvar=variable, show_envvar=True, **parameters)
-        )
+        words = names.removeprefix("$ ").split()
+        variable = f"MILVUS_{words[0][2:].replace('-', '_').upper()}" if names[0] == "$" else None
+        more = _KINDS.get(kind, {"metavar": kind})
+        options.append(click.Option(words, help=text, envvar=variable, show_envvar=True, **more))
     return tuple(options)
 
 
@@ -156,12 +152,9 @@ def is_given(name: str) -> bool:
 
 def _given(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """Return the options with a value; variables for Zilliz Cloud only if it is the service."""
-    cloud = options["service"] == "cloud"
-    return {
-        name: options[name]
-        for name in names
-        if options[name] is not None and (cloud or name not in _CLOUD or is_given(name))
-    }
+    ignored = _CLOUD - {*filter(is_given, _CLOUD)} if options["service"] != "cloud" else ()
+    found = {name: options[name] for name in names if name not in ignored}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def make_client(options: dict[str, Any]) -> ImportClient:

@@ -28,6 +28,7 @@ from .. import (
 from .._errors import cli_text, one_line
 
 Progress = ImportProgressData | ImportJob
+_Rows = ImportProgressData | ImportProgressDetail
 
 _MAX_TEXT = 8192
 _UNCUT = 10_000
@@ -98,8 +99,7 @@ def cause(error: MilvusImportError) -> str:
 
 def job_text(data: ImportProgressData) -> str:
     """Return one job, then its files."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for name, value in (
+    lines = (
         ("Job", data.job_id),
         ("Collection", data.collection_name),
         ("State", f"{state(data.state)}, {data.fraction:.0%}"),
@@ -109,15 +109,14 @@ def job_text(data: ImportProgressData) -> str:
         ("Created", local(data.created_at, data.create_time)),
         ("Completed", local(data.completed_at, data.complete_time)),
         ("Service", data.service),
-    ):
-        if value:
-            table.add_row(name, Text(clean(value)))
+    )
     files = [
         (", ".join(file.paths), file.state, f"{file.fraction:.0%}",
          rows(file, service=data.service), size(file.file_size), file.reason)
         for file in data.details
     ]  # fmt: skip
-    return _drawn(table) + (f"\n\n{_table_text(_FILE_HEADS, files)}" if files else "")
+    text = _table(line for line in lines if line[1])
+    return f"{text}\n\n{_table(files, *_FILE_HEADS)}" if files else text
 
 
 def jobs_text(jobs: Iterable[ImportJob]) -> str:
@@ -126,17 +125,13 @@ def jobs_text(jobs: Iterable[ImportJob]) -> str:
         (job.job_id, job.collection_name, state(job.state), f"{job.fraction:.0%}", job.reason)
         for job in jobs
     ]
-    return _table_text(("Job", "Collection", "State", "%", "Reason"), lines)
+    return _table(lines, "Job", "Collection", "State", "%", "Reason")
 
 
-def _table_text(heads: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
-    table = Table(*heads, box=None, pad_edge=False)
+def _table(lines: Iterable[tuple[str, ...]], *heads: str) -> str:
+    table = Table(*heads, box=None, pad_edge=False, show_header=bool(heads))
     for line in lines:
         table.add_row(*(Text(clean(text)) for text in line))
-    return _drawn(table)
-
-
-def _drawn(table: Table) -> str:
     drawn, at_terminal = io.StringIO(), sys.stdout.isatty()
     console = Console(file=drawn, force_terminal=at_terminal, width=None if at_terminal else _UNCUT)
     console.print(table)
@@ -163,9 +158,7 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def rows(
-    item: ImportProgressData | ImportProgressDetail, *, service: str = "", brief: bool = True
-) -> str:
+def rows(item: _Rows, *, service: str = "", brief: bool = True) -> str:
     """Return the rows of a job or a file: ``400/1,000``, or ``400 rows`` without a total.
 
     0 rows of an unknown total are "" (unknown as well), unless the import has completed. Zilliz

@@ -55,9 +55,8 @@ def ending_of(error: Exception) -> tuple[int, str]:
 class Process:
     """The process of a command: the signal that ended it."""
 
-    def __init__(self) -> None:
-        self.number = 0
-        """The first signal that was received, other than SIGINT; 0 if there was none."""
+    number = 0
+    """The first signal that was received, other than SIGINT; 0 if there was none."""
 
     def handle_signals(self) -> None:
         """Handle SIGTERM and SIGHUP as asyncio handles SIGINT: the second one ends the loop.
@@ -112,10 +111,8 @@ class Session:
         """Return the response to a request. Raises WaitTimeoutError when the time has expired."""
         with anyio.move_on_after(self.time_left() if self.timeout else None):
             return await request
-        raise WaitTimeoutError(
-            f"timed out: no response within {self.timeout:g} s (--timeout)",
-            may_have_run=bool(self.unsure),
-        )
+        text = f"timed out: no response within {self.timeout:g} s (--timeout)"
+        raise WaitTimeoutError(text, may_have_run=bool(self.unsure))
 
     def validated(self, job_ids: Sequence[str]) -> list[str]:
         """Return job ids, each once. Raises ArgumentError; nothing is sent."""
@@ -165,35 +162,34 @@ def execute(session: Session, work: Callable[[Session], Awaitable[int]]) -> int:
     return code
 
 
-def main(
-    cli: click.Command, arguments: Sequence[str] | None = None, process: Process | None = None
-) -> int:
-    """Run a command and return its exit code."""
-    process = process or Process()
+def main(cli: click.Command, arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; without arguments, the command of this process."""
+    process = Process()
+    if arguments is None:
+        process.handle_signals()
     try:
-        code: int = cli.main(arguments, "milvus-import", standalone_mode=False, obj=process)
+        return int(cli.main(arguments, "milvus-import", standalone_mode=False, obj=process))
     except click.Abort as error:  # at the prompt for the token
         if not isinstance(error.__context__, EOFError):
             return process.interrupted()
         print_message("no token was entered")
-        code = USAGE
+        return USAGE
     except click.ClickException as error:
         print_message(clean(error.format_message()))
         if isinstance(error, click.UsageError) and error.ctx is not None:
             write(f"Try '{error.ctx.command_path} --help'.", err=True)
-        code = error.exit_code
+        return error.exit_code
     except OutputLost as lost:
-        code = CLOSED_PIPE
-        if not isinstance(lost.args[0], BrokenPipeError):
-            code = OUTPUT_LOST
+        is_closed = isinstance(lost.args[0], BrokenPipeError)
+        if not is_closed:
             print_message(f"the output was lost: {lost}")
+        return CLOSED_PIPE if is_closed else OUTPUT_LOST
     except Exception as error:  # noqa: BLE001 - any unexpected error
-        code = UNEXPECTED
         what = clean(f"{type(error).__name__}: {error}")
         print_message(f"unexpected {what}. Run the command with --debug and report the traceback")
         if "--debug" in (arguments or sys.argv):
             write(traceback.format_exc().rstrip(), err=True)
-    return code
+        return UNEXPECTED
 
 
 def run_process(cli: click.Command) -> int:
@@ -201,26 +197,17 @@ def run_process(cli: click.Command) -> int:
     _open_streams()
     if "--debug" not in sys.argv:
         _silence_grpc_logs()
-    process = Process()
-    process.handle_signals()
-    return main(cli, process=process)
+    return main(cli)
 
 
 def _interrupt_message(session: Session) -> str:
+    """Name the command as it was typed, without secrets; of create, the one that follows."""
     if not session.followed:
         return session.unsure and f"; {session.unsure}"
-    jobs, them = (
-        ("job continues", "it") if len(session.followed) == 1 else ("jobs continue", "them")
-    )
-    return f"; the {jobs}. Follow {them} again: {_follow_command(session.followed)}"
-
-
-def _follow_command(followed: Sequence[str]) -> str:
-    """Return the command as it was typed, without secrets; of create, the one that follows."""
-    context = click.get_current_context()
-    words = [context.info_name or "", *context.params.get("targets", ())]
+    context, is_one = click.get_current_context(), len(session.followed) == 1
+    words = ["milvus-import", session.name, *context.params.get("targets", ())]
     if "targets" not in context.params:
-        words = ["watch", *followed]
+        words = ["milvus-import", "watch", *session.followed]
     for option in context.command.params:
         name = option.name or ""
         shown = isinstance(option, click.Option) and not option.hide_input
@@ -229,7 +216,8 @@ def _follow_command(followed: Sequence[str]) -> str:
             words.append(option.opts[0])
             if value is not True:
                 words.append(f"{value:g}" if isinstance(value, float) else value)
-    return shlex.join(["milvus-import", *words])
+    what = "the job continues. Follow it" if is_one else "the jobs continue. Follow them"
+    return f"; {what} again: {shlex.join(words)}"
 
 
 def _open_streams() -> None:
@@ -256,7 +244,6 @@ def _silence_grpc_logs() -> None:
     if "GRPC_VERBOSITY" in os.environ or "GRPC_TRACE" in os.environ:
         return
     sys.stderr.flush()
-    sys.stderr = os.fdopen(
-        os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace"
-    )
+    encoding, errors = sys.stderr.encoding, "backslashreplace"
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=encoding, errors=errors)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

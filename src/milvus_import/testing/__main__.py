@@ -1,4 +1,8 @@
-"""``python -m milvus_import.testing``: a simulated Milvus that runs until it is interrupted."""
+"""Run a simulated Milvus on 127.0.0.1 until SIGINT or SIGTERM.
+
+It serves the import methods only, reads no files and stores no rows. Jobs that are created complete
+by themselves.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +16,13 @@ from typing import get_args
 from ._server import FakeMilvus
 from ._store import Version
 
-_DESCRIPTION = (
-    "Run a simulated Milvus on 127.0.0.1 until SIGINT or SIGTERM. It serves the import methods "
-    "only, reads no files and stores no rows. Jobs that are created complete by themselves."
-)
 _MISSING = "not served: pip install 'milvus-import[rest]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    options = _parser().parse_args(arguments)
-    return asyncio.run(_serve(options))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m milvus_import.testing",
-        description=_DESCRIPTION,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    name, formatter = "python -m milvus_import.testing", argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(name, description=__doc__, formatter_class=formatter)
     add, free = parser.add_argument, "; 0 takes a free port"
     add("--version", choices=get_args(Version), default="2.6", help="Milvus version")
     add("--token", help="required credentials, as 'root:Milvus'; without it none are required")
@@ -41,7 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--import-seconds", type=float, default=10.0, help="duration of created jobs")
     add("--fail-imports", metavar="REASON", help="let created jobs fail with this reason")
     add("--max-jobs", type=int, metavar="N", help="job limit: the number of unfinished jobs")
-    return parser
+    settings = vars(parser.parse_args(arguments))
+    return asyncio.run(_serve(FakeMilvus(public_port=settings.pop("port"), **settings)))
 
 
 def _port(text: str) -> int:
@@ -50,7 +43,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-async def _serve(options: argparse.Namespace) -> int:
+async def _serve(server: FakeMilvus) -> int:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
 
     def stop(*_: object) -> None:
@@ -58,10 +51,6 @@ async def _serve(options: argparse.Namespace) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):  # Windows has no loop.add_signal_handler
         signal.signal(number, stop)
-    settings = vars(options)
-    later = {name: settings.pop(name) for name in ("import_seconds", "fail_imports", "max_jobs")}
-    server = FakeMilvus(public_port=settings.pop("port"), **settings)
-    vars(server).update(later)
     try:
         await server.start()
     except (OSError, RuntimeError) as error:

@@ -6,8 +6,7 @@ import asyncio
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import grpc
 
@@ -56,18 +55,17 @@ class EndedError(Exception):
 
     def __init__(self, code: grpc.StatusCode, details: str = "") -> None:
         super().__init__(details)
-        self.code = code
-        self.details = details
+        self.code, self.details = code, details
 
 
-@dataclass(slots=True, frozen=True)
-class NewImport:
+class NewImport(NamedTuple):
     """What a client requests when it creates a job."""
 
     collection_name: str
     db_name: str
     partition_name: str
     groups: Sequence[Sequence[str]]
+    """None is empty."""
     options: Mapping[str, str]
     idempotency_key: str
 
@@ -106,15 +104,6 @@ class Service(ABC, Generic[ReplyT]):
             raise
         return self.outcome(received, handler, fault)
 
-    def execute(self, received: Received, handler: Handler | str) -> ReplyT:
-        """Authenticate a call, and return its reply."""
-        is_grpc = self.face in SERVICES.values()  # grpc-go looks for the method first
-        if not (is_grpc and isinstance(handler, str)):
-            self.authenticate(received)
-        if isinstance(handler, str):
-            raise EndedError(grpc.StatusCode.UNIMPLEMENTED, handler)
-        return self.reply(received, handler(received))
-
     def outcome(self, received: Received, handler: Handler | str, fault: Fault) -> ReplyT:
         """Return the reply to a call after the delay of its fault, or raise EndedError."""
         if fault.code is not None:
@@ -122,8 +111,13 @@ class Service(ABC, Generic[ReplyT]):
         fixed = fault.status if fault.reply is None else fault.reply
         if fixed is not None:
             return self.reply(received, fixed)
+        is_grpc = self.face in SERVICES.values()  # grpc-go looks for the method first
         try:
-            return self.execute(received, handler)
+            if not (is_grpc and isinstance(handler, str)):
+                self.authenticate(received)
+            if isinstance(handler, str):
+                raise EndedError(grpc.StatusCode.UNIMPLEMENTED, handler)
+            return self.reply(received, handler(received))
         except StatusError as error:
             if error.status.code != 2101 and self._store.is_at_least("2.6"):
                 error.status.extra_info["is_input_error"] = "true"
@@ -196,7 +190,7 @@ class Service(ABC, Generic[ReplyT]):
         """Check a request as Milvus does, create the job, and return its id."""
         self.check_collection(new.collection_name, new.db_name, creating=True)
         self._check_partition(new)
-        groups = [group for group in new.groups if group]
+        groups = new.groups
         if not groups:
             raise StatusError(1100, "import request is empty: invalid parameter")
         if self._store.version != "2.3":
@@ -211,25 +205,16 @@ class Service(ABC, Generic[ReplyT]):
 
     def add(self, new: NewImport, job_id: str) -> str:
         """Add the job that a request creates, and return its id."""
-        store, groups = self._store, [group for group in new.groups if group]
-        reason, fails_at = store.fail_imports or "", None if store.fail_imports is None else 100
-        missing = [
-            (group, path) for group in groups for path in group if path in store.missing_files
-        ]
+        store, files = self._store, [FakeFile(" ".join(group)) for group in new.groups]
+        job = FakeJob(job_id, new.collection_name, new.db_name, files=files)
+        job.seconds, job.reason = store.import_seconds, store.fail_imports or ""
+        job.fails_at = None if store.fail_imports is None else 100
+        job.auto_commit = store.version != "3.0" or new.options.get("auto_commit") != "false"
+        paths = [(group, path) for group in new.groups for path in group]
+        missing = [each for each in paths if each[1] in store.missing_files]
         if missing:
-            reason, fails_at = self._missing_file(*missing[0]), 10
-        is_two_phase = store.version == "3.0" and new.options.get("auto_commit") == "false"
-        job = store.add_job(
-            job_id=job_id,
-            collection_name=new.collection_name,
-            db_name=new.db_name,
-            files=[FakeFile(" ".join(group)) for group in groups],
-            seconds=store.import_seconds,
-            auto_commit=not is_two_phase,
-            fails_at=fails_at,
-            reason=reason,
-        )
-        return job.job_id
+            job.reason, job.fails_at = self._missing_file(*missing[0]), 10
+        return store.add_job(job).job_id
 
     def _missing_file(self, group: Sequence[str], path: str) -> str:
         """Return why a job fails whose file does not exist."""
@@ -298,9 +283,8 @@ class Service(ABC, Generic[ReplyT]):
             code, name = (1101, "missing") if self._store.is_at_least("2.6") else (1100, "invalid")
             raise StatusError(code, f"partition not specified: {name} parameter")
         known = self._store.partitions
-        if known is None or new.partition_name in {"", "_default"}:
-            return
-        if new.partition_name not in known.get(new.collection_name, ()):
+        names = {"", "_default", *(known or {}).get(new.collection_name, ())}
+        if known is not None and new.partition_name not in names:
             raise StatusError(200, f"partition not found[partition={new.partition_name}]")
 
     def _check_files(self, groups: Sequence[Sequence[str]], options: Mapping[str, str]) -> None:

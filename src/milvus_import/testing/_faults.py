@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
@@ -18,9 +17,8 @@ Code = grpc.StatusCode
 HOST: Final = "127.0.0.1"
 _FOREVER: Final = 3600.0
 """Seconds; longer than any test waits."""
-_HUGE: Final = 128 * 1024 * 1024
 _NGINX: Final = (
-    b"<html>\r\n<head><title>%s</title></head>\r\n<body><h1>%s</h1></body>\r\n</html>\r\n"
+    "<html>\r\n<head><title>{0}</title></head>\r\n<body><h1>{0}</h1></body>\r\n</html>\r\n"
 )
 
 
@@ -75,10 +73,14 @@ def _http(status: int, body: bytes, *headers: tuple[str, str]) -> Fault:
 
 
 def _gateway(status: int, phrase: str) -> Fault:
-    title = f"{status} {phrase}".encode()
-    return _http(status, _NGINX % (title, title), ("Content-Type", "text/html"))
+    page = _NGINX.format(f"{status} {phrase}").encode()
+    return _http(status, page, ("Content-Type", "text/html"))
 
 
+CROSS_CLUSTER: Final = "cross cluster routing[expectedCluster=by-dev][actualCluster={}]"
+_DENIED: Final = "PrivilegeImport: permission deny to bob in the `default` database"
+_NOT_READY: Final = "service unavailable: internal: Milvus Proxy is not ready yet. please wait"
+_TOO_LARGE: Final = "CLIENT: Received message larger than max (70000000 vs. 67108864)"
 JOB_LIMIT: Final = (
     "failed to broadcast import: failed to validate import request: The number of jobs has reached "
     "the limit, please try again later. If your request is set to only import a single file, "
@@ -88,13 +90,9 @@ FAULTS: Final = {
     "aborted": Fault(Code.ABORTED, "the call was aborted"),
     "cancelled": Fault(Code.CANCELLED, "the server cancelled the call"),
     "coordinator-unavailable": _status(2, 1, "node not found[node=1]: service unavailable"),
-    "cross-cluster": Fault(
-        Code.UNKNOWN, "cross cluster routing[expectedCluster=by-dev][actualCluster=b]"
-    ),
+    "cross-cluster": Fault(Code.UNKNOWN, CROSS_CLUSTER.format("b")),
     "deadline": Fault(Code.DEADLINE_EXCEEDED, "context deadline exceeded"),
-    "denied": Fault(
-        Code.PERMISSION_DENIED, "PrivilegeImport: permission deny to bob in the `default` database"
-    ),
+    "denied": Fault(Code.PERMISSION_DENIED, _DENIED),
     "empty": Fault(reply=b""),
     "garbage": Fault(reply=b"\xff\xff\xff\xff"),
     "hang": Fault(delay=_FOREVER),
@@ -109,20 +107,16 @@ FAULTS: Final = {
     "http-gzip": Fault(http=HttpResponse(gzip=True)),
     "http-hang": Fault(delay=_FOREVER, http=HttpResponse()),
     "http-html-200": _gateway(200, "Welcome"),
-    "http-huge": Fault(http=HttpResponse(size=_HUGE)),
+    "http-huge": Fault(http=HttpResponse(size=2**27)),
     "http-redirect": _http(307, b"", ("Location", "https://milvus.elsewhere.example/")),
     "http-truncated": Fault(http=HttpResponse(close="within")),
     "job-limit": _status(2101, 1, f"{JOB_LIMIT}: importing data failed on server side"),
     "legacy": Fault(status=common_pb2.Status(error_code=1, reason="old server says no")),
     "no-collection": _status(100, 4, "collection not found[collection=nosuch]"),
     "not-ready": _status(1, 56, "state code: Abnormal: service not ready", retriable=True),
-    "proxy-not-ready": Fault(
-        Code.UNKNOWN, "service unavailable: internal: Milvus Proxy is not ready yet. please wait"
-    ),
+    "proxy-not-ready": Fault(Code.UNKNOWN, _NOT_READY),
     "rate-limit": _status(8, 49, "rate limit exceeded[rate=12.5]", retriable=True),
-    "too-large": Fault(
-        Code.RESOURCE_EXHAUSTED, "CLIENT: Received message larger than max (70000000 vs. 67108864)"
-    ),
+    "too-large": Fault(Code.RESOURCE_EXHAUSTED, _TOO_LARGE),
     "unavailable": Fault(Code.UNAVAILABLE, "the server is going away"),
     "unimplemented": Fault(Code.UNIMPLEMENTED, "unknown service milvus.proto.proxy.Proxy"),
 }
@@ -133,10 +127,7 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 Tls = tuple[bytes, bytes, bytes | None]
 """Key and certificate, and the authorities of the certificates that clients need, all PEM."""
 
-SERVICES: Final[Mapping[str, Face]] = {
-    ProxyStub.SERVICE: "internal",
-    MilvusServiceStub.SERVICE: "public",
-}
+SERVICES: dict[str, Face] = {ProxyStub.SERVICE: "internal", MilvusServiceStub.SERVICE: "public"}
 MESSAGES: Final = {**ProxyStub.METHODS, **MilvusServiceStub.METHODS}
 """The request and the reply type of each RPC; no name is in both services."""
 REST_METHODS: Final = ("create", "describe", "get_progress", "list", "commit", "abort")

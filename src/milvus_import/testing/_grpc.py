@@ -12,15 +12,14 @@ from google.protobuf.message import DecodeError, Message
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
 from ._behavior import EndedError, Handler, NewImport, Service
-from ._faults import HOST, MESSAGES, SERVICES, Received, Tls, first
-from ._replies import list_reply, old_state_reply, progress_reply, state_reply
+from ._faults import CROSS_CLUSTER, HOST, MESSAGES, SERVICES, Received, Tls, first
+from ._jobs import state_number
+from ._replies import progress_reply, state_reply
 
 _CLUSTER, _NODE_ID = "by-dev", "1"
 _PUBLIC: Final = "/milvus.proto.milvus.MilvusService/"
 _RELEASES: Final = {"2.3": "2.3.5", "2.5": "2.5.27", "2.6": "2.6.19", "3.0": "3.0.0-beta"}
-_NOT_PROTOBUF: Final = (
-    "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data"
-)
+_NOT_PROTOBUF = "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data"
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", -1),
@@ -40,8 +39,7 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
 
     async def start(self, port: int, tls: Tls | None) -> int:
         """Listen, and return the port."""
-        self._server = server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers((self,))
+        self._server = server = grpc.aio.server(handlers=(self,), options=_OPTIONS)
         address = f"{HOST}:{port}"
         if tls is None:
             port = server.add_insecure_port(address)
@@ -58,9 +56,7 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
             await self._server.stop(grace)
             self._server = None
 
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return the handler of a path. gRPC calls this for each call."""
         path = handler_call_details.method
 
@@ -71,7 +67,7 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
                 await context.abort(error.code, error.details)
             return reply if isinstance(reply, bytes) else reply.SerializeToString()
 
-        return grpc.unary_unary_rpc_method_handler(handle)
+        return cast("Any", grpc.unary_unary_rpc_method_handler(handle))
 
     async def _handle(self, path: str, data: bytes, context: Context) -> Message | bytes:
         metadata = tuple((key, value) for key, value in context.invocation_metadata() or ())
@@ -87,33 +83,26 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
                 received.request = MESSAGES[method][0].FromString(data)
             except DecodeError:
                 raise EndedError(grpc.StatusCode.INTERNAL, _NOT_PROTOBUF) from None
-        handler = self._handler(path)
+        handler = self._handler(name, method)
         fault = self._store.receive(received, is_unimplemented=isinstance(handler, str))
         if self._store.metadata and not isinstance(handler, str):
             await context.send_initial_metadata(self._store.metadata)
         context.set_trailing_metadata(self._store.trailing_metadata)
         return await self.respond(received, handler, fault)
 
-    def _handler(self, path: str) -> Handler | str:
-        """Return the handler of a path, or why there is none in the simulated version."""
-        name, slash, method = path.removeprefix("/").rpartition("/")
-        if not slash:
-            return f'malformed method name: "{path}"'
+    def _handler(self, name: str, method: str) -> Handler | str:
+        """Return the handler of a method, or why there is none in the simulated version."""
+        if not name:
+            return f'malformed method name: "/{method}"'
         if SERVICES.get(name) != self.face:
             return f"unknown service {name}"
-        handlers: dict[str, Handler] = {
-            "GetImportState": self._get_import_state,
-            "ListImportTasks": self._list_import_tasks,
-            "Import": self._import,
-        }
+        handlers = {"GetImportState": self._state, "ListImportTasks": self._tasks}
+        handlers["Import"] = self._import
         if self.face == "internal":
-            handlers = {
-                "GetImportProgress": self._get_import_progress,
-                "ListImports": self._list_imports,
-                "ImportV2": self._import_v2,
-            }
-        if self.face == "internal" and self._store.version == "2.3":
-            handlers = {}
+            handlers = {"GetImportProgress": self._progress, "ListImports": self._jobs}
+            handlers["ImportV2"] = self._import_v2
+            if self._store.version == "2.3":
+                handlers = {}
         return handlers.get(method, f"unknown method {method} for service {name}")
 
     def _other_reply(self, path: str) -> bytes | None:
@@ -143,8 +132,7 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
         if self.face == "internal":
             cluster, node = first(received, "cluster"), first(received, "serverid")
             if cluster not in {"", _CLUSTER}:
-                text = f"cross cluster routing[expectedCluster={_CLUSTER}][actualCluster={cluster}]"
-                raise EndedError(grpc.StatusCode.UNKNOWN, text)
+                raise EndedError(grpc.StatusCode.UNKNOWN, CROSS_CLUSTER.format(cluster))
             if node not in {"", _NODE_ID}:
                 text = f"node not match[expectedNodeID={node}][actualNodeID={_NODE_ID}]"
                 raise EndedError(grpc.StatusCode.UNKNOWN, text)
@@ -163,39 +151,45 @@ class GrpcService(Service[Message | bytes], grpc.GenericRpcHandler):
 
     # The internal service.
 
-    def _get_import_progress(self, received: Received) -> Message:
+    def _progress(self, received: Received) -> Message:
         return progress_reply(self.find(received.request.jobID))
 
-    def _list_imports(self, received: Received) -> Message:
-        request = received.request
-        return list_reply(self.list_jobs(request.collection_name, request.db_name))
+    def _jobs(self, received: Received) -> Message:
+        jobs = self.list_jobs(received.request.collection_name, received.request.db_name)
+        return internal_pb2.ListImportsResponse(
+            status=common_pb2.Status(),
+            jobIDs=[job.job.job_id for job in jobs],
+            states=[state_number(job.state) for job in jobs],
+            reasons=[job.reason for job in jobs],
+            progresses=[job.progress for job in jobs],
+            collection_names=[job.job.collection_name for job in jobs],
+        )
 
     def _import_v2(self, received: Received) -> Message:
-        groups = [list(file.paths) for file in received.request.files]
+        groups = [list(file.paths) for file in received.request.files if file.paths]
         job_id = self.create(_new_import(groups, received.request.db_name, received))
         return internal_pb2.ImportResponse(status=common_pb2.Status(), jobID=job_id)
 
     # The public service.
 
-    def _get_import_state(self, received: Received) -> Message:
+    def _state(self, received: Received) -> Any:
         job = self.find(str(received.request.task))
-        return old_state_reply(job) if self._store.version == "2.3" else state_reply(job)
+        return state_reply(job, is_old=self._store.version == "2.3")
 
-    def _list_import_tasks(self, received: Received) -> Message:
+    def _tasks(self, received: Received) -> Message:
         """Milvus 2.3 lists by ascending id; its limit keeps the newest."""
-        request = received.request
+        request, is_old = received.request, self._store.version == "2.3"
         jobs = self.list_jobs(request.collection_name, _database(received))
-        if self._store.version == "2.3":
-            jobs.sort(key=lambda job: int(job.job.job_id))
-            tasks = [old_state_reply(job) for job in jobs[-max(request.limit, 0) :]]
-        else:
-            tasks = [state_reply(job, in_list=True) for job in jobs]
+        if is_old:
+            jobs = sorted(jobs, key=lambda job: int(job.job.job_id))[-max(request.limit, 0) :]
+        tasks = [state_reply(job, is_old=is_old, in_list=True) for job in jobs]
         return milvus_pb2.ListImportTasksResponse(status=common_pb2.Status(), tasks=tasks)
 
     def _import(self, received: Received) -> Message:
         request, db_name = received.request, _database(received)
         self.require_import(received, request.collection_name, db_name)
-        job_id = self.create(_new_import([list(request.files)], db_name, received))
+        groups = [list(request.files)] if request.files else []
+        job_id = self.create(_new_import(groups, db_name, received))
         return milvus_pb2.ImportResponse(status=common_pb2.Status(), tasks=[int(job_id)])
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from milvus_import_pb import internal_pb2
-
-_SIMULATED: Final = "simulated failure"
 
 # Each state with the percentage at which it ends, as Milvus' import engine weighs them.
 _PHASES: Final = ((10, "Pending"), (70, "Importing"), (80, "Sorting"), (100, "IndexBuilding"))
@@ -19,9 +17,8 @@ _PROGRESS: Final = {"Failed": 0, "Uncommitted": 99, "Committing": 99, "Completed
 class ManualClock:
     """A clock that changes only when the test advances it."""
 
-    def __init__(self) -> None:
-        self.now: float = 0.0
-        """The time, in seconds."""
+    now: float = 0.0
+    """The time, in seconds."""
 
     def __call__(self) -> float:
         """Return the time, in seconds."""
@@ -97,9 +94,9 @@ class FakeJob:
         is_driven = bool(self.script) or self.seconds is not None or self.committed is not None
         if self._clock is None or not is_driven:
             return False
-        now = self.peek()
+        state, progress, reason = self._values()
         self.script, self.seconds, self.committed = (), None, None
-        self.__dict__.update(state=now.state, progress=now.progress, reason=now.reason)
+        self.__dict__.update(state=state, progress=progress, reason=reason)
         return True
 
     def attach(self, clock: Callable[[], float]) -> None:
@@ -108,57 +105,44 @@ class FakeJob:
 
     def peek(self) -> JobSnapshot:
         """Return the job as of this moment, without counting a reply."""
-        state, progress, reason = self._values(max(self.reply_count, 1))
+        state, progress, reason = self._values()
         is_started, rows = state not in {"Pending", "Failed"}, sum(file.rows for file in self.files)
-        return JobSnapshot(
-            self,
-            state,
-            progress,
-            reason,
-            failed_reason=reason if state == "Failed" else "",
-            is_started=is_started,
-            rows=rows,
-            imported_rows=rows * min(max(progress - 10, 0), 60) // 60 if is_started else 0,
-        )
+        imported_rows = rows * min(max(progress - 10, 0), 60) // 60 if is_started else 0
+        reason = reason if state == "Failed" else ""
+        return JobSnapshot(self, state, progress, reason, is_started, rows, imported_rows)
 
     def count_reply(self) -> JobSnapshot:
         """Return the job as of this moment for a reply, and count the reply."""
         self.reply_count += 1
         return self.peek()
 
-    def _values(self, reply: int) -> tuple[str, int, str]:
-        """Return state, progress and reason for reply number ``reply``."""
+    def _values(self) -> tuple[str, int, str]:
+        """Return state, progress and reason as of this moment."""
         now = self.started if self._clock is None else self._clock()
         if self.committed is not None:
             since, seconds = self.committed
             state = "Completed" if now - since >= seconds else "Committing"
             return state, _PROGRESS[state], ""
         if self.script:
-            return *self.script[min(reply, len(self.script)) - 1], self.reason
+            return *self.script[: max(self.reply_count, 1)][-1], self.reason
         if self.seconds is None:
             return self.state, self.progress, self.reason
         done = (now - self.started) / self.seconds if self.seconds > 0 else 1.0
-        state, progress = self._by_clock(min(int(done * 100), 100))
-        return state, progress, self.reason or (_SIMULATED if state == "Failed" else "")
-
-    def _by_clock(self, percent: int) -> tuple[str, int]:
+        percent = min(int(done * 100), 100)
         if self.fails_at is not None and percent >= self.fails_at:
-            return "Failed", 0
-        if percent >= 100:
-            state = "Completed" if self.auto_commit else "Uncommitted"
-            return state, _PROGRESS[state]
-        return next(state for end, state in _PHASES if percent < end), percent
+            return "Failed", 0, self.reason or "simulated failure"
+        done_as = "Completed" if self.auto_commit else "Uncommitted"
+        state = next((state for end, state in _PHASES if percent < end), done_as)
+        return state, _PROGRESS.get(state, percent), self.reason
 
 
-@dataclass(slots=True)
-class JobSnapshot:
+class JobSnapshot(NamedTuple):
     """A job with its state at one moment."""
 
     job: FakeJob
     state: str
     progress: int
     reason: str
-    failed_reason: str
     """Why the job failed, or ""."""
     is_started: bool
     """Whether Milvus reports files and total rows: from Importing on, and not if Failed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
 from google.protobuf.message import Message
@@ -15,15 +15,9 @@ from ._jobs import FakeFile, JobSnapshot, state_number
 _WORKING: Final = ("PreImporting", "Importing", "Sorting", "IndexBuilding")
 """The states that Zilliz Cloud reports as InProgress."""
 # The states of GetImportState on Milvus 2.4+. Every other state is reported as ImportFailed.
-_PUBLIC_STATES: Final = {
-    "Pending": common_pb2.ImportPending,
-    **dict.fromkeys(_WORKING, common_pb2.ImportStarted),
-    "Completed": common_pb2.ImportCompleted,
-}
-_PERSISTED_FROM: Final = 90
-"""The percentage from which Milvus 2.3 reports ImportPersisted."""
-_COMPLETE_TIME: Final = "2026-01-02T03:14:05Z"
-_FILE_COMPLETE_TIME: Final = "2026-01-02T03:13:05Z"
+_OUTER: Final = {"Pending": common_pb2.ImportPending, "Completed": common_pb2.ImportCompleted}
+_PUBLIC_STATES: Final = _OUTER | dict.fromkeys(_WORKING, common_pb2.ImportStarted)
+_WRITTEN: Final = (common_pb2.ImportPersisted, common_pb2.ImportCompleted)
 _FORMAT: Final = "can only accept json format request"
 _REQUIRED: Final = "Key: '{0}.{1}' Error:Field validation for '{1}' failed on the 'required' tag"
 _GO_NAMES: Final = {"jobId": "JobID", "collectionName": "CollectionName", "files": "Files"}
@@ -48,10 +42,10 @@ def progress_reply(job: JobSnapshot) -> internal_pb2.GetImportProgressResponse:
     return internal_pb2.GetImportProgressResponse(
         status=common_pb2.Status(),
         state=state_number(job.state),
-        reason=job.failed_reason,
+        reason=job.reason,
         progress=job.progress,
         collection_name=job.job.collection_name,
-        complete_time=_COMPLETE_TIME if job.state == "Completed" else "",
+        complete_time="2026-01-02T03:14:05Z" if job.state == "Completed" else "",
         task_progresses=[_file_progress(file, percent) for file in files],
         imported_rows=job.imported_rows,
         total_rows=job.rows if job.is_started else 0,
@@ -66,67 +60,41 @@ def _file_progress(file: FakeFile, percent: int) -> internal_pb2.ImportTaskProgr
         file_size=file.size,
         reason=file.reason,
         progress=percent,
-        complete_time=_FILE_COMPLETE_TIME if percent == 100 else "",
+        complete_time="2026-01-02T03:13:05Z" if percent == 100 else "",
         state="Failed" if file.reason else state,
         imported_rows=file.rows * percent // 100,
         total_rows=file.rows,
     )
 
 
-def list_reply(jobs: list[JobSnapshot]) -> internal_pb2.ListImportsResponse:
-    """Return the reply of ListImports."""
-    return internal_pb2.ListImportsResponse(
-        status=common_pb2.Status(),
-        jobIDs=[job.job.job_id for job in jobs],
-        states=[state_number(job.state) for job in jobs],
-        reasons=[job.failed_reason for job in jobs],
-        progresses=[job.progress for job in jobs],
-        collection_names=[job.job.collection_name for job in jobs],
-    )
+def state_reply(job: JobSnapshot, *, is_old: bool, in_list: bool = False) -> Any:
+    """Return the reply of GetImportState or an entry of ListImportTasks.
 
-
-def state_reply(job: JobSnapshot, *, in_list: bool = False) -> milvus_pb2.GetImportStateResponse:
-    """Return the reply of GetImportState or an entry of ListImportTasks, Milvus 2.4+."""
+    ``is_old``: that of Milvus 2.3, with the id, with more infos, and the same in a list.
+    """
+    is_failed = job.state == "Failed" or not is_old
+    other = common_pb2.ImportFailed if is_failed else common_pb2.ImportStarted
+    state = _PUBLIC_STATES.get(job.state, other)
     percent = 99 if job.state in {"Uncommitted", "Committing"} else job.progress
-    return milvus_pb2.GetImportStateResponse(
-        status=common_pb2.Status(),
-        state=_PUBLIC_STATES.get(job.state, common_pb2.ImportFailed),
-        infos=_infos(failed_reason=job.failed_reason, progress_percent=str(percent)),
-        row_count=0 if in_list else job.imported_rows,
-        create_ts=0 if in_list else job.job.create_ts,
-    )
-
-
-def old_state_reply(job: JobSnapshot) -> milvus_pb2.GetImportStateResponse:
-    """Return the reply of GetImportState, Milvus 2.3: with the id, and with more infos."""
-    state = _PUBLIC_STATES.get(job.state, common_pb2.ImportStarted)
-    if job.state == "Failed":
-        state = common_pb2.ImportFailed
-    if job.state == "IndexBuilding" and job.progress >= _PERSISTED_FROM:
-        state = common_pb2.ImportPersisted
-    infos = {
-        "files": job.file_names,
-        "collection": job.job.collection_name,
-        "partition": "_default",
-        "failed_reason": job.failed_reason,
-    }
-    if job.progress or job.state == "Failed":
-        infos["progress_percent"] = str(job.progress)
-    is_written = state in {common_pb2.ImportPersisted, common_pb2.ImportCompleted}
-    if is_written:
-        infos["persist_cost"] = "0.65"
+    infos = {"failed_reason": job.reason, "progress_percent": str(percent)}
+    if is_old:
+        if job.state == "IndexBuilding" and job.progress >= 90:
+            state = common_pb2.ImportPersisted
+        names = {"files": job.file_names, "collection": job.job.collection_name}
+        infos = names | {"partition": "_default"} | infos
+        if not job.progress and job.state != "Failed":
+            del infos["progress_percent"]
+        if state in _WRITTEN:
+            infos["persist_cost"] = "0.65"
+    has_rows = state in _WRITTEN if is_old else not in_list
     return milvus_pb2.GetImportStateResponse(
         status=common_pb2.Status(),
         state=state,
-        row_count=job.imported_rows if is_written else 0,
-        infos=_infos(**infos),
-        id=int(job.job.job_id),
-        create_ts=job.job.create_ts,
+        row_count=job.imported_rows if has_rows else 0,
+        infos=[common_pb2.KeyValuePair(key=key, value=value) for key, value in infos.items()],
+        id=int(job.job.job_id) if is_old else 0,
+        create_ts=job.job.create_ts if is_old or not in_list else 0,
     )
-
-
-def _infos(**values: str) -> list[common_pb2.KeyValuePair]:
-    return [common_pb2.KeyValuePair(key=key, value=value) for key, value in values.items()]
 
 
 # Bodies of JSON.
@@ -183,16 +151,13 @@ def cloud_job_data(job: JobSnapshot, *, with_rows: bool) -> dict[str, Any]:
     return data | {"fileName": job.file_names, "state": state}
 
 
-def records(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+def records(rows: Iterable[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
     """Return ``records`` of ``list``: a part of what ``describe`` returns."""
     return [{name: row[name] for name in names if name in row} for row in rows]
 
 
 def _members(message: Message) -> dict[str, Any]:
     """Return the fields of a message without its lists; an empty reason is left out."""
-    data = {
-        field.json_name: getattr(message, field.name)
-        for field in message.DESCRIPTOR.fields
-        if field.type != field.TYPE_MESSAGE
-    }
+    fields = [field for field in message.DESCRIPTOR.fields if field.type != field.TYPE_MESSAGE]
+    data = {field.json_name: getattr(message, field.name) for field in fields}
     return data if data["reason"] else {name: data[name] for name in data if name != "reason"}

@@ -25,26 +25,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import grpc
-
 from milvus_import_pb import common_pb2
 
 from ._behavior import EndedError, Handler, NewImport, Service, StatusError, int64_fault, is_of
-from ._faults import FAULTS, HOST, Face, Fault, HttpResponse, Received, Tls, first
+from ._faults import FAULTS, HOST, Code, Face, Fault, HttpResponse, Received, Tls, first
 from ._replies import cloud_job_data, decode, job_data, records
 from ._store import JobStore
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-Code = grpc.StatusCode
-
 _PREFIX: Final = "/v2/vectordb/jobs/import/"
 _CHUNK: Final = 65536
-_LIMITS: Final[dict[str, Any]] = dict.fromkeys(("max_line_size", "max_field_size"), 2**20)
-"""Bytes of the request line, and of a header."""
-_SHUTDOWN: Final = 10.0
-"""Seconds in which calls end that are cancelled; they take milliseconds."""
+_MAX_HEAD: Final[dict[str, Any]] = dict.fromkeys(("max_line_size", "max_field_size"), 2**20)
+_SETTINGS: Final[dict[str, Any]] = _MAX_HEAD | {"handler_cancellation": True}
 _LOG: Final = logging.getLogger(__name__)
 _JSON: Final = {"Content-Type": "application/json; charset=utf-8"}
 _NUMBERS: Final = re.compile(rb'("(?:progress|importedRows|totalRows|fileSize)": )([0-9]+)')
@@ -55,12 +49,10 @@ _GRPC_ERRORS: Final = {
     Code.DEADLINE_EXCEEDED: (10001, "request timeout", 408),
 }
 """Code, message ("": the one of the gRPC status) and HTTP status. Others are 65535 and 200."""
-_STANDARD_STATUS: Final = {
-    **dict.fromkeys((100, 200, 800, 1100, 1101, 1801, 1802, 2100), 400),
-    **dict.fromkeys((1400, 1401), 403),
-    1807: 429,
-    10000: 499,
-}
+_BAD_REQUEST: Final = (100, 200, 800, 1100, 1101, 1801, 1802, 2100)
+_STANDARD_STATUS: Final = {1400: 403, 1401: 403, 1807: 429, 10000: 499}
+_RECORD: Final = ("jobId", "collectionName", "state", "progress", "reason")
+_TRACE: Final = re.compile("[^-]*-([^-]{32})-[^-]*-[^-]*")
 _CHALLENGE: Final = ("WWW-Authenticate", 'Basic realm="restricted", charset="UTF-8"')
 _MAX_TIMEOUT: Final = 9_223_372_036
 """Seconds; Go counts in nanoseconds."""
@@ -88,9 +80,7 @@ class HttpApi(Service[HttpResponse]):
         if self._server is None:
             from aiohttp import web  # noqa: PLC0415 - an extra, and 0.3 s
 
-            self._server = web.Server(
-                self._serve, handler_cancellation=True, access_log=None, logger=_LOG, **_LIMITS
-            )
+            self._server = web.Server(self._serve, access_log=None, logger=_LOG, **_SETTINGS)
         return self._server()
 
     async def stop(self, grace: float | None) -> None:
@@ -106,7 +96,7 @@ class HttpApi(Service[HttpResponse]):
             for connection in server.connections:
                 if connection.transport is not None:
                     connection.transport.abort()  # which cancels the call in flight
-            async with asyncio.timeout(_SHUTDOWN):
+            async with asyncio.timeout(10.0):  # they take milliseconds
                 while server.connections:  # noqa: ASYNC110 - their ends are no events
                     await asyncio.sleep(0)
         await listener.wait_closed()
@@ -142,14 +132,13 @@ class HttpApi(Service[HttpResponse]):
         settings = self._store.cloud if self.face == "cloud" else self._store.rest
         envelope = {"code": getattr(settings, "success_code", 0), "data": content}
         body = json.dumps(envelope, ensure_ascii=False).encode()
-        return HttpResponse(
-            200, _NUMBERS.sub(rb'\1"\2"', body) if settings.numbers_as_text else body
-        )
+        body = _NUMBERS.sub(rb'\1"\2"', body) if settings.numbers_as_text else body
+        return HttpResponse(200, body)
 
     def error(self, code: int, message: str, status: int = 200) -> HttpResponse:
         """Return the response of an error."""
         if self._store.rest.standard_status and status == 200 and self.face == "rest":
-            status = _STANDARD_STATUS.get(code, 500)
+            status = _STANDARD_STATUS.get(code, 400 if code in _BAD_REQUEST else 500)
         envelope = {"code": code, "message": message}
         return HttpResponse(status, json.dumps(envelope, ensure_ascii=False).encode())
 
@@ -171,11 +160,9 @@ class HttpApi(Service[HttpResponse]):
             return _NOT_FOUND
         if "Proxy is not ready" in error.details:
             return self.error(2, error.details)
-        name = "".join(part.capitalize() for part in error.code.name.split("_"))
-        name = name.replace("Cancelled", "Canceled")  # as Go spells it
-        code, message, status = _GRPC_ERRORS.get(error.code, (65535, "", 200))
-        text = message or f"rpc error: code = {name} desc = {error.details}"
-        return self.error(code, text, status)
+        name = error.code.name.title().replace("_", "").replace("Cancelled", "Canceled")  # as in Go
+        code, text, status = _GRPC_ERRORS.get(error.code, (65535, "", 200))
+        return self.error(code, text or f"rpc error: code = {name} desc = {error.details}", status)
 
 
 class RestApi(HttpApi):
@@ -183,30 +170,22 @@ class RestApi(HttpApi):
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the methods of the simulated version."""
-        store = self._store
-        if store.version == "2.3":
-            return {}
-        handlers: dict[str, Handler] = {"create": self._create, "list": self._list}
-        handlers["get_progress"] = self._describe
+        store, describe = self._store, self._describe
+        handlers = {"create": self._create, "list": self._list, "get_progress": describe}
         if store.rest_has("describe", "2.5"):
-            handlers["describe"] = self._describe
+            handlers["describe"] = describe
         if store.rest_has("two_phase", "3.0"):
-            handlers["commit"] = partial(self._end, self.commit)
-            handlers["abort"] = partial(self._end, self.abort)
-        return handlers
+            handlers |= {end.__name__: partial(self._end, end) for end in (self.commit, self.abort)}
+        return {} if store.version == "2.3" else handlers
 
     def outcome(self, received: Received, handler: Handler | str, fault: Fault) -> HttpResponse:
         """Return the response to a request after the delay of its fault."""
         response = super().outcome(received, handler, fault)
-        headers = [*response.headers]
-        if ":" in _basic(received):
-            headers.append(_CHALLENGE)
+        headers: list[tuple[str, str]] = [_CHALLENGE] if ":" in _basic(received) else []
         if self._store.rest_has("trace_id", "3.0"):
-            parts = first(received, "traceparent").split("-")
-            is_trace = len(parts) == 4 and len(parts[1]) == 32
-            trace_id = parts[1] if is_trace else secrets.token_hex(16)
-            headers.append(("X-Milvus-Trace-Id", trace_id))
-        return replace(response, headers=tuple(headers))
+            found = _TRACE.fullmatch(first(received, "traceparent"))
+            headers.append(("X-Milvus-Trace-Id", found[1] if found else secrets.token_hex(16)))
+        return replace(response, headers=(*response.headers, *headers))
 
     def token(self, received: Received) -> str | None:
         """Return the credentials of a request."""
@@ -228,15 +207,14 @@ class RestApi(HttpApi):
         body = decode(received.request, "ImportReq", "collectionName", "files")
         values: dict[str, str | None] = body.get("options") or {}
         options = {key: value or "" for key, value in values.items()}
-        auto_commit = options.get("auto_commit", "true")
-        if self._store.is_at_least("3.0") and auto_commit not in {"true", "false"}:
+        is_flag = options.get("auto_commit", "true") in {"true", "false"}
+        if self._store.is_at_least("3.0") and not is_flag:
             text = 'options.auto_commit must be one of "true" or "false": invalid parameter'
             raise StatusError(1801, f"can only accept json format request, error: {text}")
         name, db_name = body["collectionName"], body.get("dbName") or first(received, "db-name")
         self.require_import(received, name, db_name)
-        groups: list[list[str]] = [group or [] for group in body["files"]]
         key, partition = first(received, "idempotency-key"), body.get("partitionName") or ""
-        new = NewImport(name, db_name, partition, groups, options, key)
+        new = NewImport(name, db_name, partition, [*filter(None, body["files"])], options, key)
         return {"jobId": self.create(new)}
 
     def _describe(self, received: Received) -> dict[str, Any]:
@@ -253,12 +231,9 @@ class RestApi(HttpApi):
         db_name = body.get("dbName") or header
         if not self._store.is_at_least("2.6"):
             self.require_admin(received, "PrivilegeListImport", db_name)
-        jobs = [
-            job_data(job)
-            for job in self.list_jobs(body.get("collectionName") or "", db_name)
-            if self.may_import(received, job.job.collection_name, header)
-        ]
-        return {"records": records(jobs, "jobId", "collectionName", "state", "progress", "reason")}
+        jobs = self.list_jobs(body.get("collectionName") or "", db_name)
+        own = [job for job in jobs if self.may_import(received, job.job.collection_name, header)]
+        return {"records": records(map(job_data, own), *_RECORD)}
 
     def _end(self, execute: Callable[[str], None], received: Received) -> dict[str, Any]:
         """Commit or abort a job; a user needs the privilege to import into its collection."""
@@ -293,7 +268,7 @@ class CloudApi(HttpApi):
         if not key or (token is not None and not self.is_user(key)):
             raise StatusError(21119, "The apikey is illegal.")
 
-    def execute(self, received: Received, handler: Handler | str) -> HttpResponse:
+    def outcome(self, received: Received, handler: Handler | str, fault: Fault) -> HttpResponse:
         """Return the response to a request, or that of a gateway above the rate limit."""
         key, now = (self.token(received) or "", received.method), time.monotonic()
         limit, page = self._store.cloud.requests_per_second, FAULTS["http-429"].http
@@ -301,7 +276,7 @@ class CloudApi(HttpApi):
         if limit is not None and page is not None and len(recent) >= limit:
             return replace(page, headers=(("Retry-After", "1"),))
         recent.append(now)
-        return super().execute(received, handler)
+        return super().outcome(received, handler, fault)
 
     def _body(self, received: Received, *required: str) -> dict[str, Any]:
         """Return the body of a request for one known cluster, or for a project and its region."""
@@ -317,9 +292,9 @@ class CloudApi(HttpApi):
 
     def _create(self, received: Received) -> dict[str, Any]:
         body = self._body(received, "collectionName")
-        one: list[str] = [body["objectUrl"]] if body.get("objectUrl") else []
-        urls: list[list[str] | None] = body.get("objectUrls") or ([one] if one else [])
-        paths: list[list[str] | None] = body.get("dataPaths") or []
+        paths: list[list[str]] = body.get("dataPaths") or []
+        url: str = body.get("objectUrl") or ""
+        urls: list[list[str]] = body.get("objectUrls") or ([[url]] if url else [])
         if bool(urls) is bool(paths) or bool(paths) is not bool(body.get("volumeName")):
             raise StatusError(1100, "Give objectUrls, or volumeName and dataPaths.")
         if bool(body.get("accessKey")) is not bool(body.get("secretKey")):
@@ -327,7 +302,7 @@ class CloudApi(HttpApi):
         db_name = body.get("dbName") or ""
         self.check_collection(body["collectionName"], db_name, creating=True)
         self.check_limit()
-        groups = [[path.partition("?")[0] for path in group or []] for group in urls or paths]
+        groups = [[path.partition("?")[0] for path in group] for group in urls or paths if group]
         new = NewImport(body["collectionName"], db_name, "", groups, {}, "")
         return {"jobId": self.add(new, f"job-{self._store.free_id():0>21}")}
 
@@ -336,8 +311,7 @@ class CloudApi(HttpApi):
         job = self._store.jobs.get(body["jobId"])
         if job is None:
             raise StatusError(2100, f"import job does not exist, jobID={body['jobId']}")
-        rows = self._store.cloud.imported_rows
-        return cloud_job_data(job.count_reply(), with_rows=rows)
+        return cloud_job_data(job.count_reply(), with_rows=self._store.cloud.imported_rows)
 
     def _list(self, received: Received) -> dict[str, Any]:
         body = self._body(received)
@@ -346,10 +320,8 @@ class CloudApi(HttpApi):
             raise StatusError(1100, "currentPage and pageSize must be positive.")
         name, db_name = body.get("collectionName"), body.get("dbName") or ""
         jobs = [j for j in self._store.jobs.values() if not name or is_of(j, name, db_name)]
-        rows = [
-            cloud_job_data(job.count_reply(), with_rows=False)
-            for job in jobs[(page - 1) * size :][:size]
-        ]
+        chosen = jobs[(page - 1) * size :][:size]
+        rows = [cloud_job_data(job.count_reply(), with_rows=False) for job in chosen]
         found = records(rows, "collectionName", "jobId", "state")
         return {"count": len(jobs), "currentPage": page, "pageSize": size, "records": found}
 

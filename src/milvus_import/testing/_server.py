@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import grpc
@@ -13,65 +13,41 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from ._faults import HOST, Face
 from ._grpc import GrpcService
-from ._rest import CloudApi, HttpApi, RestApi
-from ._store import JobStore, Version
+from ._rest import CloudApi, RestApi
+from ._store import JobStore
 
 _THREAD_SAFE: Final = (1, 80)
 """The version of grpcio from which event loops in several threads do not disturb each other."""
 _CALL_TASKS: Final = ("rpc_task", "HandleExceptions[")
 """Prefixes of the names that gRPC gives to the tasks of a call."""
-_SETTLE: Final = 1.0
-"""Seconds given to those tasks; they take milliseconds."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class FakeMilvus(JobStore):
     """A simulated Milvus on loopback sockets: ``async with FakeMilvus() as server``.
 
     ``async with`` serves in the running event loop. ``with FakeMilvus() as server`` serves in a
     thread of its own: for synchronous tests, and for tests in several event loops.
 
-    ``version``: "2.3" has no GetImportProgress on its internal port, no REST API for imports, and
-    an older GetImportState with more fields. "2.4" has no ``describe`` in its REST API. "3.0" has
-    two-phase imports: only there ``create_import`` follows the option ``auto_commit``.
-    ``token``: required by the public service and by REST, such as "root:Milvus"; None requires no
-    credentials. For the simulated Zilliz Cloud it is the API key; None accepts every key.
-    ``clock``: seconds for jobs with ``seconds``; a ManualClock is advanced by the test.
-    ``tls``: a PEM key and certificate, for all ports; ``client_ca`` makes it mutual.
-    ``public_port``, ``internal_port``, ``rest_port``, ``cloud_port``: 0 takes a free port. A
-    restarted server keeps its ports. A real Milvus serves REST on its public port.
-    ``max_received``: how many calls ``received`` and ``unimplemented`` keep.
-
-    ``version``, ``token`` and ``clock`` are attributes too, and may be set while it runs.
+    Each setting is an argument and an attribute. Those of JobStore may be set while it runs.
     """
 
-    def __init__(
-        self,
-        *,
-        version: Version = "2.6",
-        token: str | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        tls: tuple[bytes, bytes] | None = None,
-        client_ca: bytes | None = None,
-        public_port: int = 0,
-        internal_port: int = 0,
-        rest_port: int = 0,
-        cloud_port: int = 0,
-        max_received: int = 10_000,
-    ) -> None:
-        if max_received < 1:
-            raise ValueError(f"max_received must be at least 1, got {max_received}")
-        super().__init__(version, token, clock, max_received)
-        self.public_port: int = public_port
-        self.internal_port: int = internal_port
-        self.rest_port: int = rest_port
-        self.cloud_port: int = cloud_port
-        self._tls = None if tls is None else (*tls, client_ca)
-        self._services: tuple[GrpcService | HttpApi, ...] = (
-            GrpcService(self, "internal"),
-            GrpcService(self, "public"),
-            RestApi(self, "rest"),
-            CloudApi(self, "cloud"),
-        )
+    tls: tuple[bytes, bytes] | None = None
+    """A PEM key and certificate, for all ports."""
+    client_ca: bytes | None = None
+    """The authorities of the certificates that clients need, PEM; needs ``tls``."""
+    public_port: int = 0
+    """0 takes a free port. A restarted server keeps its ports."""
+    internal_port: int = 0
+    rest_port: int = 0
+    """A real Milvus serves REST on its public port."""
+    cloud_port: int = 0
+
+    def __post_init__(self) -> None:
+        """Make the services, which listen after ``start``."""
+        super().__post_init__()
+        grpc_services = GrpcService(self, "internal"), GrpcService(self, "public")
+        self._services = (*grpc_services, RestApi(self, "rest"), CloudApi(self, "cloud"))
         self._is_running = False
         self._portal: BlockingPortal | None = None
         self._thread = ExitStack()
@@ -102,7 +78,7 @@ class FakeMilvus(JobStore):
             unstarted = "has no port before it is started. Use `async with` or await start()."
             missing = f"needs aiohttp for its {face} port: pip install 'milvus-import[rest]'"
             raise RuntimeError(f"FakeMilvus {missing if self._is_running else unstarted}")
-        return f"{'https' if self._tls else 'http'}://{HOST}:{port}"
+        return f"{'https' if self.tls else 'http'}://{HOST}:{port}"
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -114,9 +90,8 @@ class FakeMilvus(JobStore):
     def __enter__(self) -> Self:
         if tuple(map(int, grpc.__version__.split(".")[:2])) < _THREAD_SAFE:
             raise RuntimeError(
-                "FakeMilvus in a thread, and so the fixture fake_milvus, needs grpcio 1.80 or "
-                f"newer, got {grpc.__version__}: in older versions the event loop of the test "
-                "reports BlockingIOError. Use `async with FakeMilvus()` in the loop of the test."
+                "FakeMilvus in a thread (the fixture fake_milvus) needs grpcio 1.80 or newer, "
+                f"got {grpc.__version__}. Use `async with FakeMilvus()` in the loop of the test."
             )
         with ExitStack() as stack:
             portal = stack.enter_context(start_blocking_portal())
@@ -134,23 +109,19 @@ class FakeMilvus(JobStore):
 
         Raises RuntimeError where the running loop is not asyncio's.
         """
-        await self._in_own_loop(self._start)
+        await self._run(self._start)
 
     async def stop(self, grace: float | None = None) -> None:
         """Stop listening, and end the calls in flight after ``grace`` seconds. Jobs are kept."""
-        await self._in_own_loop(self._stop, grace)
+        await self._run(self._stop, grace)
 
-    async def _in_own_loop(
-        self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any
-    ) -> None:
+    async def _run(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         """Run a coroutine in the loop of the thread, or without one in the running loop."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            raise RuntimeError(
-                "FakeMilvus needs asyncio. With anyio's pytest plugin, let the fixture "
-                "anyio_backend return 'asyncio'."
-            ) from None
+            hint = "Let the fixture anyio_backend of anyio's pytest plugin return 'asyncio'."
+            raise RuntimeError(f"FakeMilvus needs asyncio. {hint}") from None
         if self._portal is None:
             await work(*args)
         else:
@@ -160,10 +131,11 @@ class FakeMilvus(JobStore):
         if self._is_running:
             raise RuntimeError("FakeMilvus is already running")
         self._is_running = True
+        tls = self.tls and (*self.tls, self.client_ca)
         try:
             for service in self._services:
                 name = f"{service.face}_port"
-                setattr(self, name, await service.start(getattr(self, name), self._tls))
+                setattr(self, name, await service.start(getattr(self, name), tls))
         except BaseException:
             await self._stop(None)
             raise
@@ -181,4 +153,4 @@ async def settled() -> None:
     """
     calls = [task for task in asyncio.all_tasks() if task.get_name().startswith(_CALL_TASKS)]
     if calls:
-        await asyncio.wait(calls, timeout=_SETTLE)
+        await asyncio.wait(calls, timeout=1.0)  # they take milliseconds

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import random
 import re
+import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
+from random import Random
 from typing import Any, Final, Literal, get_args
 
 from ._faults import FAULTS, MESSAGES, METHODS, Fault, Metadata, Received
@@ -78,76 +79,80 @@ class _Injection:
         return self.method == received.method or (self.method is None and not is_unimplemented)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class JobStore:
-    """The jobs and the settings of a simulated Milvus. FakeMilvus documents the constructor."""
+    """The jobs and the settings of a simulated Milvus."""
 
-    def __init__(
-        self, version: Version, token: str | None, clock: Callable[[], float], max_received: int
-    ) -> None:
-        self.received: list[Received] = []
-        """The calls that arrived, in order; beyond ``max_received`` the oldest are dropped."""
-        self.unimplemented: list[Received] = []
-        """Calls of another port's service, or of a method that this version does not have. They
-        ended with UNIMPLEMENTED, or for REST with 404."""
-        self.choose_fault: Callable[[Received], Fault | None] | None = None
-        """A function that returns the fault for a call, or None. Injected faults come first."""
-        self._max_received = max_received
+    version: Version = "2.6"
+    """The Milvus version. "2.3" has no GetImportProgress on its internal port, no REST API for
+    imports, and an older GetImportState with more fields. "2.4" has no ``describe`` in its REST
+    API. "3.0" has two-phase imports: only there ``create_import`` follows ``auto_commit``."""
+    token: str | None = None
+    """Required by the public service and by REST, such as "root:Milvus"; None requires no
+    credentials. For the simulated Zilliz Cloud it is the API key; None accepts every key."""
+    clock: Callable[[], float] = time.monotonic
+    """Seconds for jobs with ``seconds``; a ManualClock is advanced by the test."""
+    max_received: int = 10_000
+    """How many calls ``received`` and ``unimplemented`` keep."""
+    users: Mapping[str, Collection[str] | None] = field(default_factory=dict[str, Any])
+    """Users beside the administrator ``token``, as "name:password", with the collections into
+    which they may import, such as {"bob:secret": {"books", "shop.films"}}: "films" of the database
+    "shop". None is an administrator."""
+    collections: Collection[str] | None = None
+    """Names of the collections that exist, in every database; None accepts every name."""
+    partitions: Mapping[str, Collection[str]] | None = None
+    """Names of the partitions by collection; None accepts every name. "_default" exists in each
+    collection."""
+    databases: Collection[str] | None = None
+    """Names of the databases that exist; None accepts every name."""
+    missing_files: Collection[str] = ()
+    """Paths that do not exist. Jobs that ``create_import`` creates with them fail."""
+    import_seconds: float | None = 1.0
+    """``seconds`` of the jobs that ``create_import`` creates; 0 completes them immediately."""
+    fail_imports: str | None = None
+    """If set, jobs that ``create_import`` creates fail after ``import_seconds``, with this
+    reason."""
+    commit_seconds: float = 0.0
+    """How long a committed job stays in the state Committing."""
+    max_jobs: int | None = None
+    """The number of unfinished jobs from which ``create_import`` returns the job limit."""
+    idempotency_keys: bool = False
+    """Whether ``create_import`` returns the existing job for a known idempotency key, as Milvus
+    2.6.24 and 3.0.2 do. The simulated 2.6.19 and 3.0.0-beta ignore the key."""
+    rest: RestBehavior = field(default_factory=RestBehavior)
+    """How the REST API behaves where Milvus' versions and settings differ."""
+    cloud: ZillizBehavior = field(default_factory=ZillizBehavior)
+    """How the simulated Zilliz Cloud behaves."""
+    random: Random = field(default_factory=Random)
+    """Shuffles job lists. Assign ``random.Random(seed)`` for a repeatable order."""
+    metadata: Metadata = ()
+    """The metadata that the gRPC services send before each reply."""
+    trailing_metadata: Metadata = ()
+    """The metadata that the gRPC services send after each reply."""
+    choose_fault: Callable[[Received], Fault | None] | None = None
+    """A function that returns the fault for a call, or None. Injected faults come first."""
+    jobs: dict[str, FakeJob] = field(default_factory=dict[str, FakeJob], init=False)
+    """The jobs by id. After ``del server.jobs[job_id]`` the job no longer exists."""
+    ids_by_key: dict[str | bool, str] = field(default_factory=dict[str | bool, str], init=False)
+    """The ids of the newest jobs by idempotency key."""
+    received: list[Received] = field(default_factory=list[Received], init=False)
+    """The calls that arrived, in order; beyond ``max_received`` the oldest are dropped."""
+    unimplemented: list[Received] = field(default_factory=list[Received], init=False)
+    """Calls of another port's service, or of a method that this version does not have. They ended
+    with UNIMPLEMENTED, or for REST with 404."""
+
+    def __post_init__(self) -> None:
+        if self.max_received < 1:
+            raise ValueError(f"max_received must be at least 1, got {self.max_received}")
         self._injections: list[_Injection] = []
-        self.version = version
-        self.token = token
-        self.clock = clock
-        self.users: Mapping[str, Collection[str] | None] = {}
-        """Users beside the administrator ``token``, as "name:password", with the collections into
-        which they may import, such as {"bob:secret": {"books", "shop.films"}}: "films" of the
-        database "shop". None is an administrator."""
-        self.jobs: dict[str, FakeJob] = {}
-        """The jobs by id. After ``del server.jobs[job_id]`` the job no longer exists."""
-        self.ids_by_key: dict[str | bool, str] = {}
-        """The ids of the newest jobs by idempotency key."""
-        self.collections: Collection[str] | None = None
-        """Names of the collections that exist, in every database; None accepts every name."""
-        self.partitions: Mapping[str, Collection[str]] | None = None
-        """Names of the partitions by collection; None accepts every name. "_default" exists in each
-        collection."""
-        self.databases: Collection[str] | None = None
-        """Names of the databases that exist; None accepts every name."""
-        self.missing_files: Collection[str] = ()
-        """Paths that do not exist. Jobs that ``create_import`` creates with them fail."""
-        self.import_seconds: float | None = 1.0
-        """``seconds`` of the jobs that ``create_import`` creates; 0 completes them immediately."""
-        self.fail_imports: str | None = None
-        """If set, jobs that ``create_import`` creates fail after ``import_seconds``, with this
-        reason."""
-        self.commit_seconds: float = 0.0
-        """How long a committed job stays in the state Committing."""
-        self.max_jobs: int | None = None
-        """The number of unfinished jobs from which ``create_import`` returns the job limit."""
-        self.idempotency_keys: bool = False
-        """Whether ``create_import`` returns the existing job for a known idempotency key, as Milvus
-        2.6.24 and 3.0.2 do. The simulated 2.6.19 and 3.0.0-beta ignore the key."""
-        self.rest: RestBehavior = RestBehavior()
-        """How the REST API behaves where Milvus' versions and settings differ."""
-        self.cloud: ZillizBehavior = ZillizBehavior()
-        """How the simulated Zilliz Cloud behaves."""
-        self.random: random.Random = random.Random()  # noqa: S311 - the order of a list, no secret
-        """Shuffles job lists. Assign ``random.Random(seed)`` for a repeatable order."""
-        self.metadata: Metadata = ()
-        """The metadata that the gRPC services send before each reply."""
-        self.trailing_metadata: Metadata = ()
-        """The metadata that the gRPC services send after each reply."""
         self._free_ids = map(str, count(_FIRST_JOB_ID))
 
-    @property
-    def version(self) -> Version:
-        """The Milvus version that is simulated."""
-        return self._version
-
-    @version.setter
-    def version(self, version: Version) -> None:
-        if version not in get_args(Version):
+    def __setattr__(self, name: str, value: object) -> None:
+        """Raise ValueError for a version that is not simulated."""
+        if name == "version" and value not in get_args(Version):
             known = ", ".join(map(repr, get_args(Version)))
-            raise ValueError(f"version must be one of {known}, got {version!r}")
-        self._version: Version = version
+            raise ValueError(f"version must be one of {known}, got {value!r}")
+        super().__setattr__(name, value)
 
     def rest_has(self, name: str, since: Version) -> bool:
         """Return a switch of ``rest``, or whether the simulated version has it."""
@@ -165,19 +170,15 @@ class JobStore:
         ``fields`` are those of FakeJob. Without ``job_id`` the job gets the next free id. Raises
         ValueError for an id that exists, and for an id or a state that no Milvus reports.
         """
-        if job is not None and fields:
-            raise TypeError("add_job takes a FakeJob or its fields, not both")
-        if not isinstance(job, FakeJob | None):
+        if not isinstance(job, FakeJob | None) or (job is not None and fields):
             hint = "Pass the collection as collection_name=, the id as job_id=."
-            raise TypeError(f"add_job takes a FakeJob or keyword arguments, got {job!r}. {hint}")
+            raise TypeError(f"add_job takes a FakeJob or its fields, not both, got {job!r}. {hint}")
         job = job or FakeJob(**fields)
         job.job_id = job.job_id or self.free_id()
-        is_number = job.job_id.isdecimal()
-        if not _JOB_ID.fullmatch(job.job_id) or (is_number and int(job.job_id) >= 2**63):
-            raise ValueError(
-                "job_id must be a decimal integer of at most 2**63-1, or as on Zilliz Cloud 'job-' "
-                f"and 21 letters or digits, got {job.job_id!r}"
-            )
+        is_id, is_number = _JOB_ID.fullmatch(job.job_id), job.job_id.isdecimal()
+        if not is_id or (is_number and int(job.job_id) >= 2**63):
+            rule = "an integer of at most 2**63-1, or 'job-' and 21 letters or digits"
+            raise ValueError(f"job_id must be {rule}, got {job.job_id!r}")
         if job.job_id in self.jobs:
             hint = "Delete the other job from `jobs` first."
             raise ValueError(f"job_id must be new, got {job.job_id!r}. {hint}")
@@ -230,7 +231,7 @@ class JobStore:
         """
         calls = self.unimplemented if is_unimplemented else self.received
         calls.append(received)
-        del calls[: -self._max_received]
+        del calls[: -self.max_received]
         for injection in self._injections:
             if injection.matches(received, is_unimplemented=is_unimplemented):
                 injection.times -= 1

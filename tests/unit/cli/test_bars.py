@@ -29,15 +29,14 @@ from milvus_import._cli._bars import STALLED_AFTER
 from milvus_import.progress import ProgressBars
 from milvus_import.testing import ManualClock
 
-JOB = "450000000000000001"
+JOB, AT = "450000000000000001", "2026-01-02T03:04:05Z"
 UNAVAILABLE = UnavailableError("gone", code=grpc.StatusCode.UNAVAILABLE)
 
 
 def detail(name: str = "a.parquet", percent: int = 50, reason: str = "") -> ImportProgressDetail:
     state = "Failed" if reason else "InProgress"
-    return ImportProgressDetail(
-        f"[{name}]", 2_000_000, percent, "", state, 5 * percent, 500, reason
-    )
+    size, rows = 2_000_000, 5 * percent
+    return ImportProgressDetail(f"[{name}]", size, percent, "", state, rows, 500, reason)
 
 
 def data(
@@ -65,14 +64,8 @@ class View:
     ) -> None:
         self.clock = ManualClock()
         self.file = io.TextIOWrapper(io.BytesIO(), encoding)
-        self.console = Console(
-            file=self.file,
-            force_terminal=True,
-            width=columns,
-            height=lines,
-            color_system="standard",
-            get_time=self.clock,
-        )
+        size: Any = {"width": columns, "height": lines, "force_terminal": True}
+        self.console = Console(file=self.file, color_system="standard", get_time=self.clock, **size)
         self.bars = ProgressBars(self.console, job_ids=job_ids or (JOB,))
 
     def picture(self) -> list[str]:
@@ -199,18 +192,14 @@ def test_no_line_is_wider_than_the_terminal(  # noqa: PLR0917 - hypothesis fills
         (data(state="Failed", rows=0, total=0), "40% Failed 0:00 internal"),
         (ImportJob(JOB, "books", ImportState.IMPORTING, 40, ""), "40% Importing 0:03"),
         (ImportJob(JOB, "books", ImportState.FAILED, 0, "broken"), "0% Failed 0:00"),
-        (  # the duration of a job that had ended before is the server's
-            data(
-                state="Completed", created="2026-01-02T03:04:05Z", completed="2026-01-02T03:14:10Z"
-            ),
-            "40% Completed 400/1,000 10:05 internal",
-        ),
-        *(  # an impossible creation time is ignored
-            (data(created=created), "40% Importing 400/1,000 0:03 internal")
-            for created in ("2000-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "once")
-        ),
+        # The duration of a job that had ended before is the server's.
+        (data(state="Completed", created=AT, completed="2026-01-02T03:14:10Z"),
+         "40% Completed 400/1,000 10:05 internal"),
+        # An impossible creation time is ignored.
+        *((data(created=created), "40% Importing 400/1,000 0:03 internal")
+          for created in ("2000-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "once")),
     ],
-)
+)  # fmt: skip
 def test_a_job_is_shown_with_what_is_reported(
     progress: ImportProgressData | ImportJob, shown: str, view: View
 ) -> None:
@@ -238,11 +227,8 @@ def test_a_rate_is_that_of_the_last_while(view: View) -> None:
 @pytest.mark.parametrize(
     ("columns", "shown"),
     [
-        (100, "40% Importing 400/1,000 0:02 100/s internal"),
-        (80, "40% Importing 400/1,000 0:02 100/s internal"),
-        (72, "40% Importing 400/1,000 0:02 100/s"),
-        (46, "40% Importing"),
-        (20, "40%"),
+        *((columns, "40% Importing 400/1,000 0:02 100/s internal") for columns in (100, 80)),
+        *[(72, "40% Importing 400/1,000 0:02 100/s"), (46, "40% Importing"), (20, "40%")],
     ],
 )
 def test_a_narrow_terminal_shows_what_matters_most(columns: int, shown: str, encoding: str) -> None:
