@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-from network import Relay
+from network import Relay, server_ports
 
 from milvus_import import CallError, ClientClosedError, ImportClient, MilvusStatusError
 from milvus_import.testing import FAULTS, FakeFile, FakeMilvus, Fault
@@ -86,7 +86,7 @@ class Server:
     def __init__(self, seed: int, rate: float) -> None:
         self._command = [sys.executable, "-P", __file__, str(seed), str(rate)]
         self._process: subprocess.Popen[str] | None = None
-        self.port = self.rest_port = 0
+        self.port, self.rest_port, *_ = server_ports().values()
 
     async def start(self) -> None:
         """Start it; return when it listens."""

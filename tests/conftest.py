@@ -13,6 +13,7 @@ import hypothesis
 import older_grpc
 import pytest
 from certificates import Certificates, make_certificates
+from network import server_ports
 from times import GUARD, SCALE
 
 from milvus_import._connection import _base
@@ -109,5 +110,5 @@ def short_delays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 async def fake() -> AsyncGenerator[FakeMilvus, None]:
-    async with FakeMilvus() as server:
+    async with FakeMilvus(**server_ports()) as server:
         yield server

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import grpc
 import pytest
 from gateways import TrailerStrippingRelay, scripted_gateway
+from network import server_ports
 from replay import PROXY, PUBLIC, Replay, Reply, ok
 from web import JOB, error_of
 
@@ -176,7 +177,7 @@ async def test_auto_notices_another_server_on_the_same_port(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_select, "RECHECK_INTERVAL", 3600)
-    async with FakeMilvus() as first:
+    async with FakeMilvus(**server_ports()) as first:
         first.add_job(FakeJob(job_id=JOB))
         port = first.internal_port
         async with ImportClient(f"http://127.0.0.1:{port}") as client:

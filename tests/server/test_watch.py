@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import pytest
 from certificates import make_certificates
-from network import closed_port, gateway_port
+from network import closed_port, gateway_port, server_ports
 from times import GUARD, SCALE, TICK, until
 from watching import (
     CHANGES,
@@ -396,7 +396,7 @@ async def test_a_watch_raises_an_error_once_and_then_polls_again(
 
 async def test_watch_retries_while_another_server_is_at_the_address() -> None:
     certificates = make_certificates()
-    async with FakeMilvus(tls=certificates.server) as server:
+    async with FakeMilvus(tls=certificates.server, **server_ports()) as server:
         job = server.add_job(state="Importing", progress=40)
         async with ImportClient(server.internal_uri, tls=TLSConfig(ca=certificates.ca)) as client:
             faults = FaultLog()

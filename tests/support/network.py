@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import tcp_server
 from frames import (
@@ -167,6 +168,28 @@ class FrameRelay(_Forwarder):
 
 
 # Ports.
+
+
+def server_port() -> int:
+    """Return a free port that a server gets again when it restarts.
+
+    It is none of those that the system gives to other servers and, in between, to clients.
+    """
+    while True:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with socket.socket() as tried, suppress(OSError):
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind((HOST, port))
+            return port
+
+
+def server_ports() -> dict[str, Any]:
+    """Return such ports for a FakeMilvus."""
+    ports: set[int] = set()
+    while len(ports) < 4:
+        ports.add(server_port())
+    names = (f"{service}_port" for service in ("internal", "public", "rest", "cloud"))
+    return dict(zip(names, ports, strict=True))
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from types import TracebackType
 from typing import Any, Self
 
 import anyio.to_thread
@@ -27,8 +26,10 @@ class FakeProcess:
     """
 
     def __init__(self, *jobs: dict[str, Any]) -> None:
+        from network import server_ports
+
         self._jobs = jobs
-        self._ports: list[int] = [0, 0]
+        self._ports = list(server_ports().values())[:2]
         self._epoch = 0.0
         self._process: subprocess.Popen[str] | None = None
 
@@ -48,12 +49,7 @@ class FakeProcess:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         with anyio.CancelScope(shield=True):
             await self.kill()
 
@@ -67,7 +63,7 @@ class FakeProcess:
             [sys.executable, "-P", __file__, arguments], stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
-        *self._ports, self._epoch = json.loads(self._process.stdout.readline())
+        self._epoch = json.loads(self._process.stdout.readline())
 
     async def kill(self) -> None:
         """SIGKILL: connections break."""
@@ -105,7 +101,7 @@ async def _serve(ports: list[int], epoch: float, jobs: list[dict[str, Any]]) -> 
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     await server.start()
-    print(json.dumps([server.internal_port, server.public_port, epoch]), flush=True)
+    print(json.dumps(epoch), flush=True)
     await stopped.wait()
     await server.stop(_GRACE)
 
