@@ -17,7 +17,7 @@ from network import server_ports
 from times import GUARD, SCALE
 
 from milvus_import._connection import _base
-from milvus_import.testing import FakeMilvus
+from milvus_import.testing import FakeMilvus, ManualClock
 
 # gRPC logs each GOAWAY to stderr; the tests cause hundreds.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -112,3 +112,10 @@ def short_delays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 async def fake() -> AsyncGenerator[FakeMilvus, None]:
     async with FakeMilvus(**server_ports()) as server:
         yield server
+
+
+@pytest.fixture
+def clock(fake: FakeMilvus) -> ManualClock:
+    """The clock of the server."""
+    fake.clock = clock = ManualClock()
+    return clock

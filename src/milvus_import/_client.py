@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any, NoReturn, Self, Unpack, get_args
 
 import grpc.aio
@@ -206,12 +205,7 @@ class ImportClient:
             raise ClientClosedError("this client is closed; create a new client")
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:

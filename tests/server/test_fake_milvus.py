@@ -36,12 +36,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def clock(fake: FakeMilvus) -> ManualClock:
-    fake.clock = clock = ManualClock()
-    return clock
-
-
-@pytest.fixture
 async def internal(fake: FakeMilvus) -> AsyncGenerator[ImportClient, None]:
     async with ImportClient(fake.internal_uri) as client:
         yield client

@@ -40,12 +40,6 @@ async def internal(fake: FakeMilvus) -> AsyncGenerator[ImportClient, None]:
         yield client
 
 
-@pytest.fixture
-def clock(fake: FakeMilvus) -> ManualClock:
-    fake.clock = clock = ManualClock()
-    return clock
-
-
 def channel(uri: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(uri.removeprefix("http://"))
 

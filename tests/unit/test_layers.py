@@ -31,8 +31,8 @@ LAYERS = (
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 MOST_LINES = 600
 MOST_MODULES = 12
-MOST_CODE_LINES = 7_900
-MOST_FILES = 56
+MOST_CODE_LINES = 6_700
+MOST_FILES = 52
 FILES = sorted(ROOT.rglob("*.py"))
 each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 
