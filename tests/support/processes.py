@@ -29,7 +29,7 @@ class FakeProcess:
         from network import server_ports
 
         self._jobs = jobs
-        self._ports = list(server_ports().values())[:2]
+        self._ports: list[int] = list(server_ports().values())[:2]
         self._epoch = 0.0
         self._process: subprocess.Popen[str] | None = None
 
