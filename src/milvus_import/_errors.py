@@ -282,7 +282,7 @@ class WaitTimeoutError(MilvusImportError, TimeoutError):
     """The timeout of a wait or a watch expired. The job itself continues."""
 
     progress: ImportProgressData | None = None
-    """The last progress seen; None if no response arrived in time, or for many jobs."""
+    """The last progress seen; None if no response arrived in time but lists, or for many jobs."""
 
     transient = True
 

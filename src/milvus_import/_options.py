@@ -164,8 +164,7 @@ def merge(
     while given:
         key, value = given.popitem()
         if key == "metadata":
-            known = base.credentials_metadata if value is None else base.metadata_by_key
-            _set_metadata(settings, known, {} if value is None else value)
+            _set_metadata(settings, {} if value is None else value, reset=value is None)
         elif key == deadline:
             settings.timeout = validate_timeout(value, name=key)
         elif key == "on_finish":
@@ -198,14 +197,14 @@ def client_settings(
 ) -> CallSettings:
     """Return the settings of a client: its token and database, unless None, and its defaults."""
     known = {key: value for key, value in fixed.items() if value}
-    base = _set_metadata(CallSettings(secure=secure), {}, known)
+    base = _set_metadata(CallSettings(secure=secure, metadata_by_key={}), known)
     base.credentials_metadata = base.metadata_by_key
     return merge_rpc(base, defaults)
 
 
 def with_metadata(base: CallSettings, key: str, value: str | None) -> CallSettings:
     """Return ``base`` with one more metadata key; None drops the key."""
-    return _set_metadata(CallSettings(**vars(base)), base.metadata_by_key, {key: value})
+    return _set_metadata(CallSettings(**vars(base)), {key: value})
 
 
 def parse_watch_options(
@@ -337,8 +336,12 @@ _TYPES: dict[str, tuple[type, str]] = {
 }
 
 
-def _set_metadata(settings: CallSettings, known: MetadataByKey, added: object) -> CallSettings:
-    """Set known metadata, overridden by that of the user. gRPC rejects or drops some silently."""
+def _set_metadata(settings: CallSettings, added: object, *, reset: bool = False) -> CallSettings:
+    """Override metadata. gRPC rejects or drops some silently.
+
+    ``reset``: first drop all but the credentials. While a value may be rejected, no frame holds the
+    values that are known: error reporters show the variables of frames.
+    """
     values: MetadataByKey = {}
     for key, value in pairs_of("metadata", added):
         if not isinstance(key, str):
@@ -351,6 +354,7 @@ def _set_metadata(settings: CallSettings, known: MetadataByKey, added: object) -
         if not (text or (binary and isinstance(value, bytes))):
             raise _value_error(name, value, binary=binary)
         values[name] = (*values.get(name, ()), value)
+    known = settings.credentials_metadata if reset else settings.metadata_by_key
     settings.metadata_by_key = by_key = known | values
     settings.metadata = tuple([(k, v) for k in by_key for v in by_key[k]]) or None
     return settings

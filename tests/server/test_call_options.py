@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import grpc
 import pytest
+import watching
 from certificates import make_certificates
 from h2_server import H2Server, Request
 from pages import code_blocks, run, table
@@ -38,7 +39,6 @@ pytestmark = pytest.mark.anyio
 
 Gzip = grpc.Compression.Gzip
 Call = Callable[[ImportClient, str, CallOptions], Awaitable[object]]
-CallOfMany = Callable[[ImportClient, str, WatchOptions], Awaitable[object]]
 
 
 @pytest.fixture
@@ -52,26 +52,18 @@ ONE_RPC: dict[str, Call] = {
     "create_import": lambda client, job, o: client.create_import("books", ["a.parquet"], **o),
     "check": lambda client, job, o: client.check(**o),
 }
-MANY_RPCS: dict[str, CallOfMany] = {
-    "watch": lambda client, job, o: anext(client.watch(job, **o)),
-    "wait": lambda client, job, o: client.wait(job, **o),
-    "watch_all": lambda client, job, o: anext(client.watch_all([job], **o)),
-    "wait_all": lambda client, job, o: client.wait_all([job], **o),
-}
 
 
-@pytest.mark.parametrize("method", [*ONE_RPC, *MANY_RPCS])
+@pytest.mark.parametrize("method", [*ONE_RPC, *watching.METHODS])
 async def test_a_method_sends_its_options_with_each_rpc(
-    fake: FakeMilvus, job_id: str, method: str
+    fake: FakeMilvus, client: ImportClient, job_id: str, method: str
 ) -> None:
     records: list[CallRecord] = []
     options: Any = {"metadata": {"x-request-id": "7f3a"}, "on_finish": records.append}
-    async with ImportClient(fake.internal_uri) as client:
-        if method in ONE_RPC:
-            await ONE_RPC[method](client, job_id, options | {"timeout": 45})
-        else:
-            many = options | {"timeout": 3600, "rpc_timeout": 45}
-            await MANY_RPCS[method](client, job_id, many)
+    if method in ONE_RPC:
+        await ONE_RPC[method](client, job_id, options | {"timeout": 45})
+    else:
+        await watching.run(client, method, job_id, timeout=3600, rpc_timeout=45, **options)
     assert fake.received
     assert len(records) == len(fake.received)
     for received in fake.received:
@@ -96,31 +88,24 @@ async def test_a_method_sends_its_options_with_each_rpc(
     ],
 )
 async def test_timeout_reaches_the_server_as_its_deadline(
-    fake: FakeMilvus,
-    job_id: str,
-    defaults: RpcOptions,
-    options: CallOptions,
-    seconds: float | None,
+    fake: FakeMilvus, job_id: str, defaults: Any, options: CallOptions, seconds: float | None
 ) -> None:
     async with ImportClient(fake.internal_uri, **defaults) as client:
         await client.get_import_progress(job_id, **options)
     remaining = fake.received[0].time_remaining
-    if seconds is None:
-        assert remaining is None
-    else:  # gRPC rounds a deadline up by as much as a percent on its way
-        assert remaining is not None
+    assert (remaining is None) == (seconds is None)
+    if seconds and remaining:  # gRPC rounds a deadline up by as much as a percent on its way
         assert seconds / 2 < remaining < seconds * 1.02
 
 
 async def test_an_expired_timeout_raises_deadline_exceeded_error(
-    fake: FakeMilvus, job_id: str, scale: float
+    fake: FakeMilvus, client: ImportClient, job_id: str, scale: float
 ) -> None:
     fake.inject("hang", times=None)
-    async with ImportClient(fake.internal_uri) as client:
-        with pytest.raises(DeadlineExceededError, match=r"no response within 0\.\d+ s") as caught:
-            await client.get_import_progress(job_id, timeout=0.2 * scale)
-        assert isinstance(caught.value, TimeoutError)
-        assert caught.value.record is not None
+    with pytest.raises(DeadlineExceededError, match=r"no response within 0\.\d+ s") as caught:
+        await client.get_import_progress(job_id, timeout=0.2 * scale)
+    assert isinstance(caught.value, TimeoutError)
+    assert caught.value.record is not None
 
 
 # ------------------------------------------------------------------------------ metadata
@@ -145,11 +130,7 @@ async def test_an_expired_timeout_raises_deadline_exceeded_error(
     ],
 )
 async def test_metadata_of_a_call_overrides_the_client_key_by_key(
-    fake: FakeMilvus,
-    job_id: str,
-    defaults: RpcOptions,
-    options: CallOptions,
-    sent: dict[str, list[str | bytes]],
+    fake: FakeMilvus, job_id: str, defaults: Any, options: CallOptions, sent: dict[str, Any]
 ) -> None:
     uri = f"{fake.internal_uri}/shop"
     async with ImportClient(uri, user="root", password="Milvus", **defaults) as client:
@@ -187,36 +168,29 @@ async def test_metadata_overrides_the_token_only_under_its_own_key(
     ]
 
 
-@pytest.mark.parametrize("service", ["internal", "public"])
+@watching.both_services
 @pytest.mark.parametrize("method", ["get_import_progress", "list_imports", "create_import"])
 async def test_db_name_is_sent_in_the_metadata_and_the_request(
     fake: FakeMilvus, job_id: str, service: str, method: str
 ) -> None:
     fake.version = "2.3" if service == "public" else "2.6"  # which lists jobs on both
-    uri = fake.internal_uri if service == "internal" else fake.public_uri
-    async with ImportClient(uri, db_name="shop") as client:
+    async with watching.connect(fake, service, db_name="shop") as client:
         await ONE_RPC[method](client, job_id, {})
         if method != "get_import_progress":
             await client.list_imports("books", db_name="other")
             await client.list_imports("books", db_name="")
-    assert [received.values("dbname") for received in fake.received] == [
-        ["shop"],
-        ["other"],
-        [],
-    ][: len(fake.received)]
+    assert len(fake.received) == (1 if method == "get_import_progress" else 3)
     for received, name in zip(fake.received, ["shop", "other", ""], strict=False):
+        assert received.values("dbname") == ([name] if name else [])
         if "db_name" in received.request.DESCRIPTOR.fields_by_name:
             assert received.request.db_name == name
         else:
             assert received.method == "GetImportState"
 
 
-async def test_metadata_rejects_reserved_keys(fake: FakeMilvus, job_id: str) -> None:
-    async with ImportClient(fake.internal_uri) as client:
-        with pytest.raises(ArgumentError, match="reserved for gRPC"):
-            await client.get_import_progress(
-                job_id, metadata={"content-type": "application/grpc+json"}
-            )
+async def test_metadata_rejects_reserved_keys(fake: FakeMilvus, client: ImportClient) -> None:
+    with pytest.raises(ArgumentError, match="reserved for gRPC"):
+        await client.get_import_progress("7", metadata={"content-type": "application/grpc+json"})
     assert fake.received == []
 
 
@@ -310,12 +284,13 @@ async def test_without_wait_for_ready_a_call_fails_immediately(
 # ----------------------------------------------------------------------------- on_finish
 
 
-async def test_on_finish_receives_the_record_of_the_rpc(fake: FakeMilvus, job_id: str) -> None:
+async def test_on_finish_receives_the_record_of_the_rpc(
+    fake: FakeMilvus, client: ImportClient, job_id: str
+) -> None:
     fake.metadata = (("x-node", "7"), ("x-node-bin", b"\x07"))
     fake.trailing_metadata = (("x-cost", "3"),)
     records: list[CallRecord] = []
-    async with ImportClient(fake.internal_uri, on_finish=records.append) as client:
-        await client.get_import_progress(job_id)
+    await client.get_import_progress(job_id, on_finish=records.append)
     [record] = records
     assert record.service == "internal"
     assert record.method == "milvus.proto.proxy.Proxy/GetImportProgress"
@@ -326,14 +301,13 @@ async def test_on_finish_receives_the_record_of_the_rpc(fake: FakeMilvus, job_id
 
 
 async def test_on_finish_receives_the_record_of_the_call_error(
-    fake: FakeMilvus, job_id: str
+    fake: FakeMilvus, client: ImportClient
 ) -> None:
     fake.trailing_metadata = (("x-cost", "3"),)
     fake.inject("denied")
     records: list[CallRecord] = []
-    async with ImportClient(fake.internal_uri) as client:
-        with pytest.raises(CallError) as caught:
-            await client.get_import_progress(job_id, on_finish=records.append)
+    with pytest.raises(CallError) as caught:
+        await client.get_import_progress("7", on_finish=records.append)
     assert records == [caught.value.record]
     assert records[0].code is grpc.StatusCode.PERMISSION_DENIED
     assert "PrivilegeImport" in records[0].details
@@ -426,14 +400,11 @@ async def test_max_send_bytes_limits_the_request(fake: FakeMilvus) -> None:
 
 
 async def test_channel_options_override_ours(fake: FakeMilvus, job_id: str) -> None:
-    options = [
-        ("grpc.max_receive_message_length", 1000),
-        ("grpc.primary_user_agent", "bookshop/1.2"),
-    ]
+    user_agent = ("grpc.primary_user_agent", "bookshop/1.2")
+    options = [("grpc.max_receive_message_length", 1000), user_agent]
     fake.inject(_reply_of(2000))
-    async with ImportClient(
-        fake.internal_uri, max_receive_bytes=2**20, channel_options=options
-    ) as client:
+    uri = fake.internal_uri
+    async with ImportClient(uri, max_receive_bytes=2**20, channel_options=options) as client:
         with pytest.raises(CallError, match="larger than max"):
             await client.get_import_progress(job_id)
         await client.get_import_progress(job_id)
@@ -453,11 +424,7 @@ def test_the_page_has_each_grpc_go_option_and_a_test_that_exists() -> None:
     rows = table("reference.md", "From grpc-go")
     assert [row[0].strip("`") for row in rows] == GRPC_GO.split()
     module = ast.parse(Path(__file__).read_text("utf-8"))
-    tests = {
-        node.name
-        for node in module.body
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-    }
+    tests = {node.name for node in module.body if isinstance(node, ast.AsyncFunctionDef)}
     assert {row[3].strip("`") for row in rows} <= tests | {""}
     for row in rows:  # a row without an equivalent gives the reason
         assert row[1] != "none" or len(row[2]) > 8
@@ -471,7 +438,8 @@ def test_the_page_has_each_option() -> None:
 
 
 @pytest.mark.parametrize("block", range(len(code_blocks("reference.md"))))
-async def test_the_code_of_the_page_runs(fake: FakeMilvus, job_id: str, block: int) -> None:
-    async with ImportClient(fake.internal_uri) as client:
-        await run(code_blocks("reference.md")[block], client=client, job_id=job_id)
+async def test_the_code_of_the_page_runs(
+    fake: FakeMilvus, client: ImportClient, job_id: str, block: int
+) -> None:
+    await run(code_blocks("reference.md")[block], client=client, job_id=job_id)
     assert fake.received

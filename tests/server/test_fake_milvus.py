@@ -5,11 +5,10 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import anyio
 import grpc
 import grpc.aio
 import pytest
@@ -17,6 +16,7 @@ import trio
 from certificates import make_certificates
 from command_line import until
 from pages import code_blocks, table
+from web import error_of
 
 import milvus_import
 from milvus_import import (
@@ -35,12 +35,6 @@ from milvus_import_pb import internal_pb2
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def internal(fake: FakeMilvus) -> AsyncGenerator[ImportClient, None]:
-    async with ImportClient(fake.internal_uri) as client:
-        yield client
-
-
 # ---------------------------------------------------------------------------------- jobs
 
 
@@ -55,39 +49,37 @@ async def internal(fake: FakeMilvus) -> AsyncGenerator[ImportClient, None]:
     ],
 )
 async def test_job_with_seconds_follows_the_clock(
-    fake: FakeMilvus, internal: ImportClient, clock: ManualClock, seconds: float, seen: Any
+    fake: FakeMilvus, client: ImportClient, clock: ManualClock, seconds: float, seen: Any
 ) -> None:
     clock.advance(1000)  # a job's time starts when it is added
     job = fake.add_job(seconds=600, files=[FakeFile("a.parquet"), FakeFile("b.parquet")])
     clock.advance(seconds)
-    data = (await internal.get_import_progress(job.job_id)).data
+    data = (await client.get_import_progress(job.job_id)).data
     assert (data.state, data.progress, data.imported_rows, len(data.details)) == seen
     assert (data.complete_time != "") is (data.state == "Completed")
 
 
 async def test_manual_clock_shortens_a_wait(
-    fake: FakeMilvus, internal: ImportClient, clock: ManualClock
+    fake: FakeMilvus, client: ImportClient, clock: ManualClock
 ) -> None:
     job = fake.add_job(seconds=600)
-    final = await internal.wait(job.job_id, interval=0.01, on_progress=lambda _: clock.advance(100))
+    final = await client.wait(job.job_id, interval=0.01, on_progress=lambda _: clock.advance(100))
     assert final.state == "Completed"
     assert clock.now == 700  # seven changes, the last of which was the end
     assert len(fake.received) == 7
 
 
 async def test_job_with_seconds_may_fail_or_stop_at_uncommitted(
-    fake: FakeMilvus, internal: ImportClient, clock: ManualClock
+    fake: FakeMilvus, client: ImportClient, clock: ManualClock
 ) -> None:
     failing = fake.add_job(seconds=600, fails_at=40, reason="bad row")
     without_reason = fake.add_job(seconds=600, fails_at=40)
     held = fake.add_job(seconds=600, auto_commit=False)
     clock.advance(240)
-    with pytest.raises(ImportFailedError, match="bad row"):
-        await internal.wait(failing.job_id)
-    with pytest.raises(ImportFailedError, match="simulated failure"):
-        await internal.wait(without_reason.job_id)
+    await error_of(client.wait(failing.job_id), ImportFailedError, "bad row")
+    await error_of(client.wait(without_reason.job_id), ImportFailedError, "simulated failure")
     clock.advance(1000)
-    waiting = await internal.wait(held.job_id, until="uncommitted")
+    waiting = await client.wait(held.job_id, until="uncommitted")
     assert (waiting.state, waiting.progress) == ("Uncommitted", 99)
     async with ImportClient(fake.public_uri) as public:
         waiting = await public.wait(held.job_id, until="uncommitted")
@@ -95,24 +87,23 @@ async def test_job_with_seconds_may_fail_or_stop_at_uncommitted(
 
 
 async def test_script_has_one_entry_per_reply_and_repeats_the_last(
-    fake: FakeMilvus, internal: ImportClient
+    fake: FakeMilvus, client: ImportClient
 ) -> None:
     job = fake.add_job(script=[("Pending", 0), ("Importing", 40), ("11", 50), ("Completed", 100)])
-    seen = [(await internal.get_import_progress(job.job_id)).data for _ in range(5)]
+    seen = [(await client.get_import_progress(job.job_id)).data for _ in range(5)]
     states = [str(data.state) for data in seen]
     assert states == ["Pending", "Importing", "11", "Completed", "Completed"]
     assert job.reply_count == 5
 
 
-async def test_add_job_keeps_the_object(fake: FakeMilvus, internal: ImportClient) -> None:
+async def test_add_job_keeps_the_object(fake: FakeMilvus, client: ImportClient) -> None:
     job = FakeJob(job_id="7", state="Importing", progress=40)
     assert fake.add_job(job) is job
     job.files[0].reason = "bad row"
-    [detail] = (await internal.get_import_progress("7")).data.details
+    [detail] = (await client.get_import_progress("7")).data.details
     assert (detail.state, detail.reason) == ("Failed", "bad row")
     del fake.jobs["7"]
-    with pytest.raises(JobNotFoundError):
-        await internal.get_import_progress("7")
+    await error_of(client.get_import_progress("7"), JobNotFoundError)
 
 
 async def test_job_ids_ascend_and_skip_existing_ones(fake: FakeMilvus) -> None:
@@ -170,21 +161,20 @@ async def test_docs_list_every_fault() -> None:
 
 @pytest.mark.parametrize("row", table("testing.md", "Faults"), ids=lambda row: row[0].strip("`"))
 async def test_fault_by_name(
-    fake: FakeMilvus, internal: ImportClient, scale: float, row: Sequence[str]
+    fake: FakeMilvus, client: ImportClient, scale: float, row: Sequence[str]
 ) -> None:
     name, error = row[0].strip("`"), getattr(milvus_import, row[2].strip("`"))
     job = fake.add_job()
     fake.inject(name, times=None)
     timeout = 0.3 if name == "hang" else 30
-    with pytest.raises(MilvusImportError) as caught:
-        await internal.get_import_progress(job.job_id, timeout=timeout * scale)
-    assert type(caught.value) is error
+    found = await error_of(client.get_import_progress(job.job_id, timeout=timeout * scale))
+    assert type(found) is error
     fake.clear_faults()
-    await internal.get_import_progress(job.job_id, timeout=30 * scale)
+    await client.get_import_progress(job.job_id, timeout=30 * scale)
 
 
 async def test_faults_apply_in_order_and_count_calls(
-    fake: FakeMilvus, internal: ImportClient
+    fake: FakeMilvus, client: ImportClient
 ) -> None:
     job = fake.add_job()
     fake.inject("denied", times=2)
@@ -192,7 +182,7 @@ async def test_faults_apply_in_order_and_count_calls(
     seen: list[str] = []
     for _ in range(4):
         try:
-            await internal.get_import_progress(job.job_id)
+            await client.get_import_progress(job.job_id)
             seen.append("OK")
         except MilvusImportError as error:
             seen.append(type(error).__name__)
@@ -203,21 +193,18 @@ async def test_fault_of_a_method_that_the_port_does_not_have(fake: FakeMilvus) -
     job = fake.add_job()
     fake.inject("denied", method="GetImportProgress")
     async with ImportClient(fake.public_uri) as client:
-        with pytest.raises(MilvusImportError, match="PrivilegeImport"):
-            await client.get_import_progress(job.job_id)
+        await error_of(client.get_import_progress(job.job_id), match="PrivilegeImport")
 
 
 # ------------------------------------------------------------------------ the server itself
 
 
-async def test_restarted_server_keeps_ports_and_jobs(fake: FakeMilvus) -> None:
-    job = fake.add_job(state="Importing", progress=40)
+async def test_restarted_server_keeps_ports_and_jobs(fake: FakeMilvus, job: FakeJob) -> None:
     ports = (fake.public_port, fake.internal_port, fake.rest_port, fake.cloud_port)
     for _ in range(2):
         await fake.stop()
         async with ImportClient(fake.internal_uri) as client:
-            with pytest.raises(UnavailableError):
-                await client.get_import_progress(job.job_id)
+            await error_of(client.get_import_progress(job.job_id), UnavailableError)
         await fake.start()
         now = (fake.public_port, fake.internal_port, fake.rest_port, fake.cloud_port)
         assert now == ports
@@ -227,17 +214,14 @@ async def test_restarted_server_keeps_ports_and_jobs(fake: FakeMilvus) -> None:
             assert response.data.progress == 40
 
 
-async def test_stop_with_grace_waits_for_calls(fake: FakeMilvus, scale: float) -> None:
-    job = fake.add_job(state="Importing", progress=40)
+async def test_stop_with_grace_waits_for_calls(
+    fake: FakeMilvus, client: ImportClient, job: FakeJob, scale: float
+) -> None:
     fake.inject(Fault(delay=0.3 * scale))
-    async with ImportClient(fake.internal_uri) as client, anyio.create_task_group() as tasks:
-
-        async def call() -> None:
-            assert (await client.get_import_progress(job.job_id)).data.progress == 40
-
-        tasks.start_soon(call)
-        await until(lambda: bool(fake.received))
-        await fake.stop(grace=20 * scale)
+    call = asyncio.create_task(client.get_import_progress(job.job_id))
+    await until(lambda: bool(fake.received))
+    await fake.stop(grace=20 * scale)
+    assert (await call).data.progress == 40
 
 
 async def test_failed_start_closes_its_ports(fake: FakeMilvus) -> None:
@@ -289,8 +273,7 @@ async def test_mutual_tls_requires_a_client_certificate() -> None:
         async with ImportClient(fake.internal_uri, tls=tls) as client:
             await client.get_import_progress(job.job_id)
         async with ImportClient(fake.internal_uri, tls=TLSConfig(ca=certificates.ca)) as client:
-            with pytest.raises(UnavailableError):
-                await client.get_import_progress(job.job_id)
+            await error_of(client.get_import_progress(job.job_id), UnavailableError)
 
 
 def test_server_in_a_thread_serves_synchronous_code() -> None:

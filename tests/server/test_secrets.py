@@ -136,6 +136,17 @@ async def test_no_frame_of_a_create_that_is_too_large_contains_a_secret(service:
     assert found("\n".join(shown)) == []
 
 
+@pytest.mark.parametrize("service", ["internal", pytest.param("rest", id="rest")])
+@pytest.mark.parametrize(
+    "wrong", [{"a": "\u00e9"}, {"a-bin": "b"}, {"a": b"b"}, {"te": "b"}, ["ab"]]
+)
+async def test_no_frame_of_wrong_metadata_contains_the_token(service: Any, wrong: Any) -> None:
+    async with ImportClient("http://127.0.0.1:1", token=TOKEN, service=service) as client:
+        call = client.get_import_progress(JOB, metadata=wrong)
+        error = await error_of(call, (ArgumentError, TypeError))
+    assert found("\n".join(frames(error))) == []
+
+
 async def test_no_output_of_the_function_contains_a_secret() -> None:
     option = GetImportProgressOption("http://127.0.0.1:1", JOB, user="root", password=PASSWORD)
     error = await error_of(get_import_progress(option, metadata=METADATA))

@@ -6,9 +6,11 @@ Also what watch_all and wait_all promise in the same words; test_watch_all.py ha
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 import time
+import weakref
 from typing import Any
 
 import anyio
@@ -125,6 +127,39 @@ async def test_a_watch_has_one_consumer(client: ImportClient, job: FakeJob, meth
             await second
     complete(job)
     assert await rest == [("Completed", 100)]
+
+
+@pytest.mark.parametrize("fault", ["unavailable", "denied", "too-large", "no-collection"])
+async def test_a_watch_of_one_job_can_be_continued_after_an_error(
+    fake: FakeMilvus, client: ImportClient, job: FakeJob, fault: str
+) -> None:
+    watch = client.watch(job.job_id, interval=TICK, max_outage=0)
+    await anext(watch)
+    for _ in range(2):
+        fake.inject(fault)
+        with pytest.raises(MilvusImportError):
+            await anext(watch)
+    complete(job)
+    assert await changes(watch) == [("Completed", 100)]
+
+
+@pytest.mark.parametrize("timeout", [0, GUARD])
+@pytest.mark.parametrize("method", ["watch", "wait", "watch_all"])
+async def test_an_error_that_is_raised_is_in_no_reference_cycle(
+    client: ImportClient, job: FakeJob, method: str, timeout: float
+) -> None:
+    """It would keep the client alive until the next garbage collection."""
+    left: weakref.ref[Exception] | None = None
+    gc.disable()
+    try:
+        await run(client, method, job.job_id if timeout == 0 else "1", timeout=timeout)
+    except MilvusImportError as error:
+        left = weakref.ref(error)
+    finally:
+        alive = left is not None and left() is not None
+        gc.enable()
+    assert left is not None
+    assert not alive
 
 
 @both_services

@@ -21,15 +21,9 @@ INTERNAL_STATES = (
     *("None", "Pending", "PreImporting", "Importing", "Failed", "Completed"),
     *("IndexBuilding", "Sorting", "Uncommitted", "Committing"),
 )
-PUBLIC_STATES = {
-    0: "Pending",
-    1: "Failed",
-    2: "Importing",
-    5: "Importing",
-    6: "Completed",
-    7: "Failed",
-    8: "Importing",
-}
+PUBLIC_STATES = {0: "Pending", 1: "Failed", 6: "Completed", 7: "Failed"} | dict.fromkeys(
+    (2, 5, 8), "Importing"
+)
 
 
 def is_job_id(text: str) -> bool:

@@ -141,7 +141,9 @@ async def connected(
 
 
 async def error_of(
-    call: Awaitable[object], kind: type[Exception] = MilvusImportError, match: str | None = None
+    call: Awaitable[object],
+    kind: type[Exception] | tuple[type[Exception], ...] = MilvusImportError,
+    match: str | None = None,
 ) -> Any:
     """Return the error that a call raises."""
     with pytest.raises(kind, match=match) as caught:

@@ -6,8 +6,7 @@ import copy
 import json
 import pickle
 import traceback
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -39,54 +38,20 @@ from milvus_import._errors import ErrorContext, set_hint
 from milvus_import._hints import Hint
 
 SECRET = "s3cr3t-Milvus"
-RECORD = CallRecord(
-    "internal",
-    "milvus.proto.proxy.Proxy/GetImportProgress",
-    grpc.StatusCode.UNAVAILABLE,
-    "Socket closed",
-    (("server", SECRET),),
-    (("key-bin", SECRET.encode()),),
-    0.25,
-)
+CODE = grpc.StatusCode.UNAVAILABLE
+METADATA = ((("server", SECRET),), (("key-bin", SECRET.encode()),))
+RECORD = CallRecord("internal", "Proxy/GetImportProgress", CODE, "Socket closed", *METADATA, 0.25)
+DETAIL = ImportProgressDetail("[a.parquet]", 3, 40, "", "InProgress", 1, 2)
+STATE = ImportState("11")
 PROGRESS = ImportProgressData(
-    "books",
-    "7",
-    "",
-    ImportState("11"),
-    40,
-    1,
-    2,
-    "why",
-    3,
-    [ImportProgressDetail("[a.parquet]", 3, 40, "", "InProgress", 1, 2)],
-    "2026-01-02T03:04:05Z",
-    "internal",
+    "books", "7", "", STATE, 40, 1, 2, "why", 3, [DETAIL], "2026-01-02T03:04:05Z", "internal"
 )
-CALL: dict[str, Any] = {
-    "code": grpc.StatusCode.UNAVAILABLE,
-    "details": "Socket closed",
-    "record": RECORD,
-    "http_status": 503,
-}
-STATUS: dict[str, Any] = {
-    "code": 2100,
-    "error_code": 1,
-    "reason": "no",
-    "detail": "a chain of causes",
-    "retriable": True,
-    "http_status": 200,
-}
-CONTEXT: dict[str, Any] = {
-    "hint": Hint.RECONNECT,
-    "transient": True,
-    "may_have_run": True,
-    "rate_limited": True,
-    "retry_after": 8.0,
-    "job_id": "7",
-    "method": "GetImportProgress",
-    "service": "internal",
-    "target": "milvus:19529",
-}
+CALL = {"code": CODE, "details": "Socket closed", "record": RECORD, "http_status": 503}
+TEXTS = {"reason": "no", "detail": "a chain of causes"}
+STATUS = TEXTS | {"code": 2100, "error_code": 1, "retriable": True, "http_status": 200}
+FLAGS = ("transient", "may_have_run", "rate_limited")
+CALLED = {"job_id": "7", "method": "GetImportProgress", "service": "internal", "target": "m:19530"}
+CONTEXT = CALLED | dict.fromkeys(FLAGS, True) | {"hint": Hint.RECONNECT, "retry_after": 8.0}
 
 
 class Row(NamedTuple):
@@ -102,8 +67,6 @@ class Row(NamedTuple):
     """The code in to_dict()."""
 
 
-FLAGS = ("transient", "may_have_run", "rate_limited")
-FAILED_CONTEXT = {"hint": Hint.JOB_FILE_PATH}
 TREE: dict[type[MilvusImportError], Row] = {
     MilvusImportError: Row((Exception,)),
     ArgumentError: Row((MilvusImportError, ValueError)),
@@ -117,7 +80,7 @@ TREE: dict[type[MilvusImportError], Row] = {
     JobNotFoundError: Row((MilvusStatusError,), own=STATUS, code=2100),
     JobLimitError: Row((MilvusStatusError,), True, STATUS, code=2100),
     ImportFailedError: Row(
-        (MilvusImportError,), own={"progress": PROGRESS}, context=FAILED_CONTEXT
+        (MilvusImportError,), own={"progress": PROGRESS}, context={"hint": Hint.JOB_FILE_PATH}
     ),
     WaitTimeoutError: Row((MilvusImportError, TimeoutError), True, {"progress": PROGRESS}),
     ClientClosedError: Row((MilvusImportError,)),
@@ -148,17 +111,11 @@ def pickled(error: Any, protocol: int = pickle.DEFAULT_PROTOCOL) -> Any:
     return pickle.loads(pickle.dumps(error, protocol))  # noqa: S301
 
 
-# -------------------------------------------------------------------------------- the classes
-
-
 def test_class_tree_is_the_documented_one() -> None:
     public = {value for value in vars(milvus_import).values() if isinstance(value, type)}
     assert {kind for kind in public if issubclass(kind, BaseException)} == set(TREE)
     for kind, row in TREE.items():
         assert kind.__bases__ == row.bases
-
-
-# ----------------------------------------------------------------------- what programs read
 
 
 @each_error
@@ -179,9 +136,7 @@ def test_error_needs_only_its_message(kind: type[MilvusImportError]) -> None:
 @each_error
 def test_error_keeps_everything_that_it_is_made_with(kind: type[MilvusImportError]) -> None:
     row, error = TREE[kind], made(kind)
-    for name, value in row.own.items():
-        assert getattr(error, name) == value
-    for name, value in row.context.items():
+    for name, value in {**row.own, **row.context}.items():
         assert getattr(error, name) == (value.python if name == "hint" else value)
 
 
@@ -230,10 +185,14 @@ def test_to_dict_cuts_long_texts_of_the_server() -> None:
 
 
 @each_error
-def test_text_is_the_message_followed_by_the_hint(kind: type[MilvusImportError]) -> None:
+def test_text_is_the_message_followed_by_the_hint_without_metadata(
+    kind: type[MilvusImportError],
+) -> None:
     error = made(kind)
     assert str(error) == f"what was tried. {TREE[kind].context['hint'].python}"
     assert error.message == "what was tried"
+    shown = "".join(traceback.format_exception(error))
+    assert SECRET not in f"{error} {error!r} {shown} {vars(error)!r}"
 
 
 def test_text_names_the_outage_between_message_and_hint() -> None:
@@ -263,17 +222,11 @@ def test_text_of_a_job_that_no_longer_exists_names_its_last_state() -> None:
 
 @each_error
 def test_error_survives_copying_and_pickling(kind: type[MilvusImportError]) -> None:
-    copies: list[Callable[[Any], Any]] = [
-        copy.copy,
-        copy.deepcopy,
-        partial(pickled, protocol=2),
-        partial(pickled, protocol=pickle.HIGHEST_PROTOCOL),
-    ]
     error = made(kind)
     error.outage = 1.5
     error.add_note("a note")
-    for again in copies:
-        twin: Any = again(error)
+    pickles = (pickled(error, protocol) for protocol in (2, pickle.HIGHEST_PROTOCOL))
+    for twin in (copy.copy(error), copy.deepcopy(error), *pickles):
         assert type(twin) is kind
         assert sorted(twin.__dict__) == sorted(error.__dict__)
         assert (str(twin), twin.args, twin.__notes__) == (str(error), error.args, ["a note"])
@@ -287,10 +240,3 @@ def test_import_failed_error_requires_its_progress() -> None:
     untyped: Any = ImportFailedError
     with pytest.raises(TypeError, match="progress"):
         untyped("failed")
-
-
-@each_error
-def test_text_of_an_error_shows_no_metadata(kind: type[MilvusImportError]) -> None:
-    error = made(kind)
-    shown = "".join(traceback.format_exception(error))
-    assert SECRET not in f"{error} {error!r} {shown} {vars(error)!r}"

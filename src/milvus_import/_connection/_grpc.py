@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import grpc
 import grpc.aio
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .._errors import MilvusImportError
     from .._options import CallSettings
     from ._base import Method
+
+Code: Final = grpc.StatusCode
 
 ChannelOption = tuple[str, Any]
 """The name and the value of a gRPC channel argument."""
@@ -91,13 +93,12 @@ class GrpcConnection(LazyConnection):
     def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
         if _process.forked_with_open_channel:
             raise _process.fork_error(self.fork_consequence)
-        target, options, interceptors = self.endpoint.target, self._options, self.interceptors
+        target = self.endpoint.target
+        how: dict[str, Any] = {"options": self._options, "interceptors": self.interceptors}
         self._channel = (
-            grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
-            if self._credentials is None
-            else grpc.aio.secure_channel(
-                target, self._credentials, options=options, interceptors=interceptors
-            )
+            grpc.aio.secure_channel(target, self._credentials, **how)
+            if self._credentials
+            else grpc.aio.insecure_channel(target, **how)
         )
         _process.channel_opened(self._channel)
 
@@ -136,57 +137,49 @@ class _Call(Request):
     async def outcome(self, *, overdue: bool) -> Any:  # noqa: PLR0911 - one for each way to end
         """Return the reply, or the error of a call that failed, was overdue or was cancelled."""
         if overdue:
-            return await self._overdue_error()
+            return self._overdue_error()
         call = self.call
         try:
             if self.runner is call and call.cancelled():
-                return self._reported_error(grpc.StatusCode.CANCELLED, *await _status_details(call))
+                return self._reported_error(Code.CANCELLED, *await _status_details(call))
             reply = await self.runner  # it has ended: this does not suspend
         except grpc.aio.AioRpcError as error:
             error.__traceback__ = None  # a task keeps the error, and the error keeps this frame
-            return self._reported_error(
-                error.code(),
-                error.details() or "",
-                error.initial_metadata(),
-                error.trailing_metadata(),
-            )
+            metadata = error.initial_metadata(), error.trailing_metadata()
+            return self._reported_error(error.code(), error.details() or "", *metadata)
         except grpc.aio.BaseError as error:
             error.__traceback__ = None
             return self._not_started_error(error)
         except asyncio.CancelledError:
             text = "cancelled inside gRPC or an interceptor"
-            return self._reported_error(grpc.StatusCode.CANCELLED, text)
+            return self._reported_error(Code.CANCELLED, text)
         except Exception as error:  # noqa: BLE001 - an interceptor raised it; re-raised
             key = error.args[0] if isinstance(error, KeyError) and error.args else None
             if isinstance(key, int):  # grpcio below 1.83 has no name for the status code
-                return self._reported_error(grpc.StatusCode.UNKNOWN, f"status code {key}")
+                return self._reported_error(Code.UNKNOWN, f"status code {key}")
             text = f"an interceptor raised {type(error).__name__}"
-            self.report(grpc.StatusCode.UNKNOWN, text)
+            self.report(Code.UNKNOWN, text)
             return _without_own_frames(error)
         if reply is None:
-            return self._reported_error(grpc.StatusCode.INTERNAL, "the reply could not be parsed")
+            return self._reported_error(Code.INTERNAL, "the reply could not be parsed")
         if self.on_finish is not None:
-            self.report(grpc.StatusCode.OK, *await _status_details(call))
+            self.report(Code.OK, *await _status_details(call))
         return reply
 
-    async def _overdue_error(self) -> MilvusImportError:
-        if self.connection.closed:
-            return self._reported_error(grpc.StatusCode.CANCELLED, "the client was closed")
-        if self.timeout is None:
-            return self._reported_error(grpc.StatusCode.CANCELLED, "ended without its caller")
-        return self._reported_error(grpc.StatusCode.DEADLINE_EXCEEDED, INTERCEPTED)
+    def _overdue_error(self) -> MilvusImportError:
+        if self.timeout is None or self.connection.closed:
+            text = "the client was closed" if self.connection.closed else "ended without its caller"
+            return self._reported_error(Code.CANCELLED, text)
+        return self._reported_error(Code.DEADLINE_EXCEEDED, INTERCEPTED)
 
     def _not_started_error(self, error: Exception) -> MilvusImportError:
         if self.connection.closed:
             # Interceptors may have sent requests before they failed.
             ran = bool(self.connection.interceptors)
-            return ClientClosedError(
-                "the client was closed before the call started", may_have_run=ran
-            )
+            text = "the client was closed before the call started"
+            return ClientClosedError(text, may_have_run=ran)
         name = type(error).__name__  # its text may quote the request
-        return self._reported_error(
-            grpc.StatusCode.INTERNAL, f"gRPC did not start the call ({name})"
-        )
+        return self._reported_error(Code.INTERNAL, f"gRPC did not start the call ({name})")
 
     def _reported_error(
         self,

@@ -451,8 +451,10 @@ def status_error(
     record: CallRecord | None = None,
 ) -> MilvusStatusError:
     """Return the error of a Status that is not Success; ``complete`` adds the call."""
-    known = code or _OLD_CODES.get(error_code, 0)
-    row = meaning(_MILVUS_ROWS, known, status_text(reason, detail))
+    texts = status_text(reason, detail)
+    row = meaning(_MILVUS_ROWS, code, texts)
+    if not code and row.kind is None and error_code in _OLD_CODES:
+        row = meaning(_MILVUS_ROWS, _OLD_CODES[error_code], texts)
     kind: type[MilvusStatusError] = row.kind or MilvusStatusError
     shown = f"code {code}" if code else f"error_code {error_code}"
     text = quote(reason or detail or "no reason given")

@@ -71,7 +71,7 @@ ImportOptionsLike = ImportOptions | Mapping[str, OptionValue] | Sequence[tuple[s
 """The import options by name: the known ones, or any as a mapping or pairs."""
 
 
-@dataclass(slots=True, repr=False)
+@dataclass(slots=True, frozen=True, repr=False)
 class BucketCredentials:
     """The keys with which Zilliz Cloud reads the object URLs of an import. The repr is empty."""
 
@@ -89,7 +89,7 @@ class BucketCredentials:
                 raise ArgumentError(f"{name} must not be empty")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, frozen=True)
 class Volume:
     """A volume of Zilliz Cloud, in which the files of an import are."""
 

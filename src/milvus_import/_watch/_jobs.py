@@ -152,7 +152,7 @@ class FollowedJobs:
         older one: the second to arrive is ignored."""
         self._list_outage = self._outage()
         self._warned = False
-        self._error: MilvusImportError | None = None
+        self._errors: list[MilvusImportError] = []
         """An error that is raised after the changes that arrived with it."""
 
     @property
@@ -170,9 +170,8 @@ class FollowedJobs:
         """Wait for a change. Return False if the jobs have ended or the time limit has expired."""
         follower = self.follower
         while not self.changes and not self.ended:
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
+            if self._errors:
+                raise self._errors.pop()
             if not await follower.receive(self.limit.remaining()):
                 return False
             try:
@@ -180,7 +179,7 @@ class FollowedJobs:
             except MilvusImportError as error:
                 if not self.changes:
                     raise
-                self._error = error
+                self._errors.append(error.with_traceback(None))
             polled = follower.list_ended and not follower.first_polls & follower.pending.keys()
             self.limit.polled = polled and not self.discovering
         return bool(self.changes)
@@ -289,9 +288,15 @@ class FollowedJobs:
             self._end_with(job, raised)
 
     def _end_with(self, job: FollowedJob, error: MilvusImportError) -> None:
+        """Follow a job no longer; the others go on. The caller may go on with a single one."""
         error.job_id = job.job_id
-        job.error = error.with_traceback(None)
-        self.follower.end_job(job.job_id)
+        try:
+            if self._detailed:
+                raise error
+            job.error = error.with_traceback(None)
+            self.follower.end_job(job.job_id)
+        finally:
+            del error
 
     def _has_ended(self, state: ImportState) -> bool:
         return state.done or (self._until is not None and has_reached(state, self._until))
@@ -330,23 +335,24 @@ class FollowedJobs:
         if progress is not None and job.job_id not in self.follower.pending:
             failed = progress.state is ImportState.FAILED
             return import_failed_error(progress) if failed else progress
-        return stopped or self._not_ended_error(job, progress)
+        return stopped or self._not_ended_error(job)
 
-    def ending_error(self) -> MilvusImportError | None:
-        """Return the error of the jobs that could not be followed, or that have not ended."""
-        if not self.ended:
-            return self._time_limit_error()
-        errors = [job.error for job in self.jobs.values() if job.error is not None]
+    def raise_ending_error(self) -> None:
+        """Raise the error of the jobs that could not be followed, or that have not ended."""
+        errors: list[MilvusImportError] = [] if self.ended else [self._time_limit_error()]
+        if self.ended:
+            errors += [job.error for job in self.jobs.values() if job.error is not None]
+            self.jobs = {}
         for error in errors[1:_MOST_NAMED]:
             errors[0].add_note(f"also: {error}")
         if len(errors) > _MOST_NAMED:
             errors[0].add_note(f"and {len(errors) - _MOST_NAMED} more")
-        return errors[0] if errors else None
+        while errors:
+            raise errors.pop(0)  # no frame holds it, or they would form a reference cycle
 
     def _time_limit_error(self) -> WaitTimeoutError:
         if self._detailed:
-            (job,) = self.jobs.values()
-            return self._not_ended_error(job, job.progress())
+            return self._not_ended_error(*self.jobs.values())
         pending = list(self.follower.pending)
         more = len(pending) - _MOST_NAMED
         names = ", ".join(pending[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -358,15 +364,13 @@ class FollowedJobs:
         )
         return self._timeout_error(text)
 
-    def _not_ended_error(
-        self, job: FollowedJob, progress: ImportProgressData | None
-    ) -> WaitTimeoutError:
+    def _not_ended_error(self, job: FollowedJob) -> WaitTimeoutError:
         last = job.seen
         state = (
             f"its last state was {last.state} at {last.progress} %" if last else "no response yet"
         )
         text = f"import job {job.job_id} was not finished after {self.limit}; {state}; "
-        return self._timeout_error(f"{text}the job continues", progress, job.job_id)
+        return self._timeout_error(f"{text}the job continues", job.progress(), job.job_id)
 
     def _timeout_error(
         self, text: str, progress: ImportProgressData | None = None, job_id: str | None = None

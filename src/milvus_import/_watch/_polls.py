@@ -71,13 +71,8 @@ class Polls:
         """Return the group of followers with these options; a new one if they poll alone."""
         if alone or not self._shared or settings.on_finish or settings.call_credentials:
             return Group(self, settings, interval)
-        key = (
-            interval,
-            settings.timeout,
-            settings.wait_for_ready,
-            settings.compression,
-            settings.metadata,
-        )
+        call = settings
+        key = interval, call.timeout, call.wait_for_ready, call.compression, call.metadata
         self._forget_closed_loop()
         group = self._groups.get(key)
         if group is None:

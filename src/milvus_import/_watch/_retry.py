@@ -43,21 +43,24 @@ class RetryPolicy:
         the last success: the caller may have paused in between. Each follower gets a copy of the
         error.
         """
-        if not isinstance(error, MilvusImportError):
-            raise error
-        error = copy.copy(error)
-        if not self._is_retried(error, sent, known=known):
-            raise error
-        if self.last_error is None:
-            self._started = sent
-        outage = asyncio.get_running_loop().time() - self._started
-        limit = MAX_OUTAGE if self._settings.max_outage is None else self._settings.max_outage
-        if outage >= limit:
-            error.outage = outage if limit else None
-            raise error
-        self.last_error = error
-        if self._settings.on_retry is not None:
-            reject_awaitable("on_retry", self._settings.on_retry(error, outage))
+        try:
+            if not isinstance(error, MilvusImportError):
+                raise error
+            error = copy.copy(error)
+            if not self._is_retried(error, sent, known=known):
+                raise error
+            if self.last_error is None:
+                self._started = sent
+            outage = asyncio.get_running_loop().time() - self._started
+            limit = MAX_OUTAGE if self._settings.max_outage is None else self._settings.max_outage
+            if outage >= limit:
+                error.outage = outage if limit else None
+                raise error
+            self.last_error = error
+            if self._settings.on_retry is not None:
+                reject_awaitable("on_retry", self._settings.on_retry(error, outage))
+        finally:
+            del error  # or an error that is raised and this frame would form a reference cycle
 
     def _is_retried(self, error: MilvusImportError, sent: float, *, known: bool) -> bool:
         if is_unauthenticated(error):

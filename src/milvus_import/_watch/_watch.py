@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from .._errors import MilvusImportError
 from .._models import ImportJob, ImportProgressData
@@ -47,9 +47,7 @@ class _Watch(AsyncIterator[_ChangeT]):
         if not self._ended:
             if self._jobs.ended:
                 self._end()
-            error = self._jobs.ending_error()
-            if error is not None:
-                raise error
+            self._jobs.raise_ending_error()
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
@@ -91,14 +89,23 @@ async def wait_for(
     jobs: FollowedJobs, on_progress: Callable[[ImportProgressData], object] | None
 ) -> ImportProgressData:
     """Follow one job until it has ended; return its last progress, or raise its error."""
-    (outcome,) = (await wait_for_all(jobs, on_progress)).values()
-    if isinstance(outcome, MilvusImportError):
-        raise outcome
-    return outcome
+    try:
+        while await jobs.next_change():
+            _report(jobs, on_progress)
+    finally:
+        jobs.follower.leave()
+    (job,) = jobs.jobs.values()
+    outcome = jobs.outcome(job, None)
+    try:
+        if isinstance(outcome, MilvusImportError):
+            raise outcome
+        return outcome
+    finally:
+        del outcome  # or the error and this frame would form a reference cycle
 
 
 async def wait_for_all(
-    jobs: FollowedJobs, on_progress: Callable[[Any], object] | None
+    jobs: FollowedJobs, on_progress: Callable[[ImportJob], object] | None
 ) -> dict[str, Outcome]:
     """Follow jobs until they have ended; return the last progress or the error of each."""
     stopped: MilvusImportError | None = None
@@ -111,9 +118,13 @@ async def wait_for_all(
                 stopped = error.with_traceback(None)
                 break
             if changed:
-                change = jobs.changes.popleft()
-                if on_progress is not None:
-                    reject_awaitable("on_progress", on_progress(change))
+                _report(jobs, on_progress)
     finally:
         jobs.follower.leave()
     return {job_id: jobs.outcome(job, stopped) for job_id, job in jobs.jobs.items()}
+
+
+def _report(jobs: FollowedJobs, on_progress: Callable[..., object] | None) -> None:
+    change = jobs.changes.popleft()
+    if on_progress is not None:
+        reject_awaitable("on_progress", on_progress(change))
