@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -89,6 +88,8 @@ class Poll:
 
         ``spaced``: after a rate limit, the spacing of all polls is enough.
         """
+        import random  # noqa: PLC0415 - 2 % of the import time of the package, and only for errors
+
         interval = self.group.interval
         if error.rate_limited:
             doublings = min(self.rate_limits, _MAX_RATE_LIMIT_DOUBLINGS)
