@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._options import Until, WatchSettings
-    from .._services._replies import JobList, Snapshot
+    from .._services._replies import Snapshot
     from ._followers import Follower
     from ._poll import Poll
 
@@ -75,6 +75,11 @@ class TimeLimit:
 
 class FollowedJob:
     """What is known of one job."""
+
+    __slots__ = (
+        *("error", "found_again", "job_id", "listed_end", "missing", "outage", "polled"),
+        *("row", "snapshot", "state"),
+    )
 
     def __init__(self, job_id: str, outage: RetryPolicy) -> None:
         self.job_id = job_id
@@ -217,18 +222,15 @@ class FollowedJobs:
             self._add(sorted_ids(rows.job_ids))
             follower.pending.update(dict.fromkeys(self.jobs))
         for job_id in tuple(follower.pending):
-            job = self.jobs[job_id]
-            if job.polled <= poll.sent:
-                self._row_arrived(job, rows)
+            job, row = self.jobs[job_id], rows.row(job_id)
+            # Most rows say what the last ones did: no function is called for them.
+            news = row != job.row or row is None or job.polled != NEVER or job.missing
+            if (news or job.listed_end or job.outage.last_error) and job.polled <= poll.sent:
+                self._row_arrived(job, row)
 
-    def _row_arrived(self, job: FollowedJob, rows: JobList) -> None:
+    def _row_arrived(self, job: FollowedJob, row: JobRow | None) -> None:
         """Record a row. Poll a job individually that is missing, or has ended for a wait."""
-        row = rows.row(job.job_id)
         if row is not None:
-            changed = row != job.row or job.polled != NEVER
-            if not (changed or job.listed_end or job.outage.last_error):
-                job.found()
-                return
             job.row = row
             state = decode_row(job.job_id, row)
             if self._until is None or not self._has_ended(state.state):
