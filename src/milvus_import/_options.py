@@ -29,8 +29,7 @@ MAX_OUTAGE: Final = 300.0
 """Seconds without a successful response after which a watch gives up by default."""
 
 MetadataValue = str | bytes
-MetadataByKey = dict[str, tuple[MetadataValue, ...]]
-"""The values of each key; () marks a key that is not sent."""
+_Pairs = tuple[tuple[str, MetadataValue], ...]
 Metadata = Mapping[str, MetadataValue | None] | Sequence[tuple[str, MetadataValue | None]]
 """A mapping, or pairs if a key is sent more than once."""
 OnRetry = Callable[[MilvusImportError, float], object]
@@ -115,13 +114,11 @@ class CallSettings(SimpleNamespace):
     """Call options, validated and merged, in the form that a stub accepts."""
 
     secure: bool = False
-    credentials_metadata: MetadataByKey
+    credentials_metadata: _Pairs | None = None
     """The token and the database: sent with each call unless overridden under their own key."""
-    metadata_by_key: MetadataByKey
+    metadata: _Pairs | None = None
     """``credentials_metadata``, overridden by the metadata of the client and the call."""
     timeout: float | None = DEFAULT_TIMEOUT
-    metadata: tuple[tuple[str, MetadataValue], ...] | None = None
-    """``metadata_by_key`` as pairs."""
     wait_for_ready: bool | None = None
     compression: grpc.Compression | None = None
     call_credentials: grpc.CallCredentials | None = None
@@ -197,8 +194,8 @@ def client_settings(
 ) -> CallSettings:
     """Return the settings of a client: its token and database, unless None, and its defaults."""
     known = {key: value for key, value in fixed.items() if value}
-    base = _set_metadata(CallSettings(secure=secure, metadata_by_key={}), known)
-    base.credentials_metadata = base.metadata_by_key
+    base = _set_metadata(CallSettings(secure=secure), known)
+    base.credentials_metadata = base.metadata
     return merge_rpc(base, defaults)
 
 
@@ -342,21 +339,23 @@ def _set_metadata(settings: CallSettings, added: object, *, reset: bool = False)
     ``reset``: first drop all but the credentials. While a value may be rejected, no frame holds the
     values that are known: error reporters show the variables of frames.
     """
-    values: MetadataByKey = {}
+    names: list[str] = []
+    pairs: list[tuple[str, MetadataValue]] = []
     for key, value in pairs_of("metadata", added):
         if not isinstance(key, str):
             raise wrong_type_error("a metadata key", "a str", key)
         name, binary = _validate_key(key)
+        names.append(name)
         if value is None:
-            values[name] = ()
+            pairs = [pair for pair in pairs if pair[0] != name]
             continue
         text = not binary and isinstance(value, str) and value.isascii() and value.isprintable()
         if not (text or (binary and isinstance(value, bytes))):
             raise _value_error(name, value, binary=binary)
-        values[name] = (*values.get(name, ()), value)
-    known = settings.credentials_metadata if reset else settings.metadata_by_key
-    settings.metadata_by_key = by_key = known | values
-    settings.metadata = tuple([(k, v) for k in by_key for v in by_key[k]]) or None
+        pairs.append((name, value))
+    known = settings.credentials_metadata if reset else settings.metadata
+    kept = [pair for pair in known if pair[0] not in names] if known else []
+    settings.metadata = (*kept, *pairs) or None
     return settings
 
 

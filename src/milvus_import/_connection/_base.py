@@ -189,9 +189,8 @@ class InFlight:
         Those that ignore it, as an interceptor may, are given up.
         """
         for _ in range(2):
-            ends = [self._end_of(request.runner) for request in self._requests.values()]
-            if ends:
-                await asyncio.wait(ends, timeout=grace)
+            if self._requests:
+                await asyncio.wait(tuple(self._requests), timeout=grace)
             for request in tuple(self._requests.values()):
                 request.runner.cancel()
         for end in self._requests:
@@ -201,16 +200,12 @@ class InFlight:
             self._timer.cancel()
 
     def _watch(self, request: Request) -> asyncio.Future[bool]:
-        end = self._end_of(request.runner)
+        end = self._loop.create_future()
+        # gRPC keeps the callbacks of a call, so this one holds nothing but the future.
+        request.runner.add_done_callback(partial(_resolve, end))
         self._requests[end] = request
         if request.due < self._next:
             self._set_timer(request.due)
-        return end
-
-    def _end_of(self, runner: Runner) -> asyncio.Future[bool]:
-        # gRPC keeps the callbacks of a call, so this one holds nothing but the future.
-        end = self._loop.create_future()
-        runner.add_done_callback(partial(_resolve, end))
         return end
 
     def _detach(self, request: Request) -> None:
