@@ -140,8 +140,6 @@ class _Call(Request):
             return self._overdue_error()
         call = self.call
         try:
-            if self.runner is call and call.cancelled():
-                return self._reported_error(Code.CANCELLED, *await _status_details(call))
             reply = await self.runner  # it has ended: this does not suspend
         except grpc.aio.AioRpcError as error:
             error.__traceback__ = None  # a task keeps the error, and the error keeps this frame
@@ -151,6 +149,8 @@ class _Call(Request):
             error.__traceback__ = None
             return self._not_started_error(error)
         except asyncio.CancelledError:
+            if self.runner is call:
+                return self._reported_error(Code.CANCELLED, *await _status_details(call))
             text = "cancelled inside gRPC or an interceptor"
             return self._reported_error(Code.CANCELLED, text)
         except Exception as error:  # noqa: BLE001 - an interceptor raised it; re-raised
