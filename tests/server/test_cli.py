@@ -65,7 +65,7 @@ CASES: dict[str, Case] = {
     "list without ids": (3, "Pass --service rest or use port 19529", f"list {PUBLIC}", UNFINISHED),
     "commit on gRPC": (3, USE_REST, "commit 7", UNFINISHED),
     "abort on gRPC": (3, USE_REST, "abort 7", UNFINISHED),
-    "commit before 3.0": (3, "Use Milvus 3.0 or newer", "commit 7 --service rest", UNFINISHED),
+    "rest commit before 3.0": (3, "Use Milvus 3.0 or newer", "commit 7 --service rest", UNFINISHED),
     "many groups": (3, "with --together", f"create books a/v.npy b/v.npy {PUBLIC}", idle),
     "RPC times out": (3, "no response within 0.3 s", "get 7 --rpc-timeout 300ms", hang),
     "RPC of create times out": (3, MAY_EXIST, f"{CREATE} --rpc-timeout 0.3", hang),

@@ -63,9 +63,9 @@ async def test_result_goes_to_standard_error_if_standard_output_does_not_take_it
     line: str, result: str, fake: FakeMilvus
 ) -> None:
     if line.startswith("commit"):
-        fake.version = "3.0"
+        line, fake.version = line.replace("REST", fake.rest_uri), "3.0"
         fake.add_job(job_id="7", state="Uncommitted", progress=99, auto_commit=False)
-    ended = await shell(f"M {line.replace('REST', fake.rest_uri)}", fake)
+    ended = await shell(f"M {line}", fake)
     assert ended.code == 74
     shown, message = ended.err.splitlines()
     assert shown == result.replace("JOB", next(iter(fake.jobs)))

@@ -171,9 +171,12 @@ async def test_credentials_of_the_command_line_precede_the_environment(
     assert fake.received[-1].values("authorization") == [b64encode(user.encode()).decode()]
 
 
-@pytest.mark.parametrize("name", ["CA", "CERT", "SERVICE"])
-async def test_variables_are_read(name: str, fake: FakeMilvus) -> None:
+async def test_the_variable_of_the_service_is_read_as_rest(fake: FakeMilvus) -> None:
     assert (await run_line(fake, f"list --uri {fake.rest_uri}", MILVUS_SERVICE="rest")).code == 0
+
+
+@pytest.mark.parametrize("name", ["CA", "CERT", "SERVICE"])
+def test_variables_are_read(name: str) -> None:
     ended = invoke("list", "--uri", "https://localhost", **{f"MILVUS_{name}": "/nowhere"})
     assert (ended.code, f"--{name.lower()}" in ended.err) == (2, True)
 

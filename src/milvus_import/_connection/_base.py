@@ -104,11 +104,11 @@ class Request(ABC):
     ) -> None:
         self.connection = connection
         self.method = method
-        self.on_finish = settings.on_finish
+        self.on_finish: Callable[[CallRecord], object] | None = settings.on_finish
         self.runner = runner
         self.timeout = timeout
-        self.started = time.monotonic()
-        self.due = math.inf if timeout is None else self.started + timeout + self.grace
+        self.started: float = time.monotonic()
+        self.due: float = math.inf if timeout is None else self.started + timeout + self.grace
         """When it is given up (time.monotonic()); inf without a deadline."""
         self.postponed = False
         """Whether giving it up was postponed because the event loop had been blocked."""

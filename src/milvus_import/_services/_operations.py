@@ -17,7 +17,8 @@ class Operation(Generic[ParamsT, ResultT]):
 
     def __init__(self, name: str, unsupported_hint: Hint | None = None) -> None:
         """``unsupported_hint``: the hint if the chosen gRPC service has no such method."""
-        self.name, self.unsupported_hint = name, unsupported_hint
+        self.name: str = name
+        self.unsupported_hint: Hint | None = unsupported_hint
 
 
 GET_PROGRESS: Final[Operation[JobParams, Snapshot]] = Operation("get_import_progress")
