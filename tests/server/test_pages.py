@@ -88,7 +88,7 @@ async def test_a_service_with_one_client(
     assert with_id == ["ImportV2"]
     methods = {call.method for call in fake.received}
     assert methods == {"ImportV2", "GetImportProgress", "ListImports"}
-    assert all(call.values("dbname") == ["books"] for call in fake.received)
+    assert all(call.values("dbname") == ["sales"] for call in fake.received)
 
 
 async def test_rest(fake: FakeMilvus) -> None:

@@ -35,7 +35,8 @@ ENDINGS: dict[type[Exception], tuple[int, str]] = {
     JobNotFoundError: (4, "not found"),
     WaitTimeoutError: (5, "timed out"),
 }
-"""The exit code of an error, and its name in the summary; the worst first. The first: others."""
+"""The exit code of an error, and its name in the summary; the worst first. The first row is that of
+all other errors."""
 _MAX_ERRORS = 10
 
 _T = TypeVar("_T")

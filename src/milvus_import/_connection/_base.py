@@ -46,11 +46,11 @@ DETACHED_LIFETIME = 30.0
 _LATE = 0.1
 """Seconds of delay from which the event loop counts as blocked: the response may have arrived."""
 _SWEEP_INTERVAL = 0.01
-"""Seconds between two sweeps at least, and 5 us more per request in flight."""
+"""The least seconds between two sweeps. Each request in flight adds 5 us."""
 
 
 class NextPage:
-    """The parameters of a further request, which the result needs: a reply was one of its pages."""
+    """Parameters of the request for the next page, which ``Method.read`` may return."""
 
     __slots__ = ()
 
@@ -76,7 +76,7 @@ class Runner(Protocol):
     """A task that runs a request, or a gRPC call, whether intercepted or not."""
 
     def add_done_callback(self, callback: Callable[[Any], object], /) -> object:
-        """Call back when it has ended, or soon if it has ended already."""
+        """Call ``callback`` when it ends; soon, if it has already ended."""
 
     def cancel(self) -> object:
         """Cancel it."""
@@ -162,7 +162,7 @@ class InFlight:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._requests: dict[asyncio.Future[bool], Request] = {}
-        """By the future that its end resolves: True if it was given up."""
+        """By the future that resolves when the request ends: True if it was given up."""
         self._timer: asyncio.TimerHandle | None = None
         """One for all requests, set to the earliest due: one each would cost 5 % of a call."""
         self._next = math.inf
@@ -184,7 +184,7 @@ class InFlight:
         return await request.outcome(overdue=overdue)
 
     async def close(self, grace: float) -> None:
-        """Give the requests ``grace`` seconds, cancel the others, and wait for those as long.
+        """Give the requests ``grace`` seconds, cancel the others, and give those as many.
 
         Those that ignore it, as an interceptor may, are given up.
         """
@@ -259,7 +259,7 @@ def _resolve(end: asyncio.Future[bool], _: object) -> None:
 
 
 class LazyConnection(ABC):
-    """One per client: a gRPC channel or an HTTP session, one per event loop."""
+    """The connection of one client: a gRPC channel or an HTTP session, for one event loop."""
 
     fork_consequence = "gRPC hangs or crashes in it"
 

@@ -1,6 +1,6 @@
 """What the statuses of gRPC, HTTP and Milvus mean, and the reasons of failed jobs: one table each.
 
-A row names codes and a text; its other columns say what they mean. The texts of gRPC are those of
+A row names codes and a text; its other columns give the meaning. The texts of gRPC are those of
 grpcio 1.76 to 1.85, of grpc-go servers, and of nginx, HAProxy, Envoy and Caddy; those of Milvus are
 from 2.2 to 3.0. An UNKNOWN or INTERNAL of gRPC whose text is not listed is not transient.
 """
@@ -126,7 +126,7 @@ def http_code(status: int) -> grpc.StatusCode:
 def transient_http_status(status: int) -> bool:
     """Return whether an HTTP status is temporary: 408, 429 and 5xx except 501 and 505.
 
-    So is one of success, with which a gateway responds in place of Milvus.
+    2xx is temporary too: a gateway responded in place of Milvus.
     """
     server_error = 500 <= status <= 599 and status not in {501, 505}
     return status in {408, 429} or server_error or 200 <= status < 300
@@ -360,7 +360,7 @@ _INVALID: Final = range(1100, 1200)
 _UNKNOWN_CLUSTER: Final = 80020  # of Zilliz Cloud
 _NO_CLUSTER: Final = 90104  # of Zilliz Cloud, for the requests of another service
 FINAL_CODES: Final = frozenset({100, 800, *_INVALID, 1400, 1401, 1801, 1802, _UNKNOWN_CLUSTER})
-"""Codes that no repetition of the request changes."""
+"""Codes of permanent errors: a retry cannot succeed."""
 UNAUTHENTICATED_CODE: Final = 1800
 _FILE_TYPE: Final = r"(?i)unsupported file type|unexpected file type"
 _PARTITION_KEY: Final = r"(?i)partition name.{0,99}partition key"

@@ -61,7 +61,7 @@ Json = dict[str, Any]
 DATABASE_HEADER: Final = "db-name"
 _UNEXPECTED: Final = 65535
 _UNAUTHENTICATED: Final = frozenset({1800, 21119})
-"""Of Milvus, of Zilliz Cloud."""
+"""The codes of Milvus and of Zilliz Cloud."""
 _NO_PRIVILEGE: Final = frozenset({1400, 1401})
 _SERVER_TIMEOUT: Final = frozenset({408, 10001})
 _MAX_MEMBERS: Final = 12
@@ -362,7 +362,9 @@ def _state_name(data: Json) -> str:
     name = text(data, "state")
     if not name:
         raise reply_error("the reply has no state")
-    return "Importing" if name == "InProgress" else name  # Zilliz Cloud names it as files' states
+    return (
+        "Importing" if name == "InProgress" else name
+    )  # Zilliz Cloud uses the names of files' states
 
 
 def _row_of(record: Json) -> JobRow:

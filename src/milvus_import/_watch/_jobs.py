@@ -93,7 +93,7 @@ class FollowedJob:
         self.row: JobRow | None = None
         """The last row of a list."""
         self.listed_end: ImportJob | None = None
-        """The end that a list has reported, until the job is polled."""
+        """The final state that a list reported; None once a single poll has confirmed it."""
         self.missing: bool = False
         """Whether the last poll did not find the job, which was known."""
         self.found_again: bool = False
@@ -223,7 +223,7 @@ class FollowedJobs:
             follower.pending.update(dict.fromkeys(self.jobs))
         for job_id in tuple(follower.pending):
             job, row = self.jobs[job_id], rows.row(job_id)
-            # Most rows say what the last ones did: no function is called for them.
+            # Most rows are unchanged. Calling no function for them saves processor time.
             news = row != job.row or row is None or job.polled != NEVER or job.missing
             if (news or job.listed_end or job.outage.last_error) and job.polled <= poll.sent:
                 self._row_arrived(job, row)
@@ -251,7 +251,7 @@ class FollowedJobs:
         self._list_outage.on_error(error, since, known=not self.discovering)
 
     def _reply_arrived(self, job: FollowedJob, poll: Poll) -> None:
-        """Record a state, unless it is older than the last list. An end counts in any case."""
+        """Record a state, unless it is older than the last list. A final state always is."""
         snapshot: Snapshot = poll.reply
         job.outage.on_success()
         job.found()
@@ -269,7 +269,7 @@ class FollowedJobs:
         self.follower.prefer_list(job.job_id)
 
     def _poll_failed(self, job: FollowedJob, error: Exception, since: float) -> None:
-        """Return if the error is retried. A known job must be missing twice in a row."""
+        """Record the error of a poll. A known job must be missing twice in a row."""
         known = job.seen is not None
         if isinstance(error, JobNotFoundError):
             job.outage.on_success()
@@ -290,7 +290,7 @@ class FollowedJobs:
             self._end_with(job, raised)
 
     def _end_with(self, job: FollowedJob, error: MilvusImportError) -> None:
-        """Follow a job no longer; the others go on. The caller may go on with a single one."""
+        """Stop following a job because of an error, or raise that: a watch may be continued."""
         error.job_id = job.job_id
         try:
             if self._detailed:

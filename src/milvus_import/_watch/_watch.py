@@ -32,9 +32,9 @@ class _Watch(AsyncIterator[_ChangeT]):
     async def __anext__(self) -> _ChangeT:
         """Return the next change.
 
-        Raises WaitTimeoutError when the timeout expires, and an error that is not retried. A job
-        that the server does not have does not stop the others: its JobNotFoundError is raised when
-        they have ended. RuntimeError while another task awaits this watch.
+        Raises WaitTimeoutError when the timeout expires, any error that is not retried, and
+        RuntimeError if another task is awaiting this watch. Of many jobs, one that the server does
+        not have does not stop the others: its JobNotFoundError is raised when they have ended.
         """
         self._reject_other_task()
         self._awaited = True
@@ -53,7 +53,7 @@ class _Watch(AsyncIterator[_ChangeT]):
     async def aclose(self) -> None:
         """End the watch. Its polls in flight continue to their own deadlines.
 
-        RuntimeError while another task awaits this watch.
+        Raises RuntimeError if another task is awaiting this watch.
         """
         self._reject_other_task()
         self._end()
@@ -70,7 +70,7 @@ class _Watch(AsyncIterator[_ChangeT]):
 
 
 class ImportWatch(_Watch[ImportProgressData]):
-    """Each change of a job's progress, ending with the first Completed or Failed.
+    """Each change of a job's progress; the last one is Completed or Failed.
 
     Returned by ``ImportClient.watch``. It polls only inside ``async for``. What it yields belongs
     to the caller.
@@ -80,7 +80,7 @@ class ImportWatch(_Watch[ImportProgressData]):
 class JobsWatch(_Watch[ImportJob]):
     """Each change of many jobs, until those known at the first poll have ended.
 
-    Returned by ``ImportClient.watch_all``. Polls start only inside ``async for``. What it yields
+    Returned by ``ImportClient.watch_all``. It polls only inside ``async for``. What it yields
     belongs to the caller.
     """
 

@@ -95,9 +95,9 @@ class JobStore:
     max_received: int = 10_000
     """How many calls ``received`` and ``unimplemented`` keep."""
     users: Mapping[str, Collection[str] | None] = field(default_factory=dict[str, Any])
-    """Users beside the administrator ``token``, as "name:password", with the collections into
-    which they may import, such as {"bob:secret": {"books", "shop.films"}}: "films" of the database
-    "shop". None is an administrator."""
+    """Users in addition to the administrator ``token``, as "name:password", with the collections
+    into which they may import, such as {"bob:secret": {"books", "shop.films"}}: "films" of the
+    database "shop". None is an administrator."""
     collections: Collection[str] | None = None
     """Names of the collections that exist, in every database; None accepts every name."""
     partitions: Mapping[str, Collection[str]] | None = None
