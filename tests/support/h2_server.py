@@ -69,8 +69,11 @@ class Request:
         self._writer.close()
 
     def reset(self) -> None:
-        """Close the connection with a TCP reset."""
-        reset(self._writer)
+        """Close the connection with a TCP reset.
+
+        Within the first millisecond of a connection, a call of grpcio 1.76 may hang after it.
+        """
+        asyncio.get_running_loop().call_later(0.02, reset, self._writer)
 
     def reset_stream(self, code: int) -> None:
         """Reset the request alone."""
