@@ -251,7 +251,7 @@ def _shape(data: dict[str, Any]) -> dict[str, Any]:
     names = {"collectionName", "state", "progress", "reason"} & data.keys()
     return {name: masked(data[name]) for name in names} | {
         "members": sorted(data),
-        "records": sorted(records, key=str),
+        "records": sorted(records, key=lambda record: json.dumps(record, sort_keys=True)),
         "details": _details(data, data.get("details", []), data.get("state", "")),
     }
 
