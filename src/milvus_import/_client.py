@@ -34,7 +34,6 @@ from ._options import (
     unknown_argument_error,
     validate_callback,
     validate_until,
-    with_metadata,
 )
 from ._services import _internal, _public
 from ._services._operations import (
@@ -163,9 +162,10 @@ class ImportClient:
             cloud = cluster_id, project_id, region_id
             api = _cloud.CloudApi(*cloud) if self._on_cloud else _rest.RestApi()
             key = api.authorization(secret, "token" if token else "user or password")
+            validate: Callable[[CallSettings], object] = api.validate_settings
             self._services = api.connect(endpoint, tls, max_receive_bytes, max_send_bytes)
         else:
-            key = authorization(secret)
+            key, validate = authorization(secret), bool
             sizes = max_receive_bytes, max_send_bytes
             connection = GrpcConnection(endpoint, tls, *sizes, arguments, interceptors=checked)
             chosen = {"internal": _internal.METHODS, "public": _public.METHODS}
@@ -173,8 +173,8 @@ class ImportClient:
                 chosen = {service: chosen[service]}
             self._services = Services(connection, chosen, "dbname")
         fixed = {"authorization": key, self._services.database_key: self._db_name}
-        self._settings = client_settings(secure=endpoint.secure, fixed=fixed, defaults=defaults)
-        self._services.validate_settings(self._settings)
+        base = CallSettings(secure=endpoint.secure, validate=validate)
+        self._settings = client_settings(base, fixed, defaults)
         self._services.quoted_token = _is_quoted(token) or _is_quoted(password)
         spacing = FIRST_CLOUD_SPACING if self._on_cloud else 0.0
         self._polls = Polls(self._services, self._db_name, shared=not checked, spacing=spacing)
@@ -332,7 +332,7 @@ class ImportClient:
             raise ArgumentError(f"idempotency_key must be None {_NOT_ON_CLOUD}")
         if idempotency_key is not None:
             key = validate_idempotency_key(idempotency_key)
-            settings = with_metadata(settings, "idempotency-key", key)
+            settings = merge(settings, {"metadata": {"idempotency-key": key}})
         await yield_to_loop()  # a caller that is already cancelled must not start a job
         operation = CREATE_JOB if len(params.groups) == 1 else CREATE_JOB_OF_GROUPS
         return await self._services.call(operation, params, settings)
@@ -507,7 +507,7 @@ class ImportClient:
     def _with_database(self, settings: CallSettings, db_name: str | None) -> CallSettings:
         if db_name is None:
             return settings
-        return with_metadata(settings, self._services.database_key, db_name or None)
+        return merge(settings, {"metadata": {self._services.database_key: db_name or None}})
 
     def _database(self, db_name: str | None) -> str:
         return self._db_name if db_name is None else validate_database(db_name)

@@ -21,7 +21,7 @@ from milvus_import import (
 )
 from milvus_import._failures import complete
 from milvus_import._failures._statuses import returned_error
-from milvus_import._options import client_settings
+from milvus_import._options import CallSettings
 from milvus_import_pb import common_pb2, internal_pb2, milvus_pb2
 
 UNPARSEABLE = (DecodeError, UnicodeDecodeError)  # the second by the pure-Python backend
@@ -98,8 +98,7 @@ PUBLIC_REPLIES = messages(
 @given(STATUSES.filter(lambda status: status.code or status.error_code))
 def test_any_status_but_success_is_an_error_of_the_right_class(status: Any) -> None:
     error: MilvusStatusError = returned_error(status)
-    settings = client_settings(secure=False, fixed={}, defaults={})
-    complete(error, "GetImportState", "public", "milvus", settings, responded=True)
+    complete(error, "GetImportState", "public", "milvus", CallSettings(), responded=True)
     assert type(error) is oracle.refusal(status)
     assert (error.code, error.error_code) == (status.code, status.error_code)
     assert (error.reason, error.detail) == (status.reason, status.detail)

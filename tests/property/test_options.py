@@ -27,7 +27,7 @@ from milvus_import_pb import internal_pb2
 Options = dict[str, Any]
 
 PRINTABLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=20)
-BARE = client_settings(secure=False, fixed={}, defaults={})
+BARE = CallSettings()
 FIXED = {"authorization": "dDprZW4=", "dbname": "books"}
 
 
@@ -57,7 +57,7 @@ OPTIONS: st.SearchStrategy[Options] = st.fixed_dictionaries(
     },
 )
 BASES = OPTIONS.map(
-    lambda defaults: client_settings(secure=True, fixed=FIXED, defaults=of_rpcs(defaults))
+    lambda defaults: client_settings(CallSettings(secure=True), FIXED, of_rpcs(defaults))
 )
 
 
@@ -82,7 +82,8 @@ def sent(result: CallSettings) -> dict[str, Any]:
 
 def comparable(result: CallSettings) -> dict[str, Any]:
     """Return the settings, with metadata in the order of the keys."""
-    return vars(result) | {"metadata": sorted(result.metadata or (), key=itemgetter(0))}
+    given = {name: getattr(result, name) for name in CallSettings.__slots__}
+    return given | {"metadata": sorted(result.metadata or (), key=itemgetter(0))}
 
 
 @given(BASES, OPTIONS)

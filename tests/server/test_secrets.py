@@ -147,6 +147,22 @@ async def test_no_frame_of_wrong_metadata_contains_the_token(service: Any, wrong
     assert found("\n".join(frames(error))) == []
 
 
+@pytest.mark.parametrize(
+    ("service", "metadata", "options"),
+    [
+        ("internal", METADATA, {"compression": grpc.Compression.Deflate}),
+        pytest.param("rest", {"x-secret": f"{VALUE} "}, {}, id="rest"),
+    ],
+)
+async def test_no_frame_of_rejected_options_contains_a_secret(
+    service: Any, metadata: Any, options: Any
+) -> None:
+    async with ImportClient("http://127.0.0.1:1", token=TOKEN, service=service) as client:
+        call = client.get_import_progress(JOB, metadata=metadata, **options)
+        error = await error_of(call, ArgumentError)
+    assert found("\n".join(frames(error))) == []
+
+
 async def test_no_output_of_the_function_contains_a_secret() -> None:
     option = GetImportProgressOption("http://127.0.0.1:1", JOB, user="root", password=PASSWORD)
     error = await error_of(get_import_progress(option, metadata=METADATA))

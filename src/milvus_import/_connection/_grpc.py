@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import grpc
@@ -84,7 +85,7 @@ class GrpcConnection(LazyConnection):
         assert channel is not None, "the connection is open"  # noqa: S101 - for the type checkers
         stub = self._stubs[method.path] = channel.unary_unary(
             f"/{method.path}",
-            request_serializer=_serialize,
+            request_serializer=methodcaller("SerializeToString"),
             # Replies are untrusted: their entries are limited before they are parsed.
             response_deserializer=method.reply_type.FromString if self.interceptors else None,
         )
@@ -112,11 +113,6 @@ class GrpcConnection(LazyConnection):
     def _forget(self) -> None:
         self._channel = None
         self._stubs.clear()
-
-
-def _serialize(request: Any) -> bytes:
-    data: bytes = request.SerializeToString()
-    return data
 
 
 async def _await_reply(call: grpc.aio.UnaryUnaryCall[Any, Any]) -> Any:

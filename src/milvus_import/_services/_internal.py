@@ -72,7 +72,7 @@ def _list_request(params: ListParams) -> internal_pb2.ListImportsRequest:
 
 
 def _job_list(reply: Any, _: ListParams) -> JobList:
-    message = parse(internal_pb2.ListImportsResponse, reply, max_entries=MAX_LISTED_JOBS)[0]
+    message = parse(internal_pb2.ListImportsResponse, reply, max_entries=MAX_LISTED_JOBS)
     columns = (message.collection_names, message.states, message.progresses, message.reasons)
     return listed(message.jobIDs, columns, validate_job_id)
 
@@ -90,7 +90,7 @@ def _create_request(params: CreateParams) -> internal_pb2.ImportRequest:
 
 
 def _job_id(reply: Any, _: CreateParams) -> str:
-    message = parse(internal_pb2.ImportResponse, reply)[0]
+    message = parse(internal_pb2.ImportResponse, reply)
     if not message.jobID:
         raise reply_error(EMPTY_REPLY)
     return message.jobID

@@ -109,7 +109,7 @@ def _list_request(params: ListParams) -> milvus_pb2.ListImportTasksRequest:
 
 def _job_list(reply: Any, _: ListParams) -> JobList:
     """Return the jobs by id, which only Milvus 2.2 and 2.3 send."""
-    message = parse(milvus_pb2.ListImportTasksResponse, reply, max_entries=MAX_LISTED_JOBS)[0]
+    message = parse(milvus_pb2.ListImportTasksResponse, reply, max_entries=MAX_LISTED_JOBS)
     if any(not task.id for task in message.tasks):
         text, code = "the listed tasks have no ids", grpc.StatusCode.FAILED_PRECONDITION
         raise UnsupportedServerError(text, code=code, details=text, hint=Hint.REST_FOR_JOB_LIST)
@@ -133,7 +133,7 @@ def _create_request(params: CreateParams) -> milvus_pb2.ImportRequest:
 
 
 def _job_id(reply: Any, _: CreateParams) -> str:
-    message = parse(milvus_pb2.ImportResponse, reply)[0]
+    message = parse(milvus_pb2.ImportResponse, reply)
     if not message.tasks:
         raise reply_error(EMPTY_REPLY)
     return str(message.tasks[0])

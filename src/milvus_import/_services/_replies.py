@@ -107,8 +107,8 @@ def read_snapshot(
     reply_type: type[Any], decoder: Decoder, reply: Any, params: JobParams
 ) -> Snapshot:
     """Return the progress in a reply of gRPC."""
-    message, reason = parse(reply_type, reply, max_bytes=MAX_PROGRESS_BYTES)
-    return Snapshot(reply, message, params.job_id, decoder, reason)
+    message = parse(reply_type, reply, max_bytes=MAX_PROGRESS_BYTES)
+    return Snapshot(reply, message, params.job_id, decoder, message.status.reason)
 
 
 def listed(job_ids: Sequence[str], columns: Columns, validate: Callable[[str], str]) -> JobList:
@@ -159,8 +159,8 @@ def parse(
     *,
     max_bytes: int | None = None,
     max_entries: int = MAX_GROUPS,
-) -> tuple[_MessageT, str]:
-    """Return the message of a reply, and the reason of its status.
+) -> _MessageT:
+    """Return the message of a reply.
 
     A reply is already a message, without any limit, if the client has interceptors. Raises the
     error of a status that is not Success, and a reply error for what cannot be parsed.
@@ -183,7 +183,7 @@ def parse(
     status = message.status
     if status.code or status.error_code:
         raise returned_error(status)
-    return message, status.reason
+    return cast("_MessageT", message)
 
 
 def check_size(size: int, limit: int | None) -> None:

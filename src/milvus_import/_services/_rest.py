@@ -9,7 +9,7 @@ import base64
 import json
 import re
 from contextlib import suppress
-from functools import partial
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import grpc
@@ -231,12 +231,8 @@ class RestApi:
         }
         # Milvus 2.4.0 to 2.4.13 call ``describe`` by its older name.
         get_progress = self.method("get_progress", self.job_request, self.read_progress)
-        return Services(
-            connection,
-            {"describe": methods, "get_progress": {GET_PROGRESS: get_progress}},
-            DATABASE_HEADER,
-            partial(validate_http_settings, service=self.service),
-        )
+        tables = {"describe": methods, "get_progress": {GET_PROGRESS: get_progress}}
+        return Services(connection, tables, DATABASE_HEADER)
 
     def authorization(self, secret: str | None, name: str) -> str | None:
         """Return the header: Bearer, or Basic if the token is not printable ASCII.
@@ -252,6 +248,28 @@ class RestApi:
                 return "Basic " + base64.b64encode(secret.encode()).decode("ascii")
         rule = f"printable ASCII without spaces at its ends if service is {self.service!r}"
         raise ArgumentError(f"{name} must be {rule}")
+
+    def validate_settings(self, settings: CallSettings) -> None:
+        """Raise ArgumentError for call options that HTTP does not support."""
+        for name in ("wait_for_ready", "compression", "call_credentials"):
+            if getattr(settings, name):  # NoCompression is 0
+                rule = "False or None" if name == "wait_for_ready" else "None"
+                where = f"with service={self.service!r}"
+                raise ArgumentError(f"{name} must be {rule} {where}: it is for gRPC only")
+        # No frame may hold a value while the error is raised.
+        for fault in filter(None, starmap(self._metadata_fault, settings.metadata or ())):
+            raise ArgumentError(fault)
+
+    def _metadata_fault(self, key: str, value: str | bytes) -> str | None:
+        where = f"with service={self.service!r}"
+        if isinstance(value, bytes):
+            return f"metadata {key!r} must not end in -bin {where}: HTTP headers are text"
+        if key in _RESERVED_HEADERS:
+            hint = "; pass timeout=" if key == "request-timeout" else ""
+            return f"metadata key {key!r} is reserved {where}{hint}"
+        if is_header_value(value):
+            return None
+        return f"metadata {key!r} must have no spaces at the ends of its value {where}"
 
     def method(self, path: str, build: Any, read: Any, *, is_read: bool = True) -> Method[Any, Any]:
         """Return one method; ``path`` is also its name in errors."""
@@ -378,22 +396,3 @@ def _row_of(record: Json) -> JobRow:
 def is_header_value(value: str) -> bool:
     """Return whether a text can be sent as the value of an HTTP header."""
     return value.isascii() and value.isprintable() and value == value.strip()
-
-
-def validate_http_settings(settings: CallSettings, service: Service = "rest") -> None:
-    """Raise ArgumentError for call options that HTTP does not support."""
-    where = f"with service={service!r}"
-    for name in ("wait_for_ready", "compression", "call_credentials"):
-        if getattr(settings, name):  # NoCompression is 0
-            rule = "False or None" if name == "wait_for_ready" else "None"
-            raise ArgumentError(f"{name} must be {rule} {where}: it is for gRPC only")
-    for key, value in settings.metadata or ():
-        if isinstance(value, bytes):
-            rule = f"must not end in -bin {where}: HTTP headers are text"
-            raise ArgumentError(f"metadata {key!r} {rule}")
-        if key in _RESERVED_HEADERS:
-            hint = "; pass timeout=" if key == "request-timeout" else ""
-            raise ArgumentError(f"metadata key {key!r} is reserved {where}{hint}")
-        if not is_header_value(value):
-            rule = f"must have no spaces at the ends of its value {where}"
-            raise ArgumentError(f"metadata {key!r} {rule}")

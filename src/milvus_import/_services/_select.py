@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
 import grpc
@@ -55,24 +55,20 @@ class Services:
     """
 
     def __init__(
-        self,
-        connection: LazyConnection,
-        services: Mapping[str, MethodTable],
-        database_key: str,
-        validate_settings: Callable[[CallSettings], object] = bool,
+        self, connection: LazyConnection, services: Mapping[str, MethodTable], database_key: str
     ) -> None:
         """``services``: the methods by service, in the order in which they are called."""
         self.connection = connection
         self.database_key = database_key
         """The metadata key or header that names the database."""
-        self.validate_settings = validate_settings
         self.quoted_token = False
         """Whether the token or the password is in quotes, which are probably not part of it."""
         self._services = services
-        self._order = self._first_order = tuple(services)
+        self._first_order = tuple(services)
         self._worked: set[str] = set()
         self._recheck_at = math.inf
         """When the first service, which has worked before, is called first again."""
+        self._set_order(self._first_order)
 
     async def call(
         self, operation: Operation[ParamsT, ResultT], params: ParamsT, settings: CallSettings
@@ -84,17 +80,15 @@ class Services:
         MilvusStatusError, UnsupportedServerError if no service has the method, and what an
         interceptor raises.
         """
-        self.validate_settings(settings)
         started, remaining, retried = time.monotonic(), settings.timeout, False
         if started >= self._recheck_at:
-            self._recheck_at, self._order = math.inf, self._first_order
-        tables = self._services
-        names = [name for name in self._order if operation in tables[name]]
+            self._recheck_at = math.inf
+            self._set_order(self._first_order)
+        methods: Sequence[tuple[str, Method[ParamsT, ResultT]]] = self._methods.get(operation, ())
         unimplemented: list[CallError] = []
-        while len(unimplemented) < len(names):
-            name, reply = names[len(unimplemented)], None
-            method: Method[ParamsT, ResultT] = tables[name][operation]
-            in_flight = self.connection.open()
+        while len(unimplemented) < len(methods):
+            name, method = methods[len(unimplemented)]
+            in_flight, reply = self.connection.open(), None
             outcome: ResultT | NextPage | Exception
             try:
                 if remaining is not None and remaining <= 0:
@@ -106,8 +100,8 @@ class Services:
             except MilvusImportError as error:
                 outcome = error.with_traceback(None)  # its frames hold the request or the reply
             if not isinstance(outcome, Exception):
-                if name not in self._worked or (len(names) > 1 and name != self._order[0]):
-                    self._remember(name, outcome, several=len(names) > 1)
+                if name != self._current:
+                    self._remember(name, outcome, several=len(methods) > 1)
                 if not isinstance(outcome, NextPage):
                     return outcome
                 params = cast("ParamsT", outcome)
@@ -121,7 +115,7 @@ class Services:
                         retried = True
                         await asyncio.sleep(RETRY_DELAY)
                     else:
-                        self._remember(name, outcome, several=len(names) > 1)
+                        self._remember(name, outcome, several=len(methods) > 1)
                         raise outcome
                 finally:
                     del outcome, reply  # or they and this frame would form a reference cycle
@@ -175,7 +169,17 @@ class Services:
         if several and self._order[0] != name:
             if self._first_order[0] in self._worked:
                 self._recheck_at = time.monotonic() + RECHECK_INTERVAL
-            self._order = (name, *(other for other in self._order if other != name))
+            self._set_order((name, *(other for other in self._order if other != name)))
+        if self._order[0] in self._worked:
+            self._current = self._order[0]
+
+    def _set_order(self, order: tuple[str, ...]) -> None:
+        """Call the services in this order from now on."""
+        self._order, self._current = order, ""
+        self._methods: dict[Operation[Any, Any], list[tuple[str, Method[Any, Any]]]] = {}
+        for name in order:
+            for operation, method in self._services[name].items():
+                self._methods.setdefault(operation, []).append((name, method))
 
     def _unsupported_error(
         self,

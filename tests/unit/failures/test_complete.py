@@ -29,7 +29,7 @@ from milvus_import._failures._statuses import (
     status_error,
 )
 from milvus_import._hints import Hint
-from milvus_import._options import client_settings, merge
+from milvus_import._options import CallSettings, client_settings, merge
 
 Code = grpc.StatusCode
 TARGET = "127.0.0.1:19530"
@@ -58,7 +58,7 @@ def completed(
     **changed: Any,
 ) -> _ErrorT:
     fixed = {"authorization": "abc" if authorized else None}
-    settings = client_settings(secure=secure, fixed=fixed, defaults={"rpc_timeout": timeout})
+    settings = client_settings(CallSettings(secure=secure), fixed, {"rpc_timeout": timeout})
     metadata = {"serverid": "99"} if routed else {"x": "y" * metadata_bytes}
     complete(error, settings=merge(settings, {"metadata": metadata}), **(CALL | changed))
     return error

@@ -27,9 +27,8 @@ KEY_RULE = "a metadata key must consist of letters, digits, '_', '.' and '-', go
 
 
 def settings(*, secure: bool = True, **defaults: Any) -> CallSettings:
-    return client_settings(
-        secure=secure, fixed={"authorization": "dDprZW4="}, defaults=as_options(defaults)
-    )
+    fixed = {"authorization": "dDprZW4="}
+    return client_settings(CallSettings(secure=secure), fixed, as_options(defaults))
 
 
 def as_options(options: Any) -> Any:
