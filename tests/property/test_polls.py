@@ -26,6 +26,7 @@ from milvus_import import (
     ClientClosedError,
     DeadlineExceededError,
     ImportClient,
+    ImportJob,
     ImportProgressData,
     ImportProgressDetail,
     ImportState,
@@ -305,18 +306,22 @@ async def test_of_replies_in_flight_together_none_is_returned_after_a_newer_one(
     def answer(job_id: str, number: int) -> None:
         """The first list lacks the job, so that it is polled together with the second one."""
         services.deleted = {"1"} if (job_id, number) == ("", 1) else set()
-        services.states["1"] = "Importing", 2 if job_id else 3
+        services.states["1"] = ("Uncommitted", 2) if job_id else ("Importing", 3)
 
     services.answer = answer
+    seen: list[ImportJob] = []
+    client, ids, interval = services.client, list(services.states), REQUEST / 2
+    options: dict[str, Any] = {"until": "uncommitted", "on_progress": seen.append}
+    wait = asyncio.create_task(client.wait_all(ids, interval=interval, **options))
     versions: list[int] = []
-    watch = services.client.watch_all(list(services.states), interval=REQUEST / 2)
     with suppress(TimeoutError):
         async with asyncio.timeout(1):
-            async for job in watch:
+            async for job in client.watch_all(ids, interval=interval):
                 versions += [job.progress] if job.job_id == "1" else []
     assert services.count("1") == 1
-    assert versions == sorted(versions)
+    assert versions == sorted(versions) == [job.progress for job in seen if job.job_id == "1"]
     assert versions[-1] == 3
+    wait.cancel()
 
 
 @virtually

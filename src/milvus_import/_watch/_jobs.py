@@ -259,7 +259,7 @@ class FollowedJobs:
         if not is_same or job.polled == NEVER:
             progress = snapshot.decode()
             state = progress.job
-            if poll.sent >= self._listed or self._has_ended(state.state):
+            if poll.sent >= self._listed or state.state.done:
                 job.snapshot, job.polled = snapshot, poll.received
                 if self._detailed and not is_same:
                     self.changes.append(progress)
