@@ -15,13 +15,7 @@ from hypothesis import strategies as st
 from replay import PROXY, Replay, ok
 
 from milvus_import import ArgumentError, ImportClient
-from milvus_import._options import (
-    CallSettings,
-    client_settings,
-    merge,
-    merge_rpc,
-    validate_timeout,
-)
+from milvus_import._options import CallSettings, client_settings, merge, merge_rpc, validate_timeout
 from milvus_import_pb import internal_pb2
 
 Options = dict[str, Any]

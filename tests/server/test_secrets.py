@@ -148,18 +148,15 @@ async def test_no_frame_of_wrong_metadata_contains_the_token(service: Any, wrong
 
 
 @pytest.mark.parametrize(
-    ("service", "metadata", "options"),
+    ("service", "options"),
     [
-        ("internal", METADATA, {"compression": grpc.Compression.Deflate}),
-        pytest.param("rest", {"x-secret": f"{VALUE} "}, {}, id="rest"),
+        ("internal", {"metadata": METADATA, "compression": grpc.Compression.Deflate}),
+        pytest.param("rest", {"metadata": {"x-secret": f"{VALUE} "}}, id="rest"),
     ],
 )
-async def test_no_frame_of_rejected_options_contains_a_secret(
-    service: Any, metadata: Any, options: Any
-) -> None:
+async def test_no_frame_of_a_rejected_option_has_a_secret(service: Any, options: Any) -> None:
     async with ImportClient("http://127.0.0.1:1", token=TOKEN, service=service) as client:
-        call = client.get_import_progress(JOB, metadata=metadata, **options)
-        error = await error_of(call, ArgumentError)
+        error = await error_of(client.get_import_progress(JOB, **options), ArgumentError)
     assert found("\n".join(frames(error))) == []
 
 

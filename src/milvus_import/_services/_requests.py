@@ -20,8 +20,6 @@ logger = logging.getLogger("milvus_import")
 JOB_ID_LIMIT = 2**63 - 1
 _DIGITS = "[0-9]{1,38}"
 """Matches the digits of a job id, with leading zeros."""
-_USUAL_JOB_ID = re.compile("[1-9][0-9]{0,17}").fullmatch
-"""Matches an id that fits int64 and has no leading zeros."""
 MAX_CREATE_BYTES = 1_468_006
 """The largest serialized create request, 1.4 MiB; etcd's limit is 1.5 MiB."""
 # A duration of Go that is not negative.
@@ -138,7 +136,9 @@ class CreateParams:
 
 def validate_job_id(job_id: str) -> str:
     """Return a job id as Milvus prints it: ASCII digits that fit int64, without leading zeros."""
-    if isinstance(job_id, str) and _USUAL_JOB_ID(job_id):
+    # Most ids are valid as they are; a regex takes longer.
+    digits = isinstance(job_id, str) and job_id.isascii() and job_id.isdigit()
+    if digits and len(job_id) < 19 and job_id[0] != "0":
         return job_id
     rule = "a decimal integer of at most 2**63-1"
     _matching("job_id", job_id, _DIGITS, rule, kind="a str of digits such as '449839014328146739'")

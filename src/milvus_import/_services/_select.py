@@ -70,7 +70,7 @@ class Services:
         """When the first service, which has worked before, is called first again."""
         self._set_order(self._first_order)
 
-    async def call(
+    async def call(  # noqa: C901 - one branch for each way to continue
         self, operation: Operation[ParamsT, ResultT], params: ParamsT, settings: CallSettings
     ) -> ResultT:
         """Call the services in turn until one implements the operation; return its result.
@@ -89,24 +89,25 @@ class Services:
         while len(unimplemented) < len(methods):
             name, method = methods[len(unimplemented)]
             in_flight, reply = self.connection.open(), None
-            outcome: ResultT | NextPage | Exception
+            outcome: Exception | None
             try:
                 if remaining is not None and remaining <= 0:
                     raise call_error(grpc.StatusCode.DEADLINE_EXCEEDED, "")
                 reply = await in_flight.run(
                     self.connection.start(method, params, settings, remaining)
                 )
-                outcome = reply if isinstance(reply, Exception) else method.read(reply, params)
+                outcome = reply if isinstance(reply, Exception) else None
+                if outcome is None:
+                    result = method.read(reply, params)
+                    if name != self._current:
+                        self._remember(name, several=len(methods) > 1)
+                    if not isinstance(result, NextPage):
+                        return result
+                    params = cast("ParamsT", result)
+                    await asyncio.sleep(PAGE_DELAY)
             except MilvusImportError as error:
                 outcome = error.with_traceback(None)  # its frames hold the request or the reply
-            if not isinstance(outcome, Exception):
-                if name != self._current:
-                    self._remember(name, outcome, several=len(methods) > 1)
-                if not isinstance(outcome, NextPage):
-                    return outcome
-                params = cast("ParamsT", outcome)
-                await asyncio.sleep(PAGE_DELAY)
-            else:
+            if outcome is not None:
                 try:
                     self._complete(outcome, reply, method, params, settings)
                     if self._is_unimplemented(outcome, method):
@@ -155,23 +156,22 @@ class Services:
             return method.reply_type is not None or MISSING_ROUTE in error.details
         return len(self._order) > 1 and method.is_read and lacks_grpc_status(error)
 
-    def _remember(self, name: str, outcome: object, *, several: bool) -> None:
+    def _remember(self, name: str, error: Exception | None = None, *, several: bool) -> None:
         """Call a service first from now on if it returned a result or a Status.
 
         ``several``: more than one has the operation. The first one is the first again after
         RECHECK_INTERVAL if it has worked before: its UNIMPLEMENTED may be a gateway's.
         """
-        if isinstance(outcome, Exception) and not isinstance(outcome, MilvusStatusError):
+        if error is not None and not isinstance(error, MilvusStatusError):
             return
-        if not isinstance(outcome, MilvusStatusError) or not outcome.transient:
+        if error is None or not error.transient:
             self.connection.responded = True
             self._worked.add(name)
         if several and self._order[0] != name:
             if self._first_order[0] in self._worked:
                 self._recheck_at = time.monotonic() + RECHECK_INTERVAL
             self._set_order((name, *(other for other in self._order if other != name)))
-        if self._order[0] in self._worked:
-            self._current = self._order[0]
+        self._current = self._order[0] if self._order[0] in self._worked else ""
 
     def _set_order(self, order: tuple[str, ...]) -> None:
         """Call the services in this order from now on."""

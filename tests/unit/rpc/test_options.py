@@ -13,13 +13,7 @@ import grpc
 import pytest
 
 from milvus_import import ArgumentError, CallOptions, ImportClient, RpcOptions, TLSConfig
-from milvus_import._options import (
-    CallSettings,
-    client_settings,
-    merge,
-    merge_rpc,
-    reject_awaitable,
-)
+from milvus_import._options import CallSettings, client_settings, merge, merge_rpc, reject_awaitable
 
 SECRET = "s3cr3t-Milvus"
 PAIRS_RULE = "metadata must be a mapping or pairs of key and value, "
