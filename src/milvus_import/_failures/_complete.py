@@ -86,7 +86,7 @@ _CLOUD_HINTS: Final = {
     Hint.REPEAT_WITH_KEY: Hint.CLOUD_REPEAT,
     Hint.CREATE_DEADLINE: Hint.CLOUD_REPEAT,
 }
-_CLOUD_TARGET: Final = re.compile(r"(^|[./])cloud\.zilliz\.com(\.cn)?(:[0-9]+)?$").search
+_CLOUD_TARGET: Final = r"(^|[./])cloud\.zilliz\.com(\.cn)?(:[0-9]+)?$"
 _HTTP: Final = frozenset({"rest", "cloud"})
 """The services over HTTP."""
 
@@ -145,8 +145,8 @@ def cloud_hint(
 ) -> Hint | None:
     """Return the hint for Zilliz Cloud, or for its address with another service."""
     if service != "cloud":
-        return Hint.SWITCH_TO_CLOUD if _CLOUD_TARGET(target) else hint
-    if hint is None and not responded and not _CLOUD_TARGET(target):
+        return Hint.SWITCH_TO_CLOUD if re.search(_CLOUD_TARGET, target) else hint
+    if hint is None and not responded and not re.search(_CLOUD_TARGET, target):
         return Hint.CLOUD_ADDRESS
     return None if hint is None else _CLOUD_HINTS.get(hint, hint)
 

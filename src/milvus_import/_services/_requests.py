@@ -354,7 +354,7 @@ def _reject_misspelt(name: str) -> None:
 
 
 def _plain_name(name: str) -> str:
-    return re.sub(r"[\W_]", "", name.lower())
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 _KNOWN_OPTIONS = ImportOptions.__optional_keys__
