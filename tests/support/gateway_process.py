@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import shutil
 import signal
@@ -13,11 +12,13 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from certificates import Certificates, KeyAndChain
+from network import server_port
 from tcp_server import HOST
 from times import until
 
@@ -25,10 +26,6 @@ GUARD = 60.0
 """Seconds after which a test fails that waits for what a gateway must let through."""
 INTERVAL = 0.05
 """The polling interval of the tests."""
-# Below the range from which Linux takes the ports of outgoing connections: a gateway that is
-# restarted finds its port free.
-_PORTS = range(20_000, 32_000)
-_IN_USE = "Address already in use|Address in use|cannot bind socket"
 
 
 class Backend(Protocol):
@@ -97,21 +94,25 @@ class Gateway(ABC):
 
     async def start(self) -> None:
         """Start the gateway and wait until it accepts connections."""
-        first = not self.port
-        while True:
-            if first:
-                self.port = random.choice(_PORTS)
-            error = await self._try_to_start()
-            if error is None:
-                return
-            if not (first and re.search(_IN_USE, error)):
-                raise RuntimeError(f"{self.name} did not start:\n{error}")
+        self.port = self.port or server_port()
+        (self.folder / "config").write_text(self.config())
+        start = len(self.output)
+        self._spawn()
+        await until(lambda: self._ready(start) or not self.running)
+        if not self.running:
+            raise RuntimeError(f"{self.name} did not start:\n{self.output[start:]}")
 
     async def stop(self) -> None:
-        """End the gateway as its Debian service does for a restart: nginx finishes its requests."""
+        """End the gateway as its Debian service does for a restart: nginx finishes its requests.
+
+        A worker of nginx that has just been started may keep serving a connection as long as
+        requests arrive. systemd ends it after some seconds.
+        """
         process = self._running_process()
         process.send_signal(self.stop_signal)
-        await until(lambda: process.poll() is not None)
+        with suppress(AssertionError):
+            await until(lambda: process.poll() is not None, 10.0)
+        await self.kill()
 
     async def kill(self) -> None:
         """End the gateway and its workers by SIGKILL."""
@@ -180,18 +181,6 @@ class Gateway(ABC):
     """A pattern of the output that follows a start."""
     reloaded: ClassVar[str]
     """A pattern of the output that follows a reload."""
-
-    async def _try_to_start(self) -> str | None:
-        """Start the gateway; return its output if it ended instead."""
-        (self.folder / "config").write_text(self.config())
-        start = len(self.output)
-        self._spawn()
-        try:
-            await until(lambda: self._ready(start) or not self.running)
-        except BaseException:
-            await self.kill()
-            raise
-        return None if self.running else self.output[start:]
 
     def _running_process(self) -> subprocess.Popen[bytes]:
         if self.process is None or self.process.poll() is not None:

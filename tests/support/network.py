@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, cast
 
 import tcp_server
@@ -170,13 +172,20 @@ class FrameRelay(_Forwarder):
 # Ports.
 
 
-def server_port() -> int:
-    """Return a free port that a server gets again when it restarts.
+def _shuffled_ports() -> Iterator[int]:
+    """Return ports that neither the system nor another worker of pytest-xdist gives to anybody."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = range(15_000, 32_000)[worker :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+    return cycle(random.SystemRandom().sample(own, len(own)))
 
-    It is none of those that the system gives to other servers and, in between, to clients.
-    """
+
+_PORTS = _shuffled_ports()
+
+
+def server_port() -> int:
+    """Return a free port that a server gets again when it restarts."""
     while True:
-        port = random.SystemRandom().randrange(15_000, 32_000)
+        port = next(_PORTS)
         with socket.socket() as tried, suppress(OSError):
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tried.bind((HOST, port))

@@ -63,7 +63,11 @@ class FakeProcess:
             [sys.executable, "-P", __file__, arguments], stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
-        self._epoch = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.communicate()
+            raise RuntimeError("the server did not start; its stderr says why")
+        self._epoch = json.loads(line)
 
     async def kill(self) -> None:
         """SIGKILL: connections break."""
