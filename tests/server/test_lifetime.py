@@ -80,7 +80,7 @@ async def call_in_flight(
 def test_constructor_needs_no_loop_and_opens_nothing() -> None:
     before = leaks.descriptors()
     client = ImportClient("https://127.0.0.1:1", token="root:Milvus", interceptors=[Pass()])
-    assert leaks.descriptors() == before
+    assert leaks.descriptors() <= before
     assert repr(client) == "<ImportClient 127.0.0.1:1>"
 
 
