@@ -174,7 +174,10 @@ class Services:
         self._current = self._order[0] if self._order[0] in self._worked else ""
 
     def _set_order(self, order: tuple[str, ...]) -> None:
-        """Call the services in this order from now on."""
+        """Call the services in this order from now on.
+
+        ``_current`` is the first one as soon as it has worked, until then "".
+        """
         self._order, self._current = order, ""
         self._methods: dict[Operation[Any, Any], list[tuple[str, Method[Any, Any]]]] = {}
         for name in order:
